@@ -1,0 +1,102 @@
+"""From names to working parts: the only place that knows both catalogue entries and networks.
+
+Adding a generator, embedder, refiner or compensator is one file plus one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+import torch
+
+from pipelines.models.chips import extract_chips
+from pipelines.models.dlib_resnet import build_dlib_resnet
+from pipelines.models.likeness import Likeness
+from pipelines.models.mobile import MobileStyleGAN
+from pipelines.models.stlpips import build_stlpips
+from pipelines.registry import Registry
+from pipelines.stages.feature import FeatureRefiner, FeatureSettings
+from pipelines.stages.optimize import OptimizeEmbedder, OptimizeSettings
+from pipelines.types import Compensator, Embedder, Generator, Refiner
+from pipelines.weights.assets import asset_sha256, asset_tensors
+from pipelines.weights.mobile_ir import mobile_state
+from pipelines.weights.openvino_ir import read_constants
+from pipelines.weights.store import WeightStore
+
+PREVIEW_ASSET = "mobile-ffhq-preview"
+T = TypeVar("T")
+
+
+class Parts:
+    """What builders share on one device: the store, and networks that several parts use, built once."""
+
+    def __init__(self, store: WeightStore, device: torch.device) -> None:
+        self.store = store
+        self.device = device
+        self._likeness: Likeness | None = None
+
+    def likeness(self) -> Likeness:
+        """ST-LPIPS (AlexNet) and dlib's identity network, frozen."""
+        if self._likeness is None:
+            perceptual = build_stlpips(self.store.tensors("st-lpips-alex"), "alex")
+            identity = build_dlib_resnet(self.store.path("id-dlib"))
+            made = Likeness(perceptual, identity, partial(extract_chips, size=150, padding=0.25))
+            self._likeness = made.requires_grad_(False).eval().to(self.device)
+        return self._likeness
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """A factory, with what must be known before it runs.
+
+    Attributes:
+        build: called as generator(parts), or embedder/refiner/compensator(parts, generator).
+        entries: catalogue entries that it needs.
+        assets: our own trained files that it needs.
+        version: raised whenever its results change; part of the fingerprint.
+    """
+
+    build: Callable[..., T]
+    entries: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    version: str = "1"
+
+    def identity(self, store: WeightStore) -> list[str]:
+        """Everything that decides this part's numbers, as strings; cheap, loads nothing."""
+        hashes = [f"{name}={store.sha256(name)}" for name in store.closure(self.entries)]
+        return [self.version, *hashes, *(f"{name}={asset_sha256(name)}" for name in self.assets)]
+
+
+def _mobile(parts: Parts) -> Generator:
+    store = parts.store
+    mapping = read_constants(store.path("mobile-ffhq-mapping-graph"), store.path("mobile-ffhq-mapping"))
+    synthesis = read_constants(store.path("mobile-ffhq-graph"), store.path("mobile-ffhq"))
+    generator = MobileStyleGAN()
+    own = {name: tensor.float() for name, tensor in asset_tensors(PREVIEW_ASSET).items()}
+    generator.load_state_dict(mobile_state(mapping, synthesis) | own)
+    return generator.to(parts.device)
+
+
+def _optimize(parts: Parts, generator: Generator) -> Embedder:
+    return OptimizeEmbedder(generator, parts.likeness())
+
+
+def _feature(parts: Parts, generator: Generator) -> Refiner:
+    return FeatureRefiner(generator, parts.likeness())
+
+
+_LIKENESS = ("st-lpips-alex", "id-dlib")
+
+generators: Registry[Part[Generator]] = Registry("generator")
+generators.add("mobile-ffhq", Part(_mobile, ("mobile-ffhq",), (PREVIEW_ASSET,)))
+
+embedders: Registry[Part[Embedder]] = Registry("embedder")
+embedders.add("optimize", Part(_optimize, _LIKENESS, version=f"{OptimizeEmbedder.version} {OptimizeSettings()}"))
+
+refiners: Registry[Part[Refiner]] = Registry("refiner")
+refiners.add("feature", Part(_feature, _LIKENESS, version=f"{FeatureRefiner.version} {FeatureSettings()}"))
+
+compensators: Registry[Part[Compensator]] = Registry("compensator")

@@ -1,0 +1,106 @@
+"""One output folder, one run: a lock that ends with its process, however that dies.
+
+POSIX record locks: the kernel drops them with the process, decoders that the process forked do not inherit them (an
+orphan would otherwise block the next run for seconds), and they work on network disks. They are lost when *any*
+descriptor of the file is closed, so each lock file is opened exactly once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.errors import OutputError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover (Windows has no such locks: two runs at once are the user's care there)
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".ganinv.lock"
+_held: set[str] = set()
+_guard = threading.Lock()
+
+
+class Hold:
+    """The hold of one run on its folder; made by `only_run`.
+
+    A run without shards holds the folder alone. Shards share it, and each holds its own number; only a shard that is
+    alone at that moment may merge the manifest's parts.
+    """
+
+    def __init__(self, output: Path, shard: tuple[int, int] | None) -> None:
+        self._shared = shard is not None
+        self._files = [os.open(output / LOCK, os.O_RDWR | os.O_CREAT, 0o666)]
+        self.alone = self.try_alone()
+        free = self.alone
+        if shard is not None:
+            self._files.append(os.open(output / f"{LOCK}.{shard[0]}-of-{shard[1]}", os.O_RDWR | os.O_CREAT, 0o666))
+            free = (self.alone or _lock(self._files[0], exclusive=False)) and _lock(self._files[1], exclusive=True)
+        self.free = free
+
+    def try_alone(self) -> bool:
+        """Whether no other run is in the folder; if so, none can enter before `share` or the end."""
+        return _lock(self._files[0], exclusive=True)
+
+    def share(self) -> None:
+        """Lets other shards in again (nothing where the run has no shards)."""
+        if self._shared:
+            _lock(self._files[0], exclusive=False)
+
+    def close(self) -> None:
+        for file in self._files:
+            os.close(file)
+
+
+@contextmanager
+def only_run(output: Path, shard: tuple[int, int] | None = None) -> Iterator[Hold]:
+    """Makes the folder and holds it while the body runs.
+
+    Raises:
+        UsageError: another run works in this folder (in this process, or in another).
+        OutputError: the folder cannot be made or written.
+    """
+    name = os.path.realpath(output)
+    with _guard:
+        if name in _held:
+            raise _busy(output)
+        _held.add(name)
+    hold = None
+    try:
+        hold = _enter(output, shard)
+        if not hold.free:
+            raise _busy(output)
+        yield hold
+    finally:
+        if hold is not None:
+            hold.close()
+        with _guard:
+            _held.discard(name)
+
+
+def _enter(output: Path, shard: tuple[int, int] | None) -> Hold:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        return Hold(output, shard)
+    except OSError as error:
+        raise OutputError(f"cannot write to '{output}': {error.strerror}; choose another folder with -o") from error
+
+
+def _busy(output: Path) -> UsageError:
+    return UsageError(f"another run works in '{output}'; wait for it, or choose another folder with -o")
+
+
+def _lock(file: int, exclusive: bool) -> bool:
+    if fcntl is None:  # pragma: no cover
+        return True
+    try:
+        fcntl.lockf(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks: better to run unguarded than not at all
+        return True
+    return True

@@ -1,0 +1,45 @@
+"""What an edit did to every attribute, in the unit of strengths: its effect and its leakage, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from pipelines.metrics.faces import Faces, Trio
+from pipelines.types import F32Array, U8Image
+
+Measure = Callable[[list[U8Image]], Mapping[str, F32Array]]
+
+
+class AttributeChange:
+    """`attributes.NAME`: the attribute measured in the result minus that in the base, in standard deviations.
+
+    The base of an edit is the inversion; that of the inversion is the source, so that its row tells what inverting
+    alone changed. A perfect ``smile+2`` reads smile 2 and everything else 0. Neither side is better.
+
+    Args:
+        measure: pictures -> attribute -> n raw values, NaN where no face was found.
+        scales: attribute -> standard deviation over the generator's own faces; only these attributes are reported.
+    """
+
+    name = "attributes"
+
+    def __init__(self, measure: Measure, scales: Mapping[str, float]) -> None:
+        self._measure = measure
+        self._scales = dict(scales)
+
+    def score(self, trio: Trio) -> dict[str, Tensor]:
+        """{"attributes.NAME": n changes}; empty where there is no base."""
+        if trio.base is None:
+            return {}
+        before, after = self._of(trio.base), self._of(trio.result)
+        return {
+            f"{self.name}.{name}": torch.from_numpy((after[name] - before[name]) / scale)
+            for name, scale in self._scales.items()
+            if name in after
+        }
+
+    def _of(self, faces: Faces) -> Mapping[str, F32Array]:
+        return faces.memo(self.name, lambda: self._measure(faces.images))

@@ -1,0 +1,112 @@
+"""A batch of pictures as metrics see it: pixels at one size, landmarks, and what was computed from them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.images import resize_area, resize_u8, to_tensor
+from pipelines.types import F32Array, U8Image
+
+VIEW = 256  # px; the side at which this field compares pictures (Richardson et al. 2021 and all after)
+FACE_SIDE = 512  # px; more does not help a 150 px face chip or the landmark finder, and costs memory
+
+Locate = Callable[[U8Image], F32Array]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, ready to be measured.
+
+    Attributes:
+        pixels: 3 x 256 x 256 float32, RGB, [-1, 1], shrunk from the full size without rounding.
+        image: uint8, RGB, square, at most 512 px a side: for landmarks, face chips and thumbnails.
+    """
+
+    pixels: Tensor
+    image: U8Image
+
+    @classmethod
+    def of(cls, image: U8Image) -> Picture:
+        """From a uint8 H x W x 3 picture of any size; one that is not square is squeezed, as inversion does."""
+        side = min(FACE_SIDE, max(image.shape[:2]))
+        return cls(resize_area(to_tensor([image]), VIEW)[0], resize_u8(image, side, side))
+
+
+class Faces:
+    """n pictures on a device. Results that several metrics share (landmarks, descriptors) are computed once.
+
+    Args:
+        pictures: n pictures.
+        device: where `pixels` goes.
+        locate: finds 68 x 2 landmarks in a picture, as a share of its side; NaN where there is no face.
+        fallback: faces whose landmarks stand in where a picture has none of its own (the source, for a result).
+    """
+
+    def __init__(
+        self, pictures: Sequence[Picture], device: torch.device, locate: Locate, fallback: Faces | None = None
+    ) -> None:
+        self.images: list[U8Image] = [picture.image for picture in pictures]
+        self.pixels = torch.stack([picture.pixels for picture in pictures]).to(device)
+        self._locate = locate
+        self._fallback = fallback
+        self._memo: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixels.device
+
+    @cached_property
+    def own_landmarks(self) -> F32Array:
+        """n x 68 x 2, (x, y) as a share of the side; NaN where no face was found in the picture itself."""
+        return np.stack([self._locate(image) for image in self.images])
+
+    @property
+    def borrowed(self) -> int:
+        """How many pictures had no face of their own, so that the fallback's landmarks were used; 0 until asked for."""
+        if self._fallback is None or "own_landmarks" not in self.__dict__:
+            return 0
+        missing = np.isnan(self.own_landmarks).any(axis=(1, 2))
+        return int((missing & ~np.isnan(self._fallback.landmarks).any(axis=(1, 2))).sum())
+
+    @cached_property
+    def landmarks(self) -> F32Array:
+        """As `own_landmarks`, with the fallback's in place of missing ones."""
+        own = self.own_landmarks
+        if self._fallback is None:
+            return own
+        missing = np.isnan(own).any(axis=(1, 2), keepdims=True)
+        return np.where(missing, self._fallback.landmarks, own).astype(np.float32)
+
+    def memo(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` returned the first time it was asked for under `name`."""
+        if name not in self._memo:
+            self._memo[name] = make()
+        value: T = self._memo[name]
+        return value
+
+
+@dataclass(frozen=True)
+class Trio:
+    """What one score is computed from, n pictures each.
+
+    Attributes:
+        source: the aligned photos.
+        base: what an edit started from: the inversion for an edit, the source for the inversion itself; None where
+            the run holds no inversion.
+        result: the pictures to judge.
+    """
+
+    source: Faces
+    base: Faces | None
+    result: Faces

@@ -1,0 +1,202 @@
+"""The metrics by name: which weights each needs, how it is built, and what the short names `lpips` and `id` stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipelines.errors import UsageError, WeightsError
+from pipelines.metrics import pair
+from pipelines.metrics.attributes import AttributeChange
+from pipelines.metrics.faces import Trio
+from pipelines.metrics.identity import ArcFaceIdentity, DlibDescriptors, DlibIdentity, SamePerson
+from pipelines.metrics.perceptual import Perceptual
+from pipelines.metrics.summary import Better
+from pipelines.models.agegender import AgeGender
+from pipelines.models.arcface import build_arcface
+from pipelines.models.attributes import AttributeMeter
+from pipelines.models.directions import attribute_scales
+from pipelines.models.dlib_resnet import build_dlib_resnet
+from pipelines.models.faces import DlibFinder
+from pipelines.models.lpips_net import build_lpips_alex
+from pipelines.models.stlpips import build_stlpips
+from pipelines.registry import Registry, nearest
+from pipelines.weights.store import WeightStore
+
+LANDMARKS = "landmarks-68"
+
+
+class Metric(Protocol):
+    """A metric, loaded. `score` gives {name: n values}, NaN where a picture cannot be judged, {} where none can."""
+
+    name: str
+
+    def score(self, trio: Trio) -> dict[str, Tensor]: ...
+
+
+class Pixels:
+    """A metric of two pictures' pixels at 256 px, from `pipelines.metrics.pair`; needs no weights."""
+
+    def __init__(self, name: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.name = name
+        self._function = function
+
+    def score(self, trio: Trio) -> dict[str, Tensor]:
+        """{name: n values}, source to result."""
+        return {self.name: self._function(trio.source.pixels, trio.result.pixels)}
+
+
+class Tools:
+    """What metrics are built from; networks that two of them share are loaded once."""
+
+    def __init__(self, store: WeightStore, device: torch.device) -> None:
+        self.store = store
+        self.device = device
+
+    @cached_property
+    def finder(self) -> DlibFinder:
+        """The 68-point face finder."""
+        return DlibFinder(self.store.path(LANDMARKS))
+
+    @cached_property
+    def dlib_descriptors(self) -> DlibDescriptors:
+        """dlib's descriptors, for `id-dlib` and `same-person`."""
+        return DlibDescriptors(build_dlib_resnet(self.store.path("id-dlib")).eval().to(self.device))
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """What is known of a metric before it is loaded.
+
+    Attributes:
+        about: one line for a person, unit included.
+        better: which side is better.
+        entries: catalogue entries that it needs.
+        build: loads it.
+        of_edits: it judges edits as it judges inversions (identity); else it tells how much an edit *changed*.
+    """
+
+    about: str
+    better: Better
+    entries: tuple[str, ...]
+    build: Callable[[Tools], Metric]
+    of_edits: bool = False
+
+
+def _lpips(tools: Tools) -> Metric:
+    return Perceptual("lpips-alex", build_lpips_alex(tools.store.tensors("lpips-alex-trunk")).eval().to(tools.device))
+
+
+def _st_lpips(tools: Tools) -> Metric:
+    return Perceptual("lpips-st-alex", build_stlpips(tools.store.tensors("st-lpips-alex"), "alex").to(tools.device))
+
+
+def _arcface(tools: Tools) -> Metric:
+    return ArcFaceIdentity(build_arcface(tools.store.tensors("arcface-irse50")).eval().to(tools.device))
+
+
+def _attributes(tools: Tools) -> Metric:
+    people = AgeGender(tools.store.path("age-dlib"), tools.store.path("gender-dlib"))
+    return AttributeChange(AttributeMeter(tools.finder, people).measure, attribute_scales())
+
+
+def _pixels(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tools], Metric]:
+    return lambda tools: Pixels(name, function)
+
+
+_DLIB = ("id-dlib", LANDMARKS)
+METRICS: Registry[MetricEntry] = Registry("metric")
+_add = METRICS.add
+_add("lpips-alex", MetricEntry("LPIPS, AlexNet, 256 px", "lower", ("lpips-alex-trunk",), _lpips))
+_add("lpips-st-alex", MetricEntry("shift-tolerant LPIPS, AlexNet, 256 px", "lower", ("st-lpips-alex",), _st_lpips))
+_add("id-arcface", MetricEntry("cosine of ArcFace embeddings", "higher", ("arcface-irse50",), _arcface, True))
+_add(
+    "id-dlib",
+    MetricEntry(
+        "1 - dlib distance / 1.2 (0.5 = same-person limit)",
+        "higher",
+        _DLIB,
+        lambda tools: DlibIdentity(tools.dlib_descriptors),
+        True,
+    ),
+)
+_add(
+    "same-person",
+    MetricEntry(
+        "share within dlib distance 0.6", "higher", _DLIB, lambda tools: SamePerson(tools.dlib_descriptors), True
+    ),
+)
+_add("psnr", MetricEntry("dB, 256 px", "higher", (), _pixels("psnr", pair.psnr)))
+_add("ssim", MetricEntry("256 px, RGB", "higher", (), _pixels("ssim", pair.ssim)))
+_add("ms-ssim", MetricEntry("256 px, RGB", "higher", (), _pixels("ms-ssim", pair.ms_ssim)))
+_add("mse", MetricEntry("on [-1, 1], 256 px", "lower", (), _pixels("mse", pair.mse)))
+_add(
+    "attributes",
+    MetricEntry(
+        "change from the inversion, standard deviations",
+        "none",
+        (LANDMARKS, "age-dlib", "gender-dlib"),
+        _attributes,
+    ),
+)
+
+SHORT = {"lpips": ("lpips-alex", "lpips-st-alex"), "id": ("id-arcface", "id-dlib")}  # best first
+
+
+def known_metrics() -> list[str]:
+    """Every name that `--metrics` takes, the short ones first."""
+    return [*SHORT, *METRICS.names()]
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises UsageError for a name that is no metric, with the nearest known ones; reads and loads nothing."""
+    known = known_metrics()
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown metric '{name}'; known: {', '.join(nearest(name, known))}")
+
+
+def resolve(names: Iterable[str], store: WeightStore) -> tuple[dict[str, str], list[str]]:
+    """Which metric each name means here, its weights fetched.
+
+    A short name takes its best variant whose weights can be had: in the cache, a mirror, or fetched now.
+
+    Returns:
+        ({name as asked: full name}, one note for each better variant that could not be had).
+
+    Raises:
+        UsageError: unknown name.
+        WeightsError: weights that cannot be had; for a short name, of its last variant.
+    """
+    names = list(dict.fromkeys(names))
+    check_names(names)
+    chosen, notes = {}, []
+    for name in names:
+        *better, last = SHORT.get(name, (name,))
+        for variant in better:
+            try:
+                _fetch(variant, store)
+            except WeightsError as error:
+                notes.append(f"{name} is {last}: the weights of {variant} cannot be had ({error})")
+            else:
+                chosen[name] = variant
+                break
+        else:
+            _fetch(last, store)
+            chosen[name] = last
+    return chosen, notes
+
+
+def build_metrics(names: Iterable[str], tools: Tools) -> list[Metric]:
+    """Load each metric once, by full name, in order."""
+    return [METRICS.get(name).build(tools) for name in dict.fromkeys(names)]
+
+
+def _fetch(name: str, store: WeightStore) -> None:
+    for entry in METRICS.get(name).entries:
+        store.path(entry)

@@ -1,0 +1,97 @@
+"""From per-picture values to figures: mean, median and the worst pictures of every metric, for every edit."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+Better = Literal["lower", "higher", "none"]
+Values = dict[str, float]  # metric -> value; NaN where it could not be measured
+WORST = 5
+
+
+class Scores:
+    """Every number of an evaluation: key -> edit -> metric -> value. Numbers only, so 100,000 pictures fit.
+
+    Args:
+        better: metric -> which side is better. A metric called ``group.part`` is nested in everything made here, and
+            has the entry of ``group``.
+    """
+
+    def __init__(self, better: Mapping[str, Better]) -> None:
+        self._better = dict(better)
+        self._values: dict[str, dict[str, Values]] = {}
+
+    def add(self, key: str, edit: str, values: Values) -> None:
+        """Note the values of one picture."""
+        self._values.setdefault(key, {}).setdefault(edit, {}).update(values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def edits(self) -> list[str]:
+        """Edits that have values, the inversion first, then in the order in which they came."""
+        seen = dict.fromkeys(edit for by_edit in self._values.values() for edit in by_edit)
+        return sorted(seen, key=lambda edit: edit != "inversion")
+
+    def metrics(self, edit: str) -> list[str]:
+        """Names of the metrics that this edit has values of."""
+        return list(dict.fromkeys(name for by_edit in self._values.values() for name in by_edit.get(edit, ())))
+
+    def better(self, metric: str) -> Better:
+        """Which side is better: ``lower``, ``higher`` or ``none``."""
+        return self._better[metric.split(".")[0]]
+
+    def figures(self, edit: str, metric: str) -> dict[str, Any]:
+        """mean, median, n (valid values alone), better; mean and median are None where n is 0."""
+        valid = [value for _, value in self._valid(edit, metric)]
+        return {
+            "mean": math.fsum(valid) / len(valid) if valid else None,
+            "median": statistics.median(valid) if valid else None,
+            "n": len(valid),
+            "better": self.better(metric),
+        }
+
+    def worst(self, edit: str, metric: str) -> list[dict[str, Any]]:
+        """Up to five {"key", "value"}, the worst first; the largest changes where neither side is better."""
+        rank = {"lower": lambda v: -v, "higher": lambda v: v, "none": lambda v: -abs(v)}[self.better(metric)]
+        ordered = sorted(self._valid(edit, metric), key=lambda pair: (rank(pair[1]), pair[0]))
+        return [{"key": key, "value": value} for key, value in ordered[:WORST]]
+
+    def table(self) -> dict[str, Any]:
+        """edit -> metric -> figures."""
+        return {e: nested((m, self.figures(e, m)) for m in self.metrics(e)) for e in self.edits()}
+
+    def worst_table(self) -> dict[str, Any]:
+        """edit -> metric -> the worst five."""
+        return {e: nested((m, self.worst(e, m)) for m in self.metrics(e)) for e in self.edits()}
+
+    def images(self) -> dict[str, Any]:
+        """key -> edit -> metric -> value, None where it could not be measured; keys sorted."""
+        return {
+            key: {edit: nested((m, finite(v)) for m, v in values.items()) for edit, values in self._values[key].items()}
+            for key in sorted(self._values)
+        }
+
+    def _valid(self, edit: str, metric: str) -> list[tuple[str, float]]:
+        pairs = ((key, by_edit.get(edit, {}).get(metric, math.nan)) for key, by_edit in self._values.items())
+        return [(key, value) for key, value in pairs if math.isfinite(value)]
+
+
+def finite(value: float) -> float | None:
+    """A number that JSON can hold; None for NaN and infinities."""
+    return value if math.isfinite(value) else None
+
+
+def nested(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """("mse", a), ("attributes.smile", b) -> {"mse": a, "attributes": {"smile": b}}."""
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        group, dot, part = name.partition(".")
+        if dot:
+            made.setdefault(group, {})[part] = value
+        else:
+            made[name] = value
+    return made

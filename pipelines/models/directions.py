@@ -1,0 +1,130 @@
+"""Directions in W and W+: a vector with a name, the rows that it acts on, and a unit.
+
+Our own directions (`pipelines/assets/directions-mobile-ffhq.*`, made by `ganinv train directions`) are calibrated: strength
++1 moves the measured attribute by one standard deviation over the generator's own faces. Directions from files keep the
+unit of their file (InterFaceGAN: distance along a unit normal, Shen et al. 2020; GANSpace: standard deviations of a
+principal component, Härkönen et al. 2020).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.errors import UsageError
+from pipelines.registry import nearest
+from pipelines.weights.assets import asset_card, asset_tensors
+
+ASSET = "directions-mobile-ffhq"
+_SPAN = re.compile(r"^(?P<name>.+?)@(?P<start>\d+)-(?P<stop>\d+)$")
+
+
+@dataclass(frozen=True)
+class Direction:
+    """`vector` L x 512 (zero in rows that it leaves alone), added once per unit of strength."""
+
+    name: str
+    vector: Tensor
+    unit: str
+    source: str
+
+    def limited(self, start: int, stop: int) -> Direction:
+        """The same direction in rows start..stop (both included) alone; every row where it had only some."""
+        rows = self.vector.abs().sum(1)
+        base = self.vector[int(rows.argmax())]
+        vector = torch.zeros_like(self.vector)
+        vector[start : stop + 1] = base
+        return Direction(f"{self.name}@{start}-{stop}", vector, self.unit, self.source)
+
+
+@dataclass(frozen=True)
+class DirectionInfo:
+    """What `--list-attrs` prints: the rows a direction acts on, one unit's size, how it leaks into other attributes."""
+
+    name: str
+    description: str
+    unit: str
+    layers: tuple[int, int]
+    std: float
+    source: str
+    range: tuple[float, float]
+    leakage: dict[str, float]
+
+
+class DirectionSet:
+    """Named directions; applies an edit's terms to codes."""
+
+    def __init__(self, directions: Iterable[Direction]) -> None:
+        self._by_name: dict[str, Direction] = {}
+        for direction in directions:
+            if direction.name in self._by_name:
+                raise UsageError(f"two directions are called '{direction.name}'; rename one of the files")
+            self._by_name[direction.name] = direction
+
+    def names(self) -> list[str]:
+        return list(self._by_name)
+
+    def get(self, name: str) -> Direction:
+        """The direction called `name`; ``name@3-7`` limits it to rows 3 to 7.
+
+        Raises:
+            UsageError: unknown name (nearest ones listed) or rows outside the code.
+        """
+        span = _SPAN.match(name)
+        plain = span["name"] if span else name
+        if plain not in self._by_name:
+            raise UsageError(f"unknown attribute '{plain}'; known: {', '.join(nearest(plain, self.names()))}")
+        direction = self._by_name[plain]
+        if span is None:
+            return direction
+        start, stop = int(span["start"]), int(span["stop"])
+        if not start <= stop < direction.vector.shape[0]:
+            raise UsageError(f"'{name}': rows must lie in 0-{direction.vector.shape[0] - 1}, the first one first")
+        return direction.limited(start, stop)
+
+    def apply(self, latents: Tensor, terms: Sequence[tuple[str, float]]) -> Tensor:
+        """latents n x L x 512 plus each term's strength times its direction, same shape."""
+        for name, strength in terms:
+            latents = latents + strength * self.get(name).vector.to(latents)
+        return latents
+
+
+def own_directions(num_ws: int) -> list[Direction]:
+    """The shipped, calibrated directions as L x 512 vectors."""
+    tensors, card = asset_tensors(ASSET), asset_card(ASSET)
+    made = []
+    for name, facts in card["directions"].items():
+        first, last = facts["layers"]
+        vector = torch.zeros(num_ws, tensors[name].shape[-1])
+        vector[first : last + 1] = tensors[name].float()
+        made.append(Direction(name, vector, "standard deviations of the measured attribute", "ganinv"))
+    return made
+
+
+def list_directions() -> list[DirectionInfo]:
+    """Facts about the shipped directions, from their card."""
+    card = asset_card(ASSET)
+    return [
+        DirectionInfo(
+            name=name,
+            description=facts["description"],
+            unit="1 = one standard deviation of the measured attribute",
+            layers=(int(facts["layers"][0]), int(facts["layers"][1])),
+            std=float(facts["std"]),
+            source=ASSET,
+            range=(float(facts["range"][0]), float(facts["range"][1])),
+            leakage={other: float(value) for other, value in facts["leakage"].items()},
+        )
+        for name, facts in card["directions"].items()
+    ]
+
+
+def attribute_scales() -> dict[str, float]:
+    """Standard deviation of every measured attribute over the generator's own faces, in the meter's raw units."""
+    facts: dict[str, Any] = asset_card(ASSET)["directions"]
+    return {name: float(fact["std"]) for name, fact in facts.items()}

@@ -1,0 +1,170 @@
+"""What `ganinv train head` and `ganinv train directions` do: assemble, fit, write an asset with its card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from pipelines.builders import PREVIEW_ASSET, Parts, generators
+from pipelines.errors import UsageError
+from pipelines.images import write_atomic
+from pipelines.models.agegender import AgeGender
+from pipelines.models.attributes import ATTRIBUTES, AttributeMeter
+from pipelines.models.directions import ASSET
+from pipelines.models.faces import DlibFinder
+from pipelines.models.mobile import MobileStyleGAN
+from pipelines.stages.align import locate
+from pipelines.training import directions as fitting
+from pipelines.training.head import PairBank, fit_head, w_statistics
+from pipelines.weights.mobile_ir import mobile_state
+from pipelines.weights.openvino_ir import read_constants
+from pipelines.weights.store import WeightStore
+
+Report = Callable[[dict[str, Any]], None]
+
+DESCRIPTIONS = {
+    "smile": "mouth corners up and apart",
+    "mouth_open": "inner lips apart",
+    "eyes_open": "eyelids apart",
+    "yaw": "head turns sideways",
+    "pitch": "head tilts up or down",
+    "age": "older, in years of the age network",
+    "gender": "towards male, in logits of the gender network",
+}
+
+
+def write_asset(folder: Path, name: str, tensors: dict[str, Tensor], card: dict[str, Any]) -> Path:
+    """NAME.safetensors and NAME.json in `folder`, each written whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    write_atomic(path, save({key: tensor.contiguous() for key, tensor in tensors.items()}))
+    write_atomic(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    return path
+
+
+def _bare_generator(store: WeightStore) -> MobileStyleGAN:
+    """`mobile-ffhq` without its preview head and statistics of w: what the archive alone gives."""
+    mapping = read_constants(store.path("mobile-ffhq-mapping-graph"), store.path("mobile-ffhq-mapping"))
+    synthesis = read_constants(store.path("mobile-ffhq-graph"), store.path("mobile-ffhq"))
+    generator = MobileStyleGAN()
+    generator.load_state_dict(mobile_state(mapping, synthesis), strict=False)
+    return generator
+
+
+def train_head(store: WeightStore, out: Path, report: Report, pairs: int = 480, steps: int = 3000, seed: int = 0) -> Path:
+    """Fit the 256 px head of `mobile-ffhq` and the statistics of its w; resumes drawing pairs where it stopped."""
+    generator = _bare_generator(store)
+    statistics = w_statistics(generator, seed=seed)
+    for name, value in statistics.items():
+        getattr(generator, name).copy_(value)
+    bank = PairBank(out / "pairs", pairs)
+    bank.fill(generator, seed, report)
+    figures = fit_head(generator, bank, steps, report, seed=seed)
+    state = {f"preview_head.{k}": v.half() for k, v in generator.preview_head.state_dict().items()}
+    card = {
+        "name": PREVIEW_ASSET,
+        "what": "256 px image head on the 128 px features of mobile-ffhq; mean, deviation and whitening matrix of its w",
+        "data": f"{pairs} generated faces (no photos), {figures['held_out']} of them held out",
+        "command": f"ganinv train head --pairs {pairs} --steps {steps} --seed {seed}",
+        "figures": figures,
+        "licence": "Apache-2.0; fitted to a generator that was distilled from NVIDIA's FFHQ StyleGAN2 (non-commercial)",
+    }
+    return write_asset(out, PREVIEW_ASSET, state | statistics, card)
+
+
+def train_directions(
+    store: WeightStore, out: Path, report: Report, faces: int = 3000, bench_faces: int = 32, seed: int = 1
+) -> Path:
+    """Fit, calibrate and measure the directions of every attribute."""
+    if faces < 600 or bench_faces < 8:
+        raise UsageError("directions need --faces 600 and --bench 8 at the least")
+    parts = Parts(store, torch.device("cpu"))
+    generator = generators.get("mobile-ffhq").build(parts)
+    finder = DlibFinder(store.path("landmarks-68"))
+    meter = AttributeMeter(finder, AgeGender(store.path("age-dlib"), store.path("gender-dlib")))
+    sample = _sample(generator, meter, faces, seed, out, report)
+    fits, scores, std = _fit(generator, meter, _describer(parts, finder), sample, bench_faces, seed, report)
+    card = _card(fits, scores, std, len(sample.w), bench_faces, faces, seed)
+    tensors = {name: torch.from_numpy(fit.vector).float() for name, fit in fits.items()}
+    return write_asset(out, ASSET, tensors, card)
+
+
+def _sample(generator: Any, meter: Any, faces: int, seed: int, out: Path, report: Report) -> fitting.Sample:
+    kept = out / f"faces-{faces}-{seed}.npz"
+    if kept.exists():
+        data = np.load(kept)
+        return fitting.Sample(data["w"], data["values"])
+    sample = fitting.draw(generator, meter, ATTRIBUTES, faces, seed, report)
+    out.mkdir(parents=True, exist_ok=True)
+    np.savez(kept, w=sample.w, values=sample.values)
+    return sample
+
+
+def _describer(parts: Parts, finder: DlibFinder) -> fitting.Describe:
+    from pipelines.images import to_uint8
+
+    likeness = parts.likeness()
+
+    def describe(images: Tensor) -> Tensor:
+        found = np.stack([locate(image, finder) for image in to_uint8(images)])
+        described: Tensor = likeness.identity(likeness.chips(images, torch.from_numpy(found).float()))
+        return described
+
+    return describe
+
+
+def _fit(
+    generator: Any, meter: Any, describe: fitting.Describe, sample: fitting.Sample, count: int, seed: int, report: Report
+) -> tuple[dict[str, fitting.Fit], np.ndarray, np.ndarray]:
+    std = sample.values.std(0)
+    whiten = generator.w_whiten.numpy()
+    b, scores = fitting.gradients(sample, generator.w_avg.numpy(), whiten)
+    report({"r2": dict(zip(ATTRIBUTES, np.round(scores, 3).tolist(), strict=True))})
+    vectors = fitting.steps_from(b, whiten)
+    rng = torch.Generator().manual_seed(seed + 1000)
+    codes = generator.map(torch.randn(count, 512, generator=rng))
+    bench = fitting.Bench(generator, meter, describe, ATTRIBUTES, std, codes)
+    spans = []
+    for k, name in enumerate(ATTRIBUTES):
+        spans.append(fitting.choose_layers(bench, vectors[k], k, max(8, count // 3)))
+        report({"attribute": name, "layers": spans[-1]})
+    for _ in range(2):
+        vectors = fitting.calibrate(bench, vectors, spans, count)
+    fits = {}
+    for k, name in enumerate(ATTRIBUTES):
+        fits[name] = fitting.describe_fit(bench, vectors[k], spans[k], k, count)
+        report({"attribute": name, "curve": fits[name].curve, "leakage": fits[name].leakage, "id": fits[name].identity})
+    return fits, scores, std
+
+
+def _card(
+    fits: dict[str, fitting.Fit], scores: np.ndarray, std: np.ndarray, used: int, bench: int, faces: int, seed: int
+) -> dict[str, Any]:
+    directions = {
+        name: {
+            "description": DESCRIPTIONS[name],
+            "layers": list(fit.layers),
+            "std": round(float(std[k]), 5),
+            "r2": round(float(scores[k]), 3),
+            "curve": fit.curve,
+            "range": [-3, 3],
+            "leakage": fit.leakage,
+            "identity_distance_at_2": fit.identity,
+        }
+        for k, (name, fit) in enumerate(fits.items())
+    }
+    return {
+        "name": ASSET,
+        "what": "directions in W of mobile-ffhq, one attribute each; +1 = one standard deviation of the measured attribute",
+        "data": f"{used} generated faces (no photos); response measured on {bench} others",
+        "command": f"ganinv train directions --faces {faces} --bench {bench} --seed {seed}",
+        "licence": "Apache-2.0; fitted to a generator that was distilled from NVIDIA's FFHQ StyleGAN2 (non-commercial)",
+        "directions": directions,
+    }

@@ -1,0 +1,1 @@
+"""Weights: catalogue, fetch, verify, load, convert. Start at `pipelines.weights.store.WeightStore`."""

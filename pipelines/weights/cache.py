@@ -1,0 +1,227 @@
+"""The weights folder on disk: files under their upstream names, and what is remembered about each.
+
+    files/<filename>         the file; the folder can serve as a mirror
+    converted/<filename>-<sha>.safetensors
+    state/<name>.json        stamp: size, mtime_ns and sha256 of the file when it was last hashed
+    state/<name>.licence     the licence text that was shown
+    lock.json                name -> sha256 of entries that were trusted on first use
+    parts/                   downloads under way, each under a name of its own
+
+Several processes may use one folder: files appear by rename, and only `lock.json` is guarded by a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.errors import WeightsError
+from pipelines.weights.catalogue import WeightEntry
+from pipelines.weights.fetch import sha256_of
+
+_STALE_PART_S = 86_400.0
+_STALE_LOCK_S = 10.0
+
+
+class Cache:
+    """The weights folder `home`; nothing is created before the first write."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def file(self, entry: WeightEntry) -> Path:
+        """Where the entry's file is or would be."""
+        return self.home / "files" / entry.filename
+
+    def converted(self, entry: WeightEntry, sha256: str) -> Path:
+        """Where the safetensors made from the entry's file of that hash are or would be."""
+        return self.home / "converted" / f"{entry.filename}-{sha256[:16]}.safetensors"
+
+    def expected(self, entry: WeightEntry) -> str:
+        """The hash that the file must have: the catalogue's, else the one trusted on first use, else ""."""
+        return entry.sha256 or self._lock().get(entry.name, "")
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[Path]:
+        """A path for a download under way, like no other process's; whatever is still there afterwards is removed.
+
+        Raises:
+            WeightsError: the folder cannot be written to (permissions, disk full).
+        """
+        folder = self.home / "parts"
+        path = folder / f"{name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
+        try:
+            for place in (folder, self.home / "files", self.home / "converted", self.home / "state"):
+                place.mkdir(parents=True, exist_ok=True)
+            self._sweep(folder)
+            yield path
+        except OSError as error:
+            raise WeightsError(
+                f"the weights folder {self.home} cannot be written: {error.strerror or error}; "
+                "name another one with GANINV_HOME or --weights-dir"
+            ) from None
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _sweep(folder: Path) -> None:
+        """Remove what a killed process left a day ago or earlier."""
+        for path in folder.glob("*.part"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _STALE_PART_S:
+                    path.unlink()
+
+    def admit(self, entry: WeightEntry, part: Path, where: str) -> Path:
+        """Check `part` against the catalogue (or lock file) and move it to its place.
+
+        Args:
+            where: the source in words, for the message.
+
+        Raises:
+            WeightsError: another hash than expected; the part file is deleted.
+        """
+        got = sha256_of(part)
+        wanted = self.expected(entry) or entry.sha256_prefix
+        if not got.startswith(wanted):
+            part.unlink(missing_ok=True)
+            raise WeightsError(
+                f"{entry.filename} from {where} is not the file that '{entry.name}' names: sha256 {got}, expected "
+                f"{wanted}; nothing was kept: use another source, or check the mirror"
+            )
+        path = self.file(entry)
+        self._trust(entry, got)
+        # Whoever sees the new file before its stamp only hashes it once more.
+        os.replace(part, path)
+        self._write_stamp(entry.name, path, got)
+        return path
+
+    def checked(self, entry: WeightEntry) -> tuple[Path, str] | None:
+        """The cached file and its sha256, or None where there is none.
+
+        Size and modification time are compared with the stamp of the last full hash; only a difference, or no
+        stamp, costs another hash.
+
+        Raises:
+            WeightsError: the file was changed or damaged.
+        """
+        path = self.file(entry)
+        if not path.is_file():
+            return None
+        stamp = self.stamped(entry.name, path)
+        if stamp and stamp == (self.expected(entry) or stamp):
+            return path, stamp
+        return path, self.rehash(entry)
+
+    def rehash(self, entry: WeightEntry) -> str:
+        """Hash the cached file in full and return the sha256; raises WeightsError where it is not the expected one."""
+        path = self.file(entry)
+        got, wanted = sha256_of(path), self.expected(entry) or entry.sha256_prefix
+        if not got.startswith(wanted):
+            raise WeightsError(
+                f"{path} is not the file that '{entry.name}' names: sha256 {got}, expected {wanted}; it was changed or "
+                f"damaged: run `ganinv weights rm {entry.name}`, then `ganinv weights pull {entry.name}`"
+            )
+        # A shared folder may be read-only for this user: then the file is hashed each time, and that is all.
+        with contextlib.suppress(OSError):
+            (self.home / "state").mkdir(parents=True, exist_ok=True)
+            self._trust(entry, got)
+            self._write_stamp(entry.name, path, got)
+        return got
+
+    def stamped(self, key: str, path: Path) -> str:
+        """The sha256 in the stamp `key`, or "" where `path` has changed size or time since, or has no stamp."""
+        try:
+            stamp = json.loads((self.home / "state" / f"{key}.json").read_text(encoding="utf-8"))
+            state = path.stat()
+            fresh = (stamp["size"], stamp["mtime_ns"]) == (state.st_size, state.st_mtime_ns)
+            return str(stamp["sha256"]) if fresh else ""
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def _write_stamp(self, key: str, path: Path, sha256: str) -> None:
+        state = path.stat()
+        stamp = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256}
+        write_atomically(self.home / "state" / f"{key}.json", json.dumps(stamp))
+
+    def stamp(self, key: str, path: Path) -> None:
+        """Hash a derived file (a conversion) and remember it under `key`."""
+        self._write_stamp(key, path, sha256_of(path))
+
+    def remove(self, entry: WeightEntry) -> bool:
+        """Forget an entry: file, conversions, stamps and trusted hash; True where there was a file."""
+        path = self.file(entry)
+        there = path.is_file()
+        for stale in [path, *(self.home / "converted").glob(f"{entry.filename}-*.safetensors")]:
+            stale.unlink(missing_ok=True)
+        for key in (entry.name, f"{entry.name}.converted"):
+            (self.home / "state" / f"{key}.json").unlink(missing_ok=True)
+        if entry.name in self._lock():
+            with self._locked() as lock:
+                lock.pop(entry.name, None)
+        return there
+
+    def licence_is_new(self, entry: WeightEntry) -> bool:
+        """True until `licence_shown` was told, and again when the licence text has changed."""
+        try:
+            return (self.home / "state" / f"{entry.name}.licence").read_text(encoding="utf-8") != entry.licence
+        except (OSError, UnicodeDecodeError):
+            return True
+
+    def licence_shown(self, entry: WeightEntry) -> None:
+        """Remember that the licence was shown for a file that is now here."""
+        write_atomically(self.home / "state" / f"{entry.name}.licence", entry.licence)
+
+    def _lock(self) -> dict[str, str]:
+        path = self.home / "lock.json"
+        if not path.is_file():
+            return {}
+        try:
+            return {str(name): str(sha256) for name, sha256 in json.loads(path.read_text(encoding="utf-8")).items()}
+        except (ValueError, AttributeError):
+            raise WeightsError(f"{path} is damaged: it must be one JSON object of names and sha256s") from None
+
+    def _trust(self, entry: WeightEntry, sha256: str) -> None:
+        """Trust on first use: remember the hash of an entry for which the catalogue has none."""
+        if not self.expected(entry):
+            with self._locked() as lock:
+                if lock.setdefault(entry.name, sha256) != sha256:
+                    raise WeightsError(
+                        f"{entry.filename}: two processes fetched two different files for '{entry.name}' at the same "
+                        "time; the first one was kept"
+                    )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[dict[str, str]]:
+        """`lock.json` for reading and changing, one process at a time."""
+        guard = self.home / "lock.json.guard"
+        started = time.monotonic()
+        while True:
+            try:
+                os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
+                break
+            except FileExistsError:
+                if time.monotonic() - started > _STALE_LOCK_S:  # its owner was killed
+                    guard.unlink(missing_ok=True)
+                time.sleep(0.02)
+        try:
+            lock = self._lock()
+            yield lock
+            write_atomically(self.home / "lock.json", json.dumps(lock, indent=1, sort_keys=True) + "\n")
+        finally:
+            guard.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small text file under a passing name, then rename."""
+    part = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

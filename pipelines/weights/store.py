@@ -1,0 +1,226 @@
+"""Weights by name: from the user's cache, else a mirror, else the entry's own sources; sha256 checked, always."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipelines.errors import WeightsError
+from pipelines.weights import catalogue as catalogue_module
+from pipelines.weights.cache import Cache
+from pipelines.weights.catalogue import Catalogue, WeightEntry, find_entry, load_catalogue
+from pipelines.weights.config import StoreConfig
+from pipelines.weights.convert import convert_checkpoint, read_checkpoint
+from pipelines.weights.fetch import FetchEvent, SourceError, copy_file, mirror_file, sha256_of
+from pipelines.weights.supply import Supply
+
+__all__ = ["FetchEvent", "Status", "StoreConfig", "WeightStore"]
+
+Status = Literal["cached", "mirror", "index", "https", "absent"]
+
+
+class WeightStore:
+    """Verified weight files by catalogue name.
+
+    Args:
+        config: where and how.
+        on_event: told about each fetch; called in the thread that fetches.
+        catalogue: entries by name; the packed `weights.toml` where not given.
+    """
+
+    def __init__(
+        self,
+        config: StoreConfig,
+        on_event: Callable[[FetchEvent], None] | None = None,
+        catalogue: Catalogue | None = None,
+    ) -> None:
+        self.config = config
+        self._entries = dict(catalogue if catalogue is not None else load_catalogue())
+        self._cache = Cache(config.home)
+        self._supply = Supply(config, self._cache, self.entries(), on_event or (lambda event: None))
+
+    # -- questions: no network, nothing written ---------------------------------------------------------------------
+
+    def entry(self, name: str) -> WeightEntry:
+        """The catalogue entry; raises WeightsError that lists the known names, nearest first."""
+        return find_entry(self._entries, name)
+
+    def entries(self) -> list[WeightEntry]:
+        """All entries, in the catalogue's order."""
+        return list(self._entries.values())
+
+    def closure(self, names: Iterable[str]) -> list[str]:
+        """`names` and everything that they require, each once, in a stable order."""
+        return catalogue_module.closure(self._entries, names)
+
+    def status(self, name: str) -> Status:
+        """Where `path(name)` would take the file from; hashes nothing."""
+        entry = self.entry(name)
+        if self._cache.file(entry).is_file():
+            return "cached"
+        if mirror_file(self.config.mirror, entry.filename):
+            return "mirror"
+        if entry.members:
+            return "index"
+        return "https" if entry.sources else "absent"
+
+    def have(self, name: str) -> bool:
+        """True where the file lies in the cache or a mirror folder, so that no network is needed."""
+        return self.status(name) in ("cached", "mirror")
+
+    def sha256(self, name: str) -> str:
+        """The hash that the entry's file must have: the catalogue's, else the one trusted on first use, else ""."""
+        return self._cache.expected(self.entry(name))
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def path(self, name: str) -> Path:
+        """The verified file of one entry (not of what it requires), fetched where it is not cached.
+
+        Raises:
+            WeightsError: missing and offline, no source serves it, or it is not the file that the catalogue names.
+        """
+        entry = self.entry(name)
+        cached = self._cache.checked(entry)
+        if cached:
+            return cached[0]
+        problem = self._supply.fetch(entry)
+        if problem:
+            raise self._missing({name: problem})
+        return self._cache.file(entry)
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """All tensors of a checkpoint entry, on the CPU, under their full upstream names (nothing is stripped).
+
+        A ``.pth`` is opened once, after its hash was checked and with ``weights_only=True``; from then on the
+        safetensors made from it are read.
+
+        Raises:
+            WeightsError: as `path`, or the file is no checkpoint.
+        """
+        entry, path = self.entry(name), self.path(name)
+        if entry.format == "safetensors":
+            return _load_safetensors(path)
+        if entry.format != "pth":
+            raise WeightsError(f"'{name}' ({entry.filename}) is a {entry.format} file, not a checkpoint of tensors")
+        cached = self._cache.checked(entry)
+        target = self._cache.converted(entry, cached[1] if cached else sha256_of(path))
+        key = f"{name}.converted"
+        if not self._cache.stamped(key, target):
+            try:
+                with self._cache.part(f"{name}.safetensors") as part:
+                    convert_checkpoint(path, part)
+                    part.replace(target)
+                    self._cache.stamp(key, target)
+            except WeightsError:
+                # A read-only folder: do without the copy. A checkpoint that is refused is refused again here.
+                return read_checkpoint(path)
+        return _load_safetensors(target)
+
+    def pull(self, names: Iterable[str]) -> dict[str, Path]:
+        """Fetch `names` and what they require; name -> verified file.
+
+        Raises:
+            WeightsError: names every file that could not be had, why, and the `ganinv weights pull` line.
+        """
+        wanted = self.closure(names)
+        problems = {name: problem for name in wanted if (problem := self._ensure(name))}
+        if problems:
+            raise self._missing(problems)
+        return {name: self._cache.file(self.entry(name)) for name in wanted}
+
+    def require(self, names: Iterable[str]) -> None:
+        """As `pull`, for callers that only want to know before any work starts that everything is there."""
+        self.pull(names)
+
+    def pull_to(self, folder: Path, names: Iterable[str]) -> dict[str, Path]:
+        """Fetch `names` and what they require, and copy them into `folder`, which then serves as a mirror.
+
+        Raises:
+            WeightsError: as `pull`, or the folder cannot be written.
+        """
+        copies: dict[str, Path] = {}
+        for name, path in self.pull(names).items():
+            target = copies[name] = folder / path.name
+            part = folder / f"{path.name}.part"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if not (target.is_file() and sha256_of(target) == self.sha256(name)):
+                    copy_file(path, part, lambda done, total: None)
+                    part.replace(target)
+            except (OSError, SourceError) as error:
+                raise WeightsError(f"{target} cannot be written: {error}") from None
+            finally:
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
+        return copies
+
+    def verify(self, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Hash cached files in full: name -> "" where right, else what is wrong, in one sentence.
+
+        Args:
+            names: None = whatever is cached. A named entry that is not cached is reported as such.
+        """
+        chosen = [e.name for e in self.entries() if self._cache.file(e).is_file()] if names is None else list(names)
+        results: dict[str, str] = {}
+        for name in chosen:
+            entry = self.entry(name)
+            try:
+                there = self._cache.file(entry).is_file()
+                results[name] = "" if there and self._cache.rehash(entry) else f"'{name}' is not cached"
+            except WeightsError as error:
+                results[name] = str(error)
+        return results
+
+    def add(self, file: Path, name: str) -> Path:
+        """Copy the user's own `file` into the store as the entry `name`, after the hash check.
+
+        Raises:
+            WeightsError: no such file, or it is not the one that the catalogue names. An entry without a known hash
+                trusts this file from now on.
+        """
+        entry = self.entry(name)
+        try:
+            with self._cache.part(entry.filename) as part:
+                copy_file(file, part, self._supply.progress(entry))
+                return self._cache.admit(entry, part, str(file))
+        except SourceError as error:
+            raise WeightsError(str(error)) from None
+
+    def remove(self, name: str) -> bool:
+        """Delete an entry's file, its conversion and its trusted hash from the cache; True where there was a file."""
+        try:
+            return self._cache.remove(self.entry(name))
+        except OSError as error:
+            raise WeightsError(f"'{name}' cannot be removed from {self.config.home}: {error}") from None
+
+    def _ensure(self, name: str) -> str:
+        """ "" once the file is cached and right, else why it cannot be had."""
+        entry = self.entry(name)
+        return "" if self._cache.checked(entry) else self._supply.fetch(entry)
+
+    def _missing(self, problems: Mapping[str, str]) -> WeightsError:
+        names = list(problems)
+        if set(problems.values()) == {"offline"}:
+            files = ", ".join(f"{self.entry(name).filename} ({name})" for name in names)
+            head = f"missing weights, and fetching is off (offline): {files}"
+        else:
+            files = "; ".join(f"{self.entry(name).filename} ({name}): {problems[name]}" for name in names)
+            head = f"weights cannot be fetched: {files}"
+        return WeightsError(
+            f"{head}. Where there is a network run `ganinv weights pull {' '.join(names)}`, or put the files into a "
+            f"folder that GANINV_MIRROR names"
+        )
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None

@@ -1,0 +1,92 @@
+"""`optimize` and `feature` on a tiny generator: they get closer, whatever the batch, and survive a face without landmarks."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines.images import resize_area
+from pipelines.models.likeness import Weights
+from pipelines.models.mobile import MobileStyleGAN
+from pipelines.stages.feature import POINT, FeatureRefiner, FeatureSettings
+from pipelines.stages.lanes import in_lanes
+from pipelines.stages.optimize import OptimizeEmbedder, OptimizeSettings, ramp
+from pipelines.types import Inversion
+from tests.tiny import tiny_generator, tiny_likeness
+
+FAST = OptimizeSettings(steps=12, rows_from=6, weights=Weights(1.0, 1.0, 0.1, 128))
+FINE = FeatureSettings(steps=8, refresh=4, lr=1.0, pull=0.0, weights=Weights(1.0, 5.0, 0.1, 128))
+
+
+@pytest.fixture(scope="module")
+def generator() -> MobileStyleGAN:
+    return tiny_generator()
+
+
+@pytest.fixture(scope="module")
+def photos(generator: MobileStyleGAN) -> Tensor:
+    other = tiny_generator(seed=1)
+    return other.synthesize(torch.randn(3, 16, generator=torch.Generator().manual_seed(2))).image.clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def landmarks() -> Tensor:
+    points = torch.rand(3, 68, 2, generator=torch.Generator().manual_seed(3))
+    points[1] = math.nan  # no face was found in the second one
+    return points
+
+
+def error(generator: MobileStyleGAN, inversion: Inversion, photos: Tensor) -> Tensor:
+    inject = {p: generator.features(inversion.latents, (p,))[p] + r for p, r in inversion.residuals.items()}
+    made = generator.synthesize(inversion.latents, inject=inject).image
+    return (resize_area(made, 256) - resize_area(photos, 256)).square().mean(dim=(1, 2, 3))
+
+
+def test_each_step_of_the_chain_comes_closer(generator: MobileStyleGAN, photos: Tensor, landmarks: Tensor) -> None:
+    mean = Inversion(generator.w_avg.repeat(3, 18, 1))
+    codes = OptimizeEmbedder(generator, tiny_likeness(), FAST).embed(photos, landmarks)
+    refined = FeatureRefiner(generator, tiny_likeness(), FINE).refine(photos, landmarks, codes)
+    assert codes.latents.shape == (3, 18, 16)
+    assert refined.residuals[POINT].shape == (3, 8, 64, 64)
+    assert torch.equal(refined.latents, codes.latents)
+    assert set(refined.scores) == {"embed_loss", "refine_loss"}
+    assert (error(generator, codes, photos) < error(generator, mean, photos)).all()
+    assert (error(generator, refined, photos) < error(generator, codes, photos)).all()
+
+
+def test_a_face_does_not_depend_on_its_batch(generator: MobileStyleGAN, photos: Tensor, landmarks: Tensor) -> None:
+    embedder = OptimizeEmbedder(generator, tiny_likeness(), FAST)
+    together = embedder.embed(photos, landmarks)
+    for i in range(3):
+        alone = embedder.embed(photos[i : i + 1], landmarks[i : i + 1])
+        assert torch.equal(alone.latents[0], together.latents[i])
+
+
+def test_landmarks_may_be_absent(generator: MobileStyleGAN, photos: Tensor) -> None:
+    made = OptimizeEmbedder(generator, tiny_likeness(), FAST).embed(photos[:1], None)
+    assert torch.isfinite(made.latents).all()
+
+
+def test_lanes_pad_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.stages.lanes.lane_width", lambda device: 2)
+    seen: list[list[int]] = []
+
+    def run(index: Tensor) -> Inversion:
+        seen.append(index.tolist())
+        return Inversion(index.float().reshape(-1, 1, 1), {64: index.float().reshape(-1, 1, 1, 1)}, {"s": index.float()})
+
+    joined = in_lanes(run, 3, torch.device("cpu"))
+    assert seen == [[0, 1], [2, 2]]
+    assert joined.latents.flatten().tolist() == [0, 1, 2]
+    assert joined.residuals[64].flatten().tolist() == [0, 1, 2]
+    assert joined.scores["s"].tolist() == [0, 1, 2]
+
+
+def test_ramp_rises_and_falls() -> None:
+    factors = [ramp(step, 40) for step in range(40)]
+    assert factors[0] < 0.5
+    assert max(factors) == pytest.approx(1.0)
+    assert 0 < factors[-1] < 0.05
