@@ -265,21 +265,3 @@ class _Run:
 def run_reporter(verb: str = "working") -> Callable[[ProgressEvent], None]:
     """A reporter of a run's events: a bar on a terminal, else a line every 30 s; failures with their reason."""
     return _Run(verb)
-
-
-def count_reporter(verb: str) -> Callable[[int, int], None]:
-    """A reporter of plain (done, total) counts: a bar on a terminal, else a line every 30 s."""
-    state: dict[str, Any] = {"task": None, "told": time.monotonic()}
-
-    def report(done: int, total: int) -> None:
-        if level.quiet:
-            return
-        if err.is_terminal:
-            if state["task"] is None or not _bars.live:
-                state["task"] = _bars.add(verb, total or None, "items")
-            _bars.update(state["task"], completed=done, total=total or None)
-        elif time.monotonic() - state["told"] >= LINE_EVERY_S:
-            state["told"] = time.monotonic()
-            say(f"{verb}: {done} of {total}")
-
-    return report

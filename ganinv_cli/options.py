@@ -104,7 +104,9 @@ class Machine:
 
     device: Annotated[str, _run(text="auto, cpu, cuda, cuda:N or mps.")] = "auto"
     batch_size: Annotated[int | None, _run(text="Faces per pass of the device. Default: the device's own.")] = None
-    num_workers: Annotated[int | None, _run("--num-workers", "-j", text="Decoding processes. Default: by cores.")] = None
+    num_workers: Annotated[int | None, _run("--num-workers", "-j", text="Decoding processes. Default: by cores.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,7 @@ class Cropping:
 
     size: Annotated[int, _crop(text="Side of the crops in pixels.")] = 1024
     faces: Annotated[Literal["largest", "all"], _crop(text="Which faces of a photo.")] = "largest"
-    detector: Annotated[
-        str, _crop(text=f"One of {', '.join(DETECTORS)}.", autocompletion=complete_detectors)
-    ] = "dlib"
+    detector: Annotated[str, _crop(text=f"One of {', '.join(DETECTORS)}.", autocompletion=complete_detectors)] = "dlib"
     min_score: Annotated[float | None, _crop(text="Drop faces below this detector confidence.")] = None
     min_size: Annotated[int, _crop(text="Drop faces smaller than so many photo pixels.")] = 0
     format: Annotated[Literal["png", "jpg", "webp"], _crop(text="Format of the pictures that are written.")] = "png"
@@ -219,7 +219,9 @@ def make_spec(kind: type[SpecT], given: Mapping[str, Any]) -> SpecT:
 
     unknown = [name for name in given if name not in kind.model_fields]
     if unknown:
-        raise UsageError(f"--{unknown[0].replace('_', '-')} is not supported by this command in this version: leave it out")
+        raise UsageError(
+            f"--{unknown[0].replace('_', '-')} is not supported by this command in this version: leave it out"
+        )
     try:
         return kind(**given)
     except ValidationError as error:
@@ -243,4 +245,3 @@ def make_store(weights_dir: Path | None = None, offline: bool = False) -> Weight
     from pipelines.weights.store import StoreConfig, WeightStore
 
     return WeightStore(StoreConfig.from_env(os.environ, weights_dir, offline), console.fetch_reporter())
-

@@ -1,4 +1,4 @@
-"""Which picture is compared with which: a run's outputs with their sources, or with a reference folder, always by key."""
+"""Which picture is compared with which: a run's outputs with their sources or a reference folder, always by key."""
 
 from __future__ import annotations
 

@@ -157,9 +157,7 @@ class ChainWork:
     def _batch(self, faces: list[WorkFace], resolution: int) -> Batch:
         crops = [resize_u8(face.face.crop, resolution, resolution) for face in faces]
         points = [_landmarks(face.face) for face in faces]
-        items = tuple(
-            Item(face.record.key, face.record.source, face.record.digest, face.record.quad) for face in faces
-        )
+        items = tuple(Item(face.record.key, face.record.source, face.record.digest, face.record.quad) for face in faces)
         landmarks = torch.from_numpy(np.stack(points))
         return Batch(items, to_tensor(crops).to(self._device), landmarks.to(self._device))
 

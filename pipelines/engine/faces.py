@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from pipelines.engine.detectors import LANDMARKS, build_aligner, detectors
 from pipelines.engine.reader import LoadedFace, PhotoReader, pixel_digest
 from pipelines.engine.source import Photo
 from pipelines.errors import PhotoError
-from pipelines.geometry import crop_quad
+from pipelines.geometry import crop_quad, spread_68
 from pipelines.images import resize_u8
 from pipelines.specs import AlignSpec, InvertSpec
-from pipelines.stages.align import locate, misalignment
-from pipelines.types import FaceFinder, U8Image
+from pipelines.stages.align import AlignedFace, locate, misalignment
+from pipelines.types import F32Array, FaceFinder, U8Image
 from pipelines.weights.store import StoreConfig, WeightStore
 
 
@@ -51,7 +53,7 @@ class GivenFaces:
 
     def _square(self, picture: U8Image) -> U8Image:
         height, width = picture.shape[:2]
-        if height != width:
+        if abs(height - width) > 0.01 * max(height, width):
             raise PhotoError(
                 "not-aligned", f"the picture is {width} x {height}, not a square face crop; run with --align"
             )
@@ -79,13 +81,20 @@ def build_invert_reader(spec: InvertSpec, config: StoreConfig) -> PhotoReader:
     def align(picture: U8Image) -> list[LoadedFace]:
         faces = []
         for face in aligner(picture):
-            full = face.landmarks.shape[0] == 68
-            landmarks = face.landmarks if full else locate(face.crop, locator)
+            landmarks = _all_68(face, locator)
             digest = pixel_digest(face.crop)
             faces.append(LoadedFace(face.crop, face.quad, landmarks, digest, {"detector": face.score}))
         return faces
 
     return PhotoReader(SearchedFaces(align))
+
+
+def _all_68(face: AlignedFace, locator: FaceFinder) -> F32Array:
+    """The methods want 68 landmarks: measured, not spread from 5, wherever the crop's face is found again."""
+    if face.landmarks.shape[0] == 68:
+        return face.landmarks
+    found = locate(face.crop, locator)
+    return spread_68(face.landmarks) if np.isnan(found).any() else found
 
 
 def reader_weights(spec: AlignSpec) -> tuple[str, ...]:

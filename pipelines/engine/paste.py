@@ -59,7 +59,9 @@ class _LazyPhoto:
             if self._picture is None:
                 data = read_photo(Path(self._origin.path))
                 if hashlib.sha256(data).hexdigest() != self._origin.digest:
-                    raise PhotoError("changed", f"'{self._origin.path}' has changed since its face was cut; align again")
+                    raise PhotoError(
+                        "changed", f"'{self._origin.path}' has changed since its face was cut; align again"
+                    )
                 self._picture = decode(data)
             return self._picture
 

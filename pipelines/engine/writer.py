@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from pipelines.errors import OutputError, PhotoError
 from pipelines.images import write_atomic
@@ -28,10 +29,18 @@ class OutFile:
 
 @dataclass(frozen=True)
 class Result:
-    """An item that left the device: its record (outputs of earlier runs that still hold included) and its new files."""
+    """An item that left the device.
+
+    Attributes:
+        record: what to note, outputs of earlier runs that still hold included.
+        files: what to write first.
+        counts_as: ``done`` (or failed, as the record says), ``skipped`` (noted only because its file was touched),
+            ``nothing`` (an earlier item that is withdrawn).
+    """
 
     record: Record
     files: tuple[OutFile, ...] = ()
+    counts_as: Literal["done", "skipped", "nothing"] = "done"
 
 
 class Writer:
@@ -48,7 +57,7 @@ class Writer:
         self._manifest = manifest
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
         self._room = threading.BoundedSemaphore(2 * threads)
-        self._finished: queue.SimpleQueue[Record] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._fatal: BaseException | None = None
 
     def submit(self, result: Result) -> None:
@@ -66,8 +75,8 @@ class Writer:
         if self._fatal is not None:
             raise self._fatal
 
-    def finished(self) -> Iterator[Record]:
-        """The records that were noted since the last call."""
+    def finished(self) -> Iterator[Result]:
+        """The results that were noted since the last call, with the records as they were noted."""
         while not self._finished.empty():
             yield self._finished.get()
 
@@ -80,7 +89,7 @@ class Writer:
             if self._fatal is None:
                 record = self._write(result)
                 self._manifest.append(record)
-                self._finished.put(record)
+                self._finished.put(replace(result, record=record))
         except BaseException as error:
             self._fatal = self._fatal or error
         finally:

@@ -29,9 +29,9 @@ class DlibDescriptors:
     def __init__(self, net: Net) -> None:
         self._net = net
 
-    @torch.inference_mode()
     def __call__(self, faces: Faces) -> Tensor:
-        return faces.memo("dlib-descriptors", lambda: self._describe(faces))
+        with torch.inference_mode():
+            return faces.memo("dlib-descriptors", lambda: self._describe(faces))
 
     def _describe(self, faces: Faces) -> Tensor:
         descriptors = torch.full((len(faces), 128), torch.nan, device=faces.device)
@@ -67,7 +67,7 @@ class DlibIdentity:
 
 
 class SamePerson:
-    """`same-person`: 1 where the result lies within dlib's distance of 0.6 of its source, else 0; the mean is a share."""
+    """`same-person`: 1 where the result is within dlib's distance of 0.6 of its source, else 0; the mean is a share."""
 
     name = "same-person"
 

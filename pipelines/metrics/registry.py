@@ -1,4 +1,7 @@
-"""The metrics by name: which weights each needs, how it is built, and what the short names `lpips` and `id` stand for."""
+"""The metrics by name: the weights each needs, how it is built, and what the short names `lpips` and `id` stand for.
+
+A metric's network modules are imported when it is built, so that a run without it needs none of their libraries.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,7 @@ from pipelines.metrics.faces import Trio
 from pipelines.metrics.identity import ArcFaceIdentity, DlibDescriptors, DlibIdentity, SamePerson
 from pipelines.metrics.perceptual import Perceptual
 from pipelines.metrics.summary import Better
-from pipelines.models.agegender import AgeGender
-from pipelines.models.arcface import build_arcface
-from pipelines.models.attributes import AttributeMeter
-from pipelines.models.directions import attribute_scales
-from pipelines.models.dlib_resnet import build_dlib_resnet
 from pipelines.models.faces import DlibFinder
-from pipelines.models.lpips_net import build_lpips_alex
-from pipelines.models.stlpips import build_stlpips
 from pipelines.registry import Registry, nearest
 from pipelines.weights.store import WeightStore
 
@@ -66,6 +62,8 @@ class Tools:
     @cached_property
     def dlib_descriptors(self) -> DlibDescriptors:
         """dlib's descriptors, for `id-dlib` and `same-person`."""
+        from pipelines.models.dlib_resnet import build_dlib_resnet
+
         return DlibDescriptors(build_dlib_resnet(self.store.path("id-dlib")).eval().to(self.device))
 
 
@@ -89,18 +87,30 @@ class MetricEntry:
 
 
 def _lpips(tools: Tools) -> Metric:
+    from pipelines.models.lpips_net import build_lpips_alex
+
     return Perceptual("lpips-alex", build_lpips_alex(tools.store.tensors("lpips-alex-trunk")).eval().to(tools.device))
 
 
 def _st_lpips(tools: Tools) -> Metric:
-    return Perceptual("lpips-st-alex", build_stlpips(tools.store.tensors("st-lpips-alex"), "alex").to(tools.device))
+    from pipelines.models.stlpips import build_stlpips
+
+    return Perceptual(
+        "lpips-st-alex", build_stlpips(tools.store.tensors("st-lpips-alex"), "alex").eval().to(tools.device)
+    )
 
 
 def _arcface(tools: Tools) -> Metric:
+    from pipelines.models.arcface import build_arcface
+
     return ArcFaceIdentity(build_arcface(tools.store.tensors("arcface-irse50")).eval().to(tools.device))
 
 
 def _attributes(tools: Tools) -> Metric:
+    from pipelines.models.agegender import AgeGender
+    from pipelines.models.attributes import AttributeMeter
+    from pipelines.models.directions import attribute_scales
+
     people = AgeGender(tools.store.path("age-dlib"), tools.store.path("gender-dlib"))
     return AttributeChange(AttributeMeter(tools.finder, people).measure, attribute_scales())
 

@@ -31,6 +31,10 @@ class Scores:
     def __len__(self) -> int:
         return len(self._values)
 
+    def of(self, key: str) -> dict[str, Values]:
+        """edit -> metric -> value of one face."""
+        return self._values[key]
+
     def edits(self) -> list[str]:
         """Edits that have values, the inversion first, then in the order in which they came."""
         seen = dict.fromkeys(edit for by_edit in self._values.values() for edit in by_edit)
@@ -56,8 +60,8 @@ class Scores:
 
     def worst(self, edit: str, metric: str) -> list[dict[str, Any]]:
         """Up to five {"key", "value"}, the worst first; the largest changes where neither side is better."""
-        rank = {"lower": lambda v: -v, "higher": lambda v: v, "none": lambda v: -abs(v)}[self.better(metric)]
-        ordered = sorted(self._valid(edit, metric), key=lambda pair: (rank(pair[1]), pair[0]))
+        better = self.better(metric)
+        ordered = sorted(self._valid(edit, metric), key=lambda pair: (_rank(pair[1], better), pair[0]))
         return [{"key": key, "value": value} for key, value in ordered[:WORST]]
 
     def table(self) -> dict[str, Any]:
@@ -78,6 +82,13 @@ class Scores:
     def _valid(self, edit: str, metric: str) -> list[tuple[str, float]]:
         pairs = ((key, by_edit.get(edit, {}).get(metric, math.nan)) for key, by_edit in self._values.items())
         return [(key, value) for key, value in pairs if math.isfinite(value)]
+
+
+def _rank(value: float, better: Better) -> float:
+    """Small for bad values."""
+    if better == "none":
+        return -abs(value)
+    return value if better == "higher" else -value
 
 
 def finite(value: float) -> float | None:

@@ -66,8 +66,10 @@ def chip_matrix(landmarks: Tensor, size: int = 150, padding: float = 0.25) -> Te
     sin = (source[:, 0] * target[..., 1] - source[:, 1] * target[..., 0]).sum(1) / weight
     turn = torch.stack((cos, -sin, sin, cos), 1).unflatten(1, (2, 2))
     middle = points.mean(1) + (turn @ (size / 2 - template.mean(0)).unsqueeze(1)).squeeze(2)
-    # dlib stretches the chip so that its outermost pixel *centres* lie on the border of the fitted square.
-    turn = turn * (size / (size - 1))
+    # dlib lays the outermost pixel *centres* of the chip onto those of the fitted square, whose side is one pixel
+    # spacing shorter than size * zoom: without this, chips of small pictures come out half a percent too wide.
+    zoom = torch.hypot(cos, sin).clamp(min=1 / size).view(-1, 1, 1)
+    turn = turn * ((size - 1 / zoom) / (size - 1))
     shift = middle - (turn @ turn.new_full((2, 1), (size - 1) / 2)).squeeze(2)
     return torch.cat((turn, shift.unsqueeze(2)), dim=2)
 

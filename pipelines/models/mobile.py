@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.models.ops import as_rows, inverse_haar, pixel_norm
+from pipelines.models.ops import as_rows, double_inverse_haar, pixel_norm
 from pipelines.models.preview import PREVIEW_POINT, PreviewHead
 from pipelines.types import Injection, Point, Synthesis
 
@@ -72,13 +72,15 @@ class Block(nn.Module):
 
     def first(self, x: Tensor, row: Tensor) -> Tensor:
         """x n x C_in x H/2 x W/2, row n x 512 -> the feature after the first (upsampling) convolution."""
-        result: Tensor = self.conv1(inverse_haar(x * self.style(row)[:, :, None, None]))
+        result: Tensor = self.conv1(double_inverse_haar(x * self.style(row)[:, :, None, None]))
         return result
 
     def style(self, row: Tensor) -> Tensor:
-        """The factors n x C_in of the step up and of the first convolution: they commute, one multiplication does both."""
-        small = self.conv1.affine(row)
-        return self.up(row) * torch.cat((small, small.repeat_interleave(3, dim=1)), dim=1)
+        """The factors n x C_in of the step up, of the Haar transform's half and of the first convolution.
+
+        Scaling a channel commutes with the Haar step, so one multiplication at the small size does all three.
+        """
+        return self.up(row) * self.conv1.affine(row).mul(0.5).repeat(1, 4)
 
     def second(self, x: Tensor, row: Tensor) -> Tensor:
         result: Tensor = self.conv2(x * self.conv2.affine(row)[:, :, None, None])
@@ -104,7 +106,10 @@ class MobileStyleGAN(nn.Module):
     """The whole generator; see `pipelines.types.Generator` for the contract.
 
     Points for `inject` and `collect`: 4 (after the first convolution), then per block 8..512 the size (after its first
-    convolution) and the size with "b" (after its second). At 64: 512 x 64 x 64, driven by rows 7 and 8.
+    convolution) and the size with "b" (after its second). At 64: 512 x 64 x 64, driven by rows 7 and 8. Channels of the "b"
+    points come in the four bands of the Haar step that follows (`pipelines.models.ops.band_order`).
+
+    Everything runs in channels-last memory.
 
     Attributes:
         w_avg, w_std: mean and standard deviation of w per coordinate (512).
@@ -132,7 +137,7 @@ class MobileStyleGAN(nn.Module):
         self.w_std = nn.Buffer(torch.ones(dim))
         self.w_whiten = nn.Buffer(torch.eye(dim))
         self.steps = _steps(len(channels))
-        self.requires_grad_(False).eval()
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     @property
     def device(self) -> torch.device:
@@ -150,7 +155,8 @@ class MobileStyleGAN(nn.Module):
         rows = as_rows(w, self.num_ws)
         x, features = self._climb(rows, inject or {}, collect, self.steps[-1].point)
         style = self.head_affine(rows[:, HEAD_ROW])
-        return Synthesis(inverse_haar(self.head(x * style[:, :, None, None])), features)
+        bands = F.conv2d(x * style[:, :, None, None], self.head.weight * 0.5, self.head.bias * 0.5)  # type: ignore[operator]
+        return Synthesis(double_inverse_haar(bands), features)
 
     def preview(
         self, w: Tensor, inject: Mapping[Point, Injection] | None = None, collect: tuple[Point, ...] = ()
@@ -189,9 +195,12 @@ class MobileStyleGAN(nn.Module):
         x: Tensor = self.const
         for step in steps[self._start(steps, inject, collect) :]:
             injection = inject.get(step.point)
-            x = injection if isinstance(injection, Tensor) else self._step(step, x, rows[:, step.row])
+            if isinstance(injection, Tensor):
+                x = injection.contiguous(memory_format=torch.channels_last)
+            else:
+                x = self._step(step, x, rows[:, step.row])
             if callable(injection) and not isinstance(injection, Tensor):
-                x = injection(x)
+                x = injection(x).contiguous(memory_format=torch.channels_last)
             if step.point in collect:
                 features[step.point] = x
         return x, features

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.models.ops import inverse_haar
+from pipelines.models.ops import double_inverse_haar
 from pipelines.types import Point
 
 PREVIEW_POINT: Point = "128b"
@@ -46,4 +46,4 @@ class PreviewHead(nn.Module):
         x = F.leaky_relu(self.squeeze(feature * (squeeze * even)), 0.2)
         x = F.leaky_relu(self.conv1(x * first), 0.2)
         x = F.leaky_relu(self.conv2(x * second), 0.2)
-        return inverse_haar(self.linear(feature * (linear * even)) + self.out(x * last))
+        return double_inverse_haar(self.linear(feature * (linear * even)) + self.out(x * last)) * 0.5

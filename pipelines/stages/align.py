@@ -9,14 +9,16 @@ from typing import Literal
 import numpy as np
 
 from pipelines.errors import PhotoError
-from pipelines.geometry import as_quad, crop_quad, ffhq_quad, side, spread_68, to_crop
+from pipelines.geometry import F64Array, as_quad, crop_quad, ffhq_quad, side, spread_68, to_crop
 from pipelines.images import resize_u8
 from pipelines.types import F32Array, Face, FaceFinder, Quad, U8Image
 
-ALIGNED_LIMIT = 0.08
+ALIGNED_LIMIT = 0.1
 """A crop counts as aligned up to this `misalignment`.
 
-@@MEASURED@@
+Measured with dlib, detection and landmarks' noise included: 20 CelebA-HQ and FFHQ crops of papers' test sets 0.002 to
+0.051; 120 crops at 256 px 0.007 (median), 0.031 (95 %), one above the limit. With RetinaFace's five points 0.013 to
+0.109, 97 % below the limit. Of 28 ordinary photos, close portraits among them, the nearest has 0.156 (0.123).
 """
 
 _LOCATE_SIDE = 448  # px: a face of an aligned crop is then about 250 px wide, three times what the detector needs
@@ -87,9 +89,7 @@ class Aligner:
         chosen = large if self.faces == "all" else large[:1]
         return [self._aligned(photo, face, quad) for face, quad in chosen]
 
-    def _aligned(
-        self, photo: U8Image, face: Face, quad: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-    ) -> AlignedFace:
+    def _aligned(self, photo: U8Image, face: Face, quad: F64Array) -> AlignedFace:
         whole = _shares(face.landmarks, photo)
         if self.keep_aligned and _is_square(photo) and misalignment(whole) <= ALIGNED_LIMIT:
             return AlignedFace(None, face.score, resize_u8(photo, self.size, self.size), whole)
@@ -105,18 +105,19 @@ def _spans(face: Face, photo: U8Image) -> bool:
         return False
     height, width = photo.shape[:2]
     low, high = quad.min(0), quad.max(0)
-    return bool((high > 0).all() and low[0] < width - 1 and low[1] < height - 1)
+    return bool(np.all(high > 0) and low[0] < width - 1 and low[1] < height - 1)
 
 
 def _is_square(photo: U8Image) -> bool:
     height, width = photo.shape[:2]
-    return abs(height - width) <= 0.01 * max(height, width)
+    return bool(abs(height - width) <= 0.01 * max(height, width))
 
 
 def _shares(landmarks: F32Array, picture: U8Image) -> F32Array:
     """Pixel-centre coordinates of a picture -> shares of its sides."""
     height, width = picture.shape[:2]
-    return ((landmarks + 0.5) / np.array([width, height])).astype(np.float32)
+    shares: F32Array = ((landmarks + 0.5) / np.array([width, height])).astype(np.float32)
+    return shares
 
 
 def locate(crop: U8Image, finder: FaceFinder) -> F32Array:

@@ -117,7 +117,7 @@ class PairBank:
             codes.append(self.codes[i])
             images.append(self.images[i, :, 2 * y : 2 * (y + CROP), 2 * x : 2 * (x + CROP)])
         f, c, m = (torch.from_numpy(np.stack(part)).float() for part in (features, codes, images))
-        return f, c, m
+        return f.contiguous(memory_format=torch.channels_last), c, m
 
 
 def fit_head(

@@ -8,6 +8,7 @@ import re
 from torch import Tensor
 
 from pipelines.errors import WeightsError
+from pipelines.models.ops import band_order
 
 
 def mobile_state(mapping: dict[str, Tensor], synthesis: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -54,7 +55,17 @@ def _synthesis_state(constants: dict[str, Tensor]) -> dict[str, Tensor]:
     state |= _affine(constants, f"{image}.conv", "head_affine", 1)
     state["head.weight"] = constants[f"{image}.conv.weight"]
     state["head.bias"] = constants[f"{image}.bias"].flatten()
-    return state
+    return _in_bands(state)
+
+
+def _in_bands(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Reorder the channels that feed a Haar step into its four bands, so that the step reads contiguous memory."""
+    for producer, consumer in [("conv0", "blocks.0.up"), *((f"blocks.{i}.conv2", f"blocks.{i + 1}.up") for i in range(6))]:
+        order = band_order(state[f"{producer}.mix.bias"].numel())
+        for name in (f"{producer}.mix.weight", f"{producer}.mix.bias", f"{consumer}.weight", f"{consumer}.bias"):
+            state[name] = state[name][order]
+    order = band_order(12)
+    return state | {name: state[name][order] for name in ("head.weight", "head.bias")}
 
 
 def _affine(constants: dict[str, Tensor], source: str, target: str, taps: int | None) -> dict[str, Tensor]:

@@ -1,0 +1,170 @@
+"""The verb `evaluate`: read what a run wrote, score it, write metrics.json, report.html and contact.png.
+
+Only numbers and the report's thumbnails are kept, so memory does not depend on how many faces there are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.contact import contact_sheet
+from pipelines.engine.device import resolve_device
+from pipelines.engine.events import OnEvent
+from pipelines.errors import NoInputError, RequirementError
+from pipelines.images import encode, write_atomic
+from pipelines.metrics.registry import METRICS, Tools, build_metrics, check_names, resolve
+from pipelines.metrics.require import Requirement, check, parse_requirement, sentence
+from pipelines.metrics.summary import Scores
+from pipelines.pairing import CONTACT, INVERSION, Pairing, load_row, pair_run
+from pipelines.report import Report, render_report
+from pipelines.scoring import Evaluation
+from pipelines.stages.align import locate
+from pipelines.types import F32Array, U8Image
+from pipelines.weights.store import WeightStore
+
+DEFAULT_METRICS = ("lpips", "id", "psnr", "ssim", "mse")
+_SHEET_ROWS, _SHEET_EDITS = 8, 6
+T = TypeVar("T")
+
+
+class EvaluateSpec(BaseModel):
+    """What to evaluate.
+
+    Attributes:
+        run: a folder that `invert` or `edit` wrote; with `reference` also a plain folder of face crops.
+        reference: compare with these pictures, by key, instead of the run's own sources.
+        metrics: names of `pipelines.metrics.registry`, short ones included.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        batch_size: faces per pass.
+        num_workers: decoding threads; at least 1.
+        report: also write report.html and contact.png.
+        require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Path
+    reference: Path | None = None
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    device: str = "auto"
+    batch_size: int = Field(default=8, ge=1, le=4096)
+    num_workers: int = Field(default=2, ge=1, le=256)
+    report: bool = True
+    require: tuple[str, ...] = ()
+
+
+class RequirementUnmet(RequirementError):
+    """A bound was not kept. Everything has been written all the same; `metrics` is the object of metrics.json."""
+
+    def __init__(self, message: str, metrics: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.metrics = metrics
+
+
+def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None = None) -> dict[str, Any]:
+    """Score a run against its sources and write the result into its folder.
+
+    For every edit (the inversion is one of them) and metric: mean, median, n (the values that could be measured),
+    better; the five worst pictures; every picture's value; what could not be judged and why.
+
+    Args:
+        spec: what to evaluate.
+        store: where weights come from.
+        on_progress: told after every face.
+
+    Returns:
+        The object of metrics.json.
+
+    Raises:
+        UsageError: an unknown metric, a bad bound, a folder that is no run. Before any model is loaded.
+        NoInputError: nothing to compare, or not one pair could be judged.
+        WeightsError: weights that cannot be had.
+        RequirementError: a bound was not kept (a `RequirementUnmet`).
+        OutputError: the results cannot be written.
+    """
+    requirements = [parse_requirement(text) for text in spec.require]
+    asked = list(dict.fromkeys([*spec.metrics, *(r.metric.split(".")[0] for r in requirements)]))
+    check_names(asked)
+    device = resolve_device(spec.device)
+    pairing = pair_run(spec.run, spec.reference)
+    names, notes = resolve(asked, store)
+    tools = Tools(store, device)
+    metrics = build_metrics(names.values(), tools)
+    locator = _Locator(tools)
+    evaluation = Evaluation(metrics, device, locator, on_progress, keep_rows=spec.report)
+    evaluation.run(pairing, spec.batch_size, spec.num_workers)
+    if not len(evaluation.scores):
+        first = evaluation.problems[0]
+        raise NoInputError(f"not one pair could be judged, for example '{first.key}': {first.reason}")
+    outcomes = [o for r in requirements for o in _check(r, names, evaluation.scores)]
+    made = evaluation.result(spec.reference is not None, pairing.unused, notes, outcomes)
+    _write(spec, made, evaluation, pairing)
+    unmet = [sentence(outcome) for outcome in outcomes if not outcome["met"]]
+    if unmet:
+        raise RequirementUnmet("; ".join(unmet), made)
+    return made
+
+
+class _Locator:
+    """Landmarks of a face; the finder's weights are asked for only when a metric wants landmarks."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    def __call__(self, image: U8Image) -> F32Array:
+        return locate(image, self._tools.finder)
+
+
+def _check(requirement: Requirement, names: dict[str, str], scores: Scores) -> list[dict[str, Any]]:
+    """A requirement against the metric that was used; a short name means the full-name metric."""
+    group, dot, part = requirement.metric.partition(".")
+    full = names[group]
+    return check(requirement, full + dot + part, METRICS.get(full).of_edits, scores)
+
+
+def _write(spec: EvaluateSpec, made: dict[str, Any], evaluation: Evaluation, pairing: Pairing) -> None:
+    """metrics.json, and on request the report and the contact sheet, each whole or not at all."""
+    text = json.dumps(made, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n"
+    write_atomic(spec.run / "metrics.json", text.encode("ascii"))
+    if spec.report:
+        worst = evaluation.worst
+        page = render_report(Report(made, worst.rows(), worst.seen, evaluation.headline))
+        write_atomic(spec.run / "report.html", page)
+        write_atomic(spec.run / CONTACT, encode(_sheet(evaluation, pairing), "png"))
+
+
+def _sheet(evaluation: Evaluation, pairing: Pairing) -> U8Image:
+    """A few faces from the worst to the best, read again, with the source, the inversion and a few edits."""
+    order = sorted(evaluation.goodness.items(), key=lambda pair: (not math.isnan(pair[1]), pair[1], pair[0]))
+    by_key = {row.key: row for row in pairing.rows}
+    edits = [edit for edit in evaluation.scores.edits() if edit != INVERSION]
+    columns = [INVERSION] * (INVERSION in evaluation.scores.edits()) + _spread(edits, _SHEET_EDITS)
+    lines = []
+    for key, _ in _spread(order, _SHEET_ROWS):
+        loaded = load_row(by_key[key])
+        pictures = [loaded.source, *(loaded.results.get(edit) for edit in columns)]
+        lines.append((_label(key, evaluation), [picture.image if picture else None for picture in pictures]))
+    return contact_sheet(lines, ["source", *columns])
+
+
+def _label(key: str, evaluation: Evaluation) -> str:
+    """The key, and below it the headline's value of each picture."""
+    by_edit, metric = evaluation.scores.of(key), evaluation.headline
+    told = [
+        f"{edit} {values[metric]:.2f}"
+        for edit, values in by_edit.items()
+        if math.isfinite(values.get(metric, math.nan))
+    ]
+    return f"{key}\n{metric}: {', '.join(told)}" if told else key
+
+
+def _spread(values: list[T], count: int) -> list[T]:
+    """Up to `count` of the values, evenly spaced, the first and the last among them."""
+    if len(values) <= count:
+        return values
+    return [values[round(index * (len(values) - 1) / (count - 1))] for index in range(count)]
