@@ -13,7 +13,10 @@ from ganinv_cli.options import Cache, Machine, Voice, bundled, make_spec, values
 from pipelines.errors import NoInputError, RequirementError
 
 DEFAULT_RUNS = ("edits", "inversions")
-METRICS = ("lpips", "id", "psnr", "ssim", "ms-ssim", "mse", "same-person", "attributes")
+METRICS = (
+    *("lpips", "id", "lpips-alex", "lpips-st-alex", "id-arcface", "id-dlib"),
+    *("same-person", "psnr", "ssim", "ms-ssim", "mse", "attributes"),
+)
 
 
 def complete_metrics(incomplete: str) -> list[str]:

@@ -51,7 +51,9 @@ def show_plan(plan: Mapping[str, Any], as_json: bool) -> None:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} ({_plain(inner)})" for name, inner in value.items()) or "-"
+        if set(value) == {"name", "cached"}:
+            return f"{value['name']} ({'cached' if value['cached'] else 'to fetch'})"
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items()) or "-"
     if isinstance(value, (list, tuple)):
         return ", ".join(_plain(inner) for inner in value) or "-"
     if isinstance(value, bool):

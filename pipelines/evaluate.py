@@ -41,7 +41,7 @@ class EvaluateSpec(BaseModel):
         metrics: names of `pipelines.metrics.registry`, short ones included.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         batch_size: faces per pass.
-        num_workers: decoding threads; at least 1.
+        num_workers: decoding threads; 0 means 1, as nothing is decoded in the scoring thread.
         report: also write report.html and contact.png.
         require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
     """
@@ -53,7 +53,7 @@ class EvaluateSpec(BaseModel):
     metrics: tuple[str, ...] = DEFAULT_METRICS
     device: str = "auto"
     batch_size: int = Field(default=8, ge=1, le=4096)
-    num_workers: int = Field(default=2, ge=1, le=256)
+    num_workers: int = Field(default=2, ge=0, le=256)
     report: bool = True
     require: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
     metrics = build_metrics(names.values(), tools)
     locator = _Locator(tools)
     evaluation = Evaluation(metrics, device, locator, on_progress, keep_rows=spec.report)
-    evaluation.run(pairing, spec.batch_size, spec.num_workers)
+    evaluation.run(pairing, spec.batch_size, max(1, spec.num_workers))
     if not len(evaluation.scores):
         first = evaluation.problems[0]
         raise NoInputError(f"not one pair could be judged, for example '{first.key}': {first.reason}")

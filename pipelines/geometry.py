@@ -88,8 +88,7 @@ def side(quad: Quad | F64Array) -> float:
 def to_crop(points: npt.ArrayLike, quad: Quad | F64Array) -> F64Array:
     """n x 2 photo points -> n x 2 shares of the crop's side, in [0, 1] inside it. The quad is a parallelogram."""
     origin, axes = _frame(quad)
-    shares: F64Array = np.linalg.solve(axes, (np.asarray(points, np.float64) - origin).T).T
-    return shares
+    return np.asarray(np.linalg.solve(axes, (np.asarray(points, np.float64) - origin).T).T, np.float64)
 
 
 def from_crop(points: npt.ArrayLike, quad: Quad | F64Array) -> F64Array:

@@ -45,14 +45,14 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 _FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF", "JPEG2000", "PPM"]
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"msf1"})
 _MAGICS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
-_TURNS = dict(  # EXIF orientation 2 to 8 -> what sets the picture upright
-    zip(range(2, 9), [Image.Transpose(turn) for turn in (0, 3, 1, 5, 4, 6, 2)], strict=True)
-)
+# EXIF orientation 2 to 8 -> what sets the picture upright
+_TURNS = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))
+_FULL, _DENIED = "free some space and run the same command again", "choose another folder with --output"
 _DISK_TROUBLE = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EROFS: "the file system is read-only; choose another folder with --output",
-    errno.EACCES: "permission is denied; choose another folder with --output",
+    errno.ENOSPC: f"the disk is full; {_FULL}",
+    errno.EDQUOT: f"the disk quota is used up; {_FULL}",
+    errno.EROFS: f"the file system is read-only; {_DENIED}",
+    errno.EACCES: f"permission is denied; {_DENIED}",
 }
 
 
@@ -83,27 +83,22 @@ def decode(data: bytes) -> U8Image:
     needs no profile; transparency is laid over white, as every viewer shows it and as studio portraits look (the
     colour hidden below transparent pixels is arbitrary).
 
-    Args:
-        data: the file's bytes.
-
     Returns:
         uint8 H x W x 3, RGB, its own memory.
 
     Raises:
-        PhotoError: ``empty-file``, ``not-an-image``, ``truncated``, ``damaged``, ``too-large``, ``too-small``,
-            ``needs-heic``. A file that ends early is refused: a half grey face would be inverted as if it were real.
+        PhotoError: see above. A file that ends early is refused: half a face would be inverted as if it were real.
     """
     if not data:
         raise PhotoError("empty-file", "the file is empty; copy it again from where it came from")
     try:
         with _quiet(), _open(data) as picture:
             _check_size(*picture.size)
-            upright = _upright(_composed(_plain(picture)), picture)
-            return np.array(upright)
+            return np.array(_upright(_composed(_plain(picture)), picture))
     except (PhotoError, MemoryError):
         raise
     except Image.DecompressionBombError:
-        raise PhotoError("too-large", f"the picture has more than {MAX_PIXELS // 10**6} megapixels") from None
+        raise PhotoError("too-large", "the picture claims more than 400 megapixels; 200 are the limit") from None
     except Exception as error:  # decoders of hostile bytes raise anything; it must stay this one photo's failure
         raise _broken(error) from None
 
@@ -144,17 +139,14 @@ def _open_heif(data: bytes) -> Image.Image:
     try:
         import pillow_heif
     except ImportError:
-        raise PhotoError(
-            "needs-heic", "this is a HEIC photo; install the reader with: pip install 'ganinv[heic]'"
-        ) from None
+        raise PhotoError("needs-heic", "a HEIC photo; install its reader: pip install 'ganinv[heic]'") from None
     pillow_heif.register_heif_opener()
     return Image.open(io.BytesIO(data), formats=["HEIF"])
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        limit = MAX_PIXELS // 10**6
-        raise PhotoError("too-large", f"the picture claims {width} x {height} px; the limit is {limit} megapixels")
+        raise PhotoError("too-large", f"the picture claims {width} x {height} px; 200 megapixels are the limit")
     if min(width, height) < MIN_SIDE:
         raise PhotoError("too-small", f"the picture has {width} x {height} px; a face needs at least {MIN_SIDE} px")
 
@@ -232,8 +224,7 @@ def to_tensor(images: Sequence[U8Image]) -> Tensor:
 def to_uint8(tensor: Tensor) -> list[U8Image]:
     """n x 3 x H x W in [-1, 1] (clamped, rounded to the nearest level) -> n pictures uint8 H x W x 3.
 
-    The exact inverse of `to_tensor`. Works on the tensor's device, so that only bytes travel. Raises ValueError on
-    NaN: a model that diverged must not become a black picture.
+    The exact inverse of `to_tensor`; computed on the tensor's device: only bytes travel. Raises ValueError on NaN.
     """
     levels = tensor.detach().to(torch.float32).add(1.0).mul_(127.5)
     if bool(levels.isnan().any()):
@@ -260,8 +251,6 @@ def resize_area(tensor: Tensor, size: int) -> Tensor:
 def resize_u8(image: U8Image, width: int, height: int) -> U8Image:
     """uint8 H x W x 3 -> height x width x 3, antialiased: the cells' mean (whole-number reductions), else Lanczos."""
     rows, columns = image.shape[:2]
-    if (columns, rows) == (width, height):
-        return image
     whole = columns % width == 0 and rows % height == 0
     method = Image.Resampling.BOX if whole else Image.Resampling.LANCZOS
     return np.array(Image.fromarray(image).resize((width, height), method))
@@ -288,8 +277,8 @@ def encode(image: U8Image, format: str, quality: int = 95) -> bytes:
 def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
     """Write a file so that nobody ever sees half of it: a unique ``.part`` beside it, then a rename.
 
-    Parent folders are made. With `durable` the bytes are forced onto the disk first (slow; for what cannot be made
-    again). Raises OutputError with one sentence; the part file does not stay behind.
+    Parent folders are made; `durable` forces the bytes onto the disk first (slow). Raises OutputError with one
+    sentence; the part file does not stay behind.
     """
     # Cut to 40 characters: name plus token stays below the usual limit of 255 bytes even in four-byte scripts.
     part = path.with_name(f"{path.name[:40]}.{secrets.token_hex(6)}.part")

@@ -1,8 +1,8 @@
 """`manifest.jsonl`: one JSON object per item, the only mark that an item is done.
 
 A run appends to its own part, `manifest.d/PART.jsonl`, one flushed line per item after the item's files are in place.
-Parts are merged into `manifest.jsonl` (sorted by key, one line per key, replaced in one step) at the end of a run and at
-the start of the next. The last record of a key wins; a torn last line, the trace of a killed run, is ignored.
+Parts are merged into `manifest.jsonl` (sorted by key, one line per key, replaced in one step) at the end of a run and
+at the start of the next. The last record of a key wins; a torn last line, the trace of a killed run, is ignored.
 """
 
 from __future__ import annotations

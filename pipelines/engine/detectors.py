@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from pipelines.models.faces import DlibFinder, RetinaFinder
 from pipelines.registry import Registry
@@ -17,24 +18,25 @@ LANDMARKS = "landmarks-68"
 
 @dataclass(frozen=True)
 class Detector:
-    """How to build a detector. `entries` are the catalogue's weights that it needs; `build` loads them."""
+    """How to build a detector: `build` loads the catalogue's `entries`; `version` changes when its finds may."""
 
     entries: tuple[str, ...]
+    version: str
     build: Callable[[WeightStore], FaceFinder]
 
 
 detectors: Registry[Detector] = Registry("detector")
-detectors.add("dlib", Detector((LANDMARKS,), lambda store: DlibFinder(store.path(LANDMARKS))))
-detectors.add(
-    "facexlib",
-    Detector(
-        ("retinaface-mobile0.25",), lambda store: RetinaFinder(store.tensors("retinaface-mobile0.25"), "mobile0.25")
-    ),
-)
-detectors.add(
-    "facexlib-resnet50",
-    Detector(("retinaface-resnet50",), lambda store: RetinaFinder(store.tensors("retinaface-resnet50"), "resnet50")),
-)
+
+
+def _add_retina(name: str, entry: str, network: Literal["mobile0.25", "resnet50"]) -> None:
+    detectors.add(
+        name, Detector((entry,), RetinaFinder.version, lambda store: RetinaFinder(store.tensors(entry), network))
+    )
+
+
+detectors.add("dlib", Detector((LANDMARKS,), DlibFinder.version, lambda store: DlibFinder(store.path(LANDMARKS))))
+_add_retina("facexlib", "retinaface-mobile0.25", "mobile0.25")
+_add_retina("facexlib-resnet50", "retinaface-resnet50", "resnet50")
 
 
 def build_aligner(spec: AlignSpec, store: WeightStore) -> Aligner:

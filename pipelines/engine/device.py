@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -133,20 +133,21 @@ class ChainWork:
         batch = self._batch(faces, chain.resolution)
         torch.manual_seed(self._settings.seed)
         started = time.perf_counter()
-        batch.inversion = _to_device(join(codes), self._device) if codes else _as_stored(chain.invert(batch).inversion)
+        inversion = _to_device(join(codes), self._device) if codes else _as_stored(chain.invert(batch).inversion)
+        batch.inversion = inversion
         inverted = time.perf_counter()
         edits = self._edits(faces)
         batch = chain.edit(batch, edits)
         if batch.base is None or any(edit.name not in batch.edits for edit in edits):
             raise AssertionError("the chain left out a picture")
-        sound = _finite(batch.base.image, batch.inversion.latents, *batch.edits.values())
+        sound = _finite(batch.base.image, inversion.latents, *batch.edits.values())
         pictures = {"inversion": _host(batch.base.image)}
         pictures |= {edit.name: _host(batch.edits[edit.name]) for edit in edits}
         share = 1e3 / len(faces)
         ms = {"edit": share * (time.perf_counter() - inverted)}
         if not codes:
             ms["invert"] = share * (inverted - started)
-        stored = _to_device(batch.inversion, torch.device("cpu"))
+        stored = _to_device(inversion, torch.device("cpu"))
         return [self._result(face, i, sound[i], pictures, stored, ms) for i, face in enumerate(faces)]
 
     def _open(self) -> ChainLike:
@@ -281,6 +282,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text
-
-
-__all__: Sequence[str] = ["ChainSettings", "ChainWork", "Paster", "default_batch", "resolve_device"]

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines.engine.reader import Loaded, Task
@@ -130,7 +129,7 @@ class PhotoStream:
         if self._workers == 0:
             self._started.set()
             return (photos[place] for place in range(len(photos)))
-        forked = start == 0 and "fork" in multiprocessing.get_all_start_methods() and not torch.cuda.is_initialized()
+        forked = start == 0 and "fork" in multiprocessing.get_all_start_methods()  # later a model may be there
         loader = DataLoader(
             photos,
             batch_size=None,

@@ -16,11 +16,14 @@ from pipelines.images import decode, encode, read_photo
 from pipelines.types import Quad, U8Image
 
 Blend = Callable[[U8Image, U8Image, Quad, U8Image], U8Image]
-"""(photo, edited crop, quad, original crop) -> photo, all uint8 H x W x 3; see `pipelines.stages.paste.paste`."""
+"""(photo, edited crop, quad, inversion) -> photo, pictures uint8 H x W x 3; see `pipelines.stages.paste.paste`."""
 
 
 def make_paster(blend: Blend) -> Callable[[WorkFace, dict[str, U8Image]], tuple[OutFile, ...]]:
-    """What `ChainWork` calls for the files of an item's pasted photos; nothing where its place is not known."""
+    """What `ChainWork` calls for the files of an item's pasted photos; nothing where its place is not known.
+
+    Edits are compared with the inversion, so that only what the edit did changes the photo, not what inversion lost.
+    """
 
     def paster(face: WorkFace, pictures: dict[str, U8Image]) -> tuple[OutFile, ...]:
         origin = origin_of(face)
@@ -31,7 +34,7 @@ def make_paster(blend: Blend) -> Callable[[WorkFace, dict[str, U8Image]], tuple[
         for kind in face.missing:
             edit = kind.removeprefix("photos/")
             if kind.startswith("photos/") and edit in pictures:
-                make = partial(_pasted, blend, photo, pictures[edit], origin.quad, face.face.crop)
+                make = partial(_pasted, blend, photo, pictures[edit], origin.quad, pictures["inversion"])
                 files.append(OutFile(kind, f"{kind}/{face.record.key}.jpg", make))
         return tuple(files)
 
@@ -66,5 +69,5 @@ class _LazyPhoto:
             return self._picture
 
 
-def _pasted(blend: Blend, photo: _LazyPhoto, edited: U8Image, quad: Quad, original: U8Image) -> bytes:
-    return encode(blend(photo.get(), edited, quad, original), "jpg")
+def _pasted(blend: Blend, photo: _LazyPhoto, edited: U8Image, quad: Quad, inverted: U8Image) -> bytes:
+    return encode(blend(photo.get(), edited, quad, inverted), "jpg")

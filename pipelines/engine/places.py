@@ -31,9 +31,12 @@ def check_places(source: Path, output: Path, photos: Iterable[Photo], tops: froz
     if str(source) != "-" and source.is_dir() and target.is_relative_to(os.path.realpath(source)):
         raise UsageError(f"the output '{output}' lies inside the input '{source}'; choose a folder outside it with -o")
     prefix = os.path.join(target, "")
+    folders: dict[str, str] = {}  # resolved once each: there may be 100,000 photos
     for photo in photos:
-        real = os.path.realpath(photo.path) if os.path.islink(photo.path) else photo.path
-        real = os.path.join(os.path.realpath(os.path.dirname(real)), os.path.basename(real))
+        folder, name = os.path.split(os.path.realpath(photo.path) if os.path.islink(photo.path) else photo.path)
+        if folder not in folders:
+            folders[folder] = os.path.join(os.path.realpath(folder), "")
+        real = folders[folder] + name
         if real.startswith(prefix) and (tops is None or real[len(prefix) :].split(os.sep)[0] in tops):
             raise UsageError(f"the run would write over its own input '{photo.path}'; choose another folder with -o")
 

@@ -5,75 +5,26 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pipelines.engine.events import OnEvent, RunSummary, Tally
-from pipelines.engine.loader import PhotoStream, Reader
+from pipelines.engine.job import Job
+from pipelines.engine.loader import PhotoStream
 from pipelines.engine.lock import Hold, only_run
-from pipelines.engine.places import check_places, refuse_foreign_files, remove_half_written
+from pipelines.engine.places import remove_half_written
 from pipelines.engine.reader import Loaded, LoadedFace, Task
-from pipelines.engine.resume import Ledger, divide, face_keys
-from pipelines.engine.source import Listing, Photo, take_part
+from pipelines.engine.resume import Ledger, face_keys
+from pipelines.engine.source import Photo
 from pipelines.engine.work import Work, WorkFace
 from pipelines.engine.writer import Result, Writer
-from pipelines.errors import OutputError, UsageError
+from pipelines.errors import OutputError
 from pipelines.images import write_atomic
-from pipelines.manifest import ManifestWriter, Record, has_manifest, merge_parts, part_files, read_manifest
-from pipelines.specs import RunSpec
+from pipelines.manifest import ManifestWriter, Record, merge_parts, part_files
 from pipelines.stages.align import ALIGNED_LIMIT
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run, ready to start: nothing has been loaded yet.
-
-    Attributes:
-        command: align, invert or edit.
-        spec: the options.
-        listing: what INPUT means.
-        identity: everything but the input that decides the outputs, hashed.
-        kinds: the outputs that every item must have; `paste_kinds`: those of items whose place in a photo is known.
-        tops: folders that the run fills; None: keys at the top.
-        make_reader: picklable; builds the reader in the decoding process.
-        make_work: builds what stands between reader and writer (loads no model yet).
-        workers: decoding processes.
-        about: what `run.json` says beyond counts (device, versions, weights).
-    """
-
-    command: str
-    spec: RunSpec
-    listing: Listing
-    identity: str
-    kinds: tuple[str, ...]
-    make_reader: Callable[[], Reader]
-    make_work: Callable[[], Work]
-    tops: frozenset[str] | None = None
-    paste_kinds: tuple[str, ...] = ()
-    workers: int = 0
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    def check(self) -> tuple[Photo, ...]:
-        """This run's photos; raises UsageError where the folders cannot be meant so."""
-        spec, photos = self.spec, self.listing.photos
-        check_places(spec.input, spec.output, photos, self.tops)
-        if not spec.resume and not spec.overwrite and has_manifest(spec.output):
-            raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")
-        if not spec.overwrite:
-            kinds = self.kinds if self.tops else ()
-            planned = kinds or tuple(f"{photo.key}.{spec.format}" for photo in photos)
-            refuse_foreign_files(spec.output, planned)
-        return take_part(photos, spec.limit, spec.shard)
-
-    def divide(self, photos: tuple[Photo, ...]) -> tuple[Ledger, list[Task], list[tuple[Photo, int]]]:
-        """The ledger of the output folder, what is to do, and what is done."""
-        records = read_manifest(self.spec.output)
-        ledger = Ledger(self.spec.output, records, self.identity, self.kinds, self.paste_kinds)
-        return ledger, *divide(photos, ledger, self.spec.overwrite, self.spec.retry_failed)
 
 
 def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
@@ -94,6 +45,7 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
         run.announce(finished)
         try:
             if tasks:
+                job.prepare()
                 run.stream()
         except BaseException:
             summary.complete = False

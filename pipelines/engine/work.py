@@ -42,7 +42,7 @@ class ChainLike(Protocol):
 
 
 class Work(Protocol):
-    """Takes faces, gives results: `put` may give none (the batch is not full yet) or several; `flush` gives the rest."""
+    """Takes faces, gives results: `put` gives none (the batch is not full) or several, `flush` the rest."""
 
     def put(self, face: WorkFace) -> Iterator[Result]: ...
 

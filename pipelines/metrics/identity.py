@@ -49,7 +49,8 @@ class DlibDescriptors:
 
     def distance(self, trio: Trio) -> Tensor:
         """n Euclidean distances from source to result; NaN where the source shows no face."""
-        return (self(trio.source) - self(trio.result)).norm(dim=1)
+        distance: Tensor = torch.linalg.vector_norm(self(trio.source) - self(trio.result), dim=1)
+        return distance
 
 
 class DlibIdentity:

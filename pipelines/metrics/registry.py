@@ -87,9 +87,9 @@ class MetricEntry:
 
 
 def _lpips(tools: Tools) -> Metric:
-    from pipelines.models.lpips_net import build_lpips_alex
+    from pipelines.models.lpips_net import build_lpips
 
-    return Perceptual("lpips-alex", build_lpips_alex(tools.store.tensors("lpips-alex-trunk")).eval().to(tools.device))
+    return Perceptual("lpips-alex", build_lpips(tools.store.tensors("lpips-alex-trunk")).eval().to(tools.device))
 
 
 def _st_lpips(tools: Tools) -> Metric:

@@ -8,9 +8,10 @@ network class with weights that the caller has loaded: nothing is downloaded and
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.errors import WeightsError
-from pipelines.registry import Registry
-from pipelines.types import Face, FaceFinder, U8Image
-
-FINDERS: Registry[type[FaceFinder]] = Registry("face finder")
+from pipelines.types import Face, U8Image
 
 _LANDMARK_SIDE = 400  # px of a face box in the copy that the landmark model sees
 _SHORTEST = 16  # px; a reduced copy thinner than this is not searched
@@ -43,13 +41,17 @@ def _scaled_copy(image: U8Image, longest: int) -> tuple[U8Image, float]:
     factor = max(height, width) / longest
     if factor == 1.0:
         return np.ascontiguousarray(image), 1.0
-    # The mean over each cell: 5 times as quick as Lanczos on 12 megapixels, and no detector sees the difference.
-    method = Image.Resampling.BOX if factor > 1 else Image.Resampling.BICUBIC
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    return np.array(Image.fromarray(image).resize(size, method)), factor
+    picture = Image.fromarray(image)
+    if factor < 1:
+        return np.array(picture.resize(size, Image.Resampling.BICUBIC)), factor
+    # Whole cells first, then the rest: 15 times as quick as Lanczos on 12 megapixels.
+    whole = int(factor)
+    reduced = picture.reduce(whole) if whole > 1 else picture
+    area = (0.0, 0.0, width / whole, height / whole)
+    return np.array(reduced.resize(size, Image.Resampling.BILINEAR, box=area)), factor
 
 
-@FINDERS.register("dlib")
 class DlibFinder:
     """dlib's frontal HOG detector and a 68-point shape predictor.
 
@@ -135,7 +137,6 @@ def _surroundings(image: U8Image, box: np.ndarray[Any, Any]) -> tuple[U8Image, t
     return np.array(region.reduce(shrink) if shrink > 1 else region), (left, top), float(shrink)
 
 
-@FINDERS.register("facexlib")
 class RetinaFinder:
     """RetinaFace with 5 landmarks (eye centres, nose, mouth corners).
 
@@ -148,6 +149,7 @@ class RetinaFinder:
 
     Raises:
         WeightsError: the tensors are not those of `network`.
+        ValueError: another network.
     """
 
     name = "facexlib"
@@ -156,7 +158,7 @@ class RetinaFinder:
     def __init__(
         self,
         state: Mapping[str, Tensor],
-        network: Literal["mobile0.25", "resnet50"] = "mobile0.25",
+        network: str = "mobile0.25",
         max_side: int = 640,
         threshold: float = 0.8,
         device: torch.device | str = "cpu",
@@ -192,8 +194,8 @@ class RetinaFinder:
 
 def _retinaface(network: str, device: torch.device) -> Any:
     """facexlib's network, empty: its constructor neither downloads nor prints, unlike its `init_detection_model`."""
-    import warnings
-
+    if network not in ("mobile0.25", "resnet50"):
+        raise ValueError(f"RetinaFace comes as mobile0.25 or resnet50, not {network!r}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision complains that facexlib still says pretrained=False
         from facexlib.detection.retinaface import RetinaFace

@@ -6,7 +6,7 @@ subsampling (Zhang, ICML 2019) with reflection padding, so that a picture moved 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -14,14 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines.errors import WeightsError
+from pipelines.models.lpips_net import PerceptualDistance, frozen_conv
 
-# The mean and spread of ImageNet pictures in [-1, 1], RGB, that all LPIPS trunks expect.
-SHIFT = (-0.030, -0.088, -0.188)
-SCALE = (0.458, 0.448, 0.450)
-_EPS = 1e-10
+Trunk = Literal["alex", "vgg"]
+ConvGroups = Sequence[Sequence[tuple[Tensor, Tensor]]]
 
-# Per network: the checkpoint keys of its convolutions, one group per feature map.
-_CONVS: dict[str, tuple[tuple[str, ...], ...]] = {
+# Per trunk: the checkpoint keys of its convolutions, one group per feature map.
+_CONVS: dict[Trunk, tuple[tuple[str, ...], ...]] = {
     "alex": (("slice1.0",), ("slice2.5",), ("slice3.9",), ("slice4.11",), ("slice5.13",)),
     "vgg": (
         ("slice1.0", "slice1.2"),
@@ -31,116 +30,104 @@ _CONVS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("slice5.28", "slice5.30", "slice5.32"),
     ),
 }
-
-
-def unit(x: Tensor) -> Tensor:
-    """x n x C x H x W with every pixel's vector scaled to length 1; a zero vector stays zero and has zero gradient."""
-    # The tiny addend keeps the root's gradient finite at zero; it is below float32 resolution elsewhere.
-    result: Tensor = x / ((x.square().sum(dim=1, keepdim=True) + _EPS**2).sqrt() + _EPS)
-    return result
+_POOL: dict[Trunk, dict[int, int]] = {"alex": {1: 3, 2: 3}, "vgg": {1: 2, 2: 2, 3: 2, 4: 2}}  # group -> window before it
+_BINOMIAL = (0.25, 0.5, 0.25)
+_PAIR = (0.5, 0.5)
 
 
 def blur_half(x: Tensor) -> Tensor:
-    """Blurred subsampling by 2: binomial 1-2-1 filter, reflected by 2 px. n x C x H x W -> n x C x h x w, h = H//2 + 1."""
-    channels, height, width = x.shape[1:]
-    # With its outer 2 px reflected, position i looks at 2i-2, 2i-1, 2i: as two strided sums this needs no convolution.
-    x = F.pad(x, (2, 2, 2, 2), mode="reflect")
-    rows, columns = height // 2 + 1, width // 2 + 1
-    x = x[..., 0 : 2 * rows : 2, :] + 2 * x[..., 1 : 2 * rows : 2, :] + x[..., 2 : 2 * rows + 1 : 2, :]
-    x = x[..., 0 : 2 * columns : 2] + 2 * x[..., 1 : 2 * columns : 2] + x[..., 2 : 2 * columns + 1 : 2]
-    return x / 16
+    """Blurred subsampling by 2 (1-2-1 filter, reflected by 2 px): n x C x H x W -> n x C x h x w, h = ceil(H/2) + 1."""
+    taps = x.new_tensor(_BINOMIAL)
+    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=x.shape[1])
 
 
-class PerceptualDistance(nn.Module):
-    """The part that all LPIPS variants share: input scaling, unit features, weighted squared differences.
+class BlurredConv(nn.Module):
+    """A stride-1 convolution followed by `blur_half`, as one strided convolution with the blurred kernel.
 
-    Frozen and in eval mode; gradients flow to the pictures.
+    On the 11 x 11 first layer of AlexNet that is a third of the work of the two steps. The reflected border needs
+    care: the first output row reads rows 2, 1, 0, which is the second row again since the filter is symmetric. At the
+    far end an odd side repeats the last row likewise; an even one has a row of its own, the mean of the last two.
 
     Args:
-        heads: one non-negative weight vector per feature map.
+        weight: out x in x k x k.
+        bias: out.
+        padding: zeros around the input, in pixels.
     """
 
-    def __init__(self, heads: list[Tensor]) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, padding: int) -> None:
         super().__init__()
-        self.heads = nn.ParameterList([nn.Parameter(head.detach().clone().view(-1), False) for head in heads])
-        self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1), persistent=False)
-        self.eval()
+        self.padding, self.side = padding, weight.shape[-1]
+        self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+        for name, rows, columns in (
+            ("body", _BINOMIAL, _BINOMIAL),
+            ("bottom", _PAIR, _BINOMIAL),
+            ("right", _BINOMIAL, _PAIR),
+            ("corner", _PAIR, _PAIR),
+        ):
+            self.register_parameter(name, nn.Parameter(_blurred(weight.detach(), rows, columns), requires_grad=False))
 
-    def trunk(self, x: Tensor) -> list[Tensor]:
-        """Scaled pictures -> raw feature maps, one per head."""
-        raise TypeError(f"{type(self).__name__} has no trunk")
+    def forward(self, x: Tensor) -> Tensor:
+        """n x in x H x W -> n x out x h x w."""
+        x = F.pad(x, (self.padding,) * 4)
+        made = self._rows(x, "body", "bottom", column_stride=2)
+        edge = x[..., -(self.side + 1) :]
+        even = (x.shape[3] - self.side + 1) % 2 == 0
+        last = self._rows(edge, "right", "corner", column_stride=1) if even else made[..., -1:]
+        return torch.cat((made[..., :1], made, last), dim=3)
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """x n x 3 x H x W, RGB, [-1, 1] -> unit-normalised feature maps, finest first. Keep those of a target."""
-        shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
-        return [unit(feature) for feature in self.trunk((x - shift) / scale)]
+    def _rows(self, x: Tensor, body: str, bottom: str, column_stride: int) -> Tensor:
+        made = F.conv2d(x, self.get_parameter(body), self.bias, stride=(2, column_stride))
+        edge = x[:, :, -(self.side + 1) :]
+        even = (x.shape[2] - self.side + 1) % 2 == 0
+        last = F.conv2d(edge, self.get_parameter(bottom), self.bias, (1, column_stride)) if even else made[:, :, -1:]
+        return torch.cat((made[:, :, :1], made, last), dim=2)
 
-    def distance(self, fx: list[Tensor], fy: list[Tensor]) -> Tensor:
-        """Two results of `features` -> n distances, 0 for equal pictures (Zhang et al. 2018, equation 1)."""
-        total = fx[0].new_zeros(len(fx[0]))
-        for x, y, head in zip(fx, fy, self.heads, strict=True):
-            total = total + torch.einsum("nchw,c->n", (x - y).square(), head) / (x.shape[2] * x.shape[3])
-        return total
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x and y n x 3 x H x W, RGB, [-1, 1], one size -> n distances, lower is more alike."""
-        return self.distance(self.features(x), self.features(y))
+def _blurred(weight: Tensor, rows: Iterable[float], columns: Iterable[float]) -> Tensor:
+    """The kernel of `weight` followed by a separable filter: full correlation, side k + taps - 1."""
+    kernel = torch.outer(weight.new_tensor(tuple(rows)), weight.new_tensor(tuple(columns)))
+    full = F.conv2d(weight.flatten(0, 1).unsqueeze(1), kernel.flip(0, 1)[None, None], padding=_tails(kernel))
+    return full.unflatten(0, weight.shape[:2]).squeeze(2)
+
+
+def _tails(kernel: Tensor) -> tuple[int, int]:
+    return kernel.shape[0] - 1, kernel.shape[1] - 1
 
 
 class STLPIPS(PerceptualDistance):
     """Shift-tolerant LPIPS. See `PerceptualDistance` for its methods.
 
     Args:
-        net: trunk, ``"alex"`` (needs pictures of at least 24 px) or ``"vgg"`` (at least 32 px).
+        trunk: ``"alex"`` (pictures of at least 24 px) or ``"vgg"`` (at least 32 px).
         groups: the trunk's convolutions (weight, bias), one group per feature map, finest first.
-        heads: one non-negative weight vector per feature map.
+        heads: one weight vector per feature map.
     """
 
-    def __init__(
-        self, net: Literal["alex", "vgg"], groups: list[list[tuple[Tensor, Tensor]]], heads: list[Tensor]
-    ) -> None:
+    def __init__(self, trunk: Trunk, groups: ConvGroups, heads: list[Tensor]) -> None:
         super().__init__(heads)
-        self.net = net
-        self.groups = nn.ModuleList([nn.ModuleList([_conv(*pair) for pair in group]) for group in groups])
-        self.eval().requires_grad_(False)
+        self.pools = _POOL[trunk]
+        self.groups = nn.ModuleList()
+        for index, group in enumerate(groups):
+            convs: list[nn.Module] = [frozen_conv(weight, bias) for weight, bias in group]
+            if trunk == "alex" and index == 0:
+                # The only layer that is blurred before its ReLU; the authors pad it by 2 though it is 11 wide.
+                convs = [BlurredConv(*group[0], padding=2)]
+            self.groups.append(nn.ModuleList(convs))
+        self.eval()
 
     def trunk(self, x: Tensor) -> list[Tensor]:
-        return self._alex(x) if self.net == "alex" else self._vgg(x)
-
-    def _alex(self, x: Tensor) -> list[Tensor]:
-        convs = [group[0] for group in self.groups]  # type: ignore[index]
-        # The first convolution has stride 1 and is blurred before its ReLU; its padding is 2 although it is 11 wide.
-        made = [F.relu(blur_half(F.conv2d(x, convs[0].weight, convs[0].bias, padding=2)))]
-        for index, conv in enumerate(convs[1:], start=1):
-            last = made[-1]
-            if index <= 2:
-                last = blur_half(F.max_pool2d(last, 3, 1))
-            made.append(F.relu_(conv(last)))
-        return made
-
-    def _vgg(self, x: Tensor) -> list[Tensor]:
         made: list[Tensor] = []
         for index, group in enumerate(self.groups):
-            if index:
-                x = blur_half(F.max_pool2d(x, 2, 1))
+            if index in self.pools:
+                x = blur_half(F.max_pool2d(x, self.pools[index], 1))
             for conv in group:  # type: ignore[attr-defined]
                 x = F.relu_(conv(x))
             made.append(x)
         return made
 
 
-def _conv(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    out, channels, side, _ = weight.shape
-    conv = nn.Conv2d(channels, out, side, padding=side // 2)
-    with torch.no_grad():
-        conv.weight.copy_(weight)
-        if conv.bias is not None:
-            conv.bias.copy_(bias)
-    return conv
-
-
-def build_stlpips(state: Mapping[str, Tensor], net: Literal["alex", "vgg"] = "alex") -> STLPIPS:
+def build_stlpips(state: Mapping[str, Tensor], net: Trunk = "alex") -> STLPIPS:
     """The network from the tensors of the authors' checkpoint (``alex_shift_tolerant.pth``, ``vgg_...``).
 
     Raises:

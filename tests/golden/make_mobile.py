@@ -1,6 +1,6 @@
 """Golden arrays of `mobile-ffhq`, computed by the OpenVINO runtime in float32 from the published networks.
 
-Run: pip install -e '.[golden]' && python tests/golden/make_mobile.py   (writes tests/golden/mobile_ffhq.npz)
+Run: pip install -e '.[golden]' && python -m tests.golden.make_mobile   (writes tests/golden/mobile_ffhq.npz)
 
 Kept per picture: every 8th pixel of the 1024 px image, four 48 px squares at full density (so that no phase of the Haar
 steps goes unseen), and the row means of all pixels.

@@ -51,7 +51,7 @@ def _metrics(key: str = "a", failures: int = 0, edit: str = "smile+2") -> dict[s
         "edits": scores.table(),
         "worst": scores.worst_table(),
         "requirements": [
-            {"require": "id>=0.9", "metric": "id-dlib", "edit": "inversion", "value": 0.8, "bound": ">=0.9", "met": False}
+            {"require": "id>=0.9", "metric": "id-dlib", "edit": "inversion", "value": 0.8, "met": False},
         ],
         "failures": [{"key": f"{key}-{n}", "what": "run", "reason": f"no face {key}"} for n in range(failures)],
         "notes": ["a note"],

@@ -35,16 +35,18 @@ def store_of(tmp_path: Path, value: object) -> WeightStore:
 
 
 def test_names_and_numbers_are_kept_nested_ones_joined_by_dots_and_the_rest_left_out(tmp_path: Path) -> None:
-    tied = torch.randn(3, 4).T
+    tied = torch.randn(3, 4)
     value = {
         "state_dict": {"module.a.weight": tied, "module.b.weight": tied},
         "opts": argparse.Namespace(lr=0.1, device="cuda:0"),
         "latent_avg": torch.ones(2, dtype=torch.float16),
+        "turned": tied.T,
         "step": 3,
     }
     tensors = store_of(tmp_path, value).tensors("net")
-    assert set(tensors) == {"state_dict.module.a.weight", "state_dict.module.b.weight", "latent_avg"}
+    assert set(tensors) == {"state_dict.module.a.weight", "state_dict.module.b.weight", "latent_avg", "turned"}
     assert torch.equal(tensors["state_dict.module.b.weight"], tied)
+    assert torch.equal(tensors["turned"], tied.T)
     assert tensors["latent_avg"].dtype == torch.float16
 
 

@@ -12,7 +12,7 @@ import pytest
 from pipelines.errors import WeightsError
 from pipelines.weights.catalogue import ArchiveKind
 from pipelines.weights.fetch import FetchEvent
-from pipelines.weights.index import DEFAULT_INDEX, IndexSettings, extract_members
+from pipelines.weights.index import DEFAULT_INDEX, IndexSettings, _copy_exactly, extract_members
 
 from .helpers import DATA, leftovers, make_entry, make_index, make_sdist, make_store, make_wheel
 
@@ -102,6 +102,13 @@ def test_a_zip_whose_header_lies_about_the_size_is_refused(tmp_path: Path) -> No
     data = (tmp_path / WHEEL).read_bytes().replace((1000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
     (tmp_path / WHEEL).write_bytes(data)
     assert extract(tmp_path / WHEEL, "wheel", "net.dat", 10, tmp_path / "out")
+
+
+def test_a_stream_that_goes_on_after_its_stated_size_or_ends_before_it_is_a_problem(tmp_path: Path) -> None:
+    assert "more than the 10 bytes" in _copy_exactly(io.BytesIO(bytes(1000)), tmp_path / "out", 10)
+    assert (tmp_path / "out").stat().st_size <= 10
+    assert "ends 5 bytes early" in _copy_exactly(io.BytesIO(bytes(5)), tmp_path / "out", 10)
+    assert _copy_exactly(io.BytesIO(bytes(10)), tmp_path / "out", 10) == ""
 
 
 def test_members_that_climb_out_write_nothing_but_what_was_asked_for(tmp_path: Path) -> None:

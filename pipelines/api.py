@@ -1,0 +1,206 @@
+"""The verbs as Python functions: `align`, `invert`, `edit`, and `plan` for what they would do.
+
+    from pipelines.api import edit
+    from pipelines.edits import parse_edits
+    from pipelines.specs import EditSpec
+    summary = edit(EditSpec(input="faces", output="edits", edits=parse_edits(["smile=+2"])), store)
+
+All three stream the input through one device, go on where an earlier run stopped, record a bad photo instead of
+raising, and raise `pipelines.errors.GanInvError` for a user's mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.chain import ChainPlan, build_chain, plan_chain
+from pipelines.engine.detectors import LANDMARKS, build_aligner, detectors
+from pipelines.engine.device import ChainSettings, ChainWork, default_batch, resolve_device
+from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
+from pipelines.engine.faces import build_align_reader, build_invert_reader, reader_weights
+from pipelines.engine.paste import make_paster
+from pipelines.engine.resume import BASE_KINDS
+from pipelines.engine.run import Job, run_job
+from pipelines.engine.source import FACE, Listing, list_input
+from pipelines.engine.work import AlignWork
+from pipelines.errors import UsageError
+from pipelines.manifest import fingerprint
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec, RunSpec
+from pipelines.stages.align import Aligner
+from pipelines.stages.paste import paste
+from pipelines.weights.store import WeightStore
+
+__all__ = ["OnEvent", "ProgressEvent", "RunSummary", "align", "build_aligner", "edit", "invert", "plan"]
+
+
+def align(spec: AlignSpec, store: WeightStore, on_event: OnEvent | None = None) -> RunSummary:
+    """Photos -> `KEY.png`, upright square crops (uint8 RGB, `spec.size` px) placed as FFHQ places them.
+
+    Args:
+        spec: the options; a photo's n-th further face is `KEY.n`.
+        store: where weights come from.
+        on_event: called from this thread with every step.
+
+    Raises:
+        UsageError, NoInputError, WeightsError, OutputError: see `pipelines.errors`.
+    """
+    return run_job(_align_job(spec, store), on_event)
+
+
+def invert(spec: InvertSpec, store: WeightStore, on_event: OnEvent | None = None) -> RunSummary:
+    """Faces -> `inversion/KEY.png` and `latents/KEY.safetensors`. Arguments and errors as for `align`.
+
+    A picture that is not placed as FFHQ places faces is inverted all the same, with a warning and its distance in the
+    record (`misalignment`); one in which no face is found likewise. One that is not square fails.
+    """
+    return run_job(_chain_job("invert", spec, store), on_event)
+
+
+def edit(spec: EditSpec, store: WeightStore, on_event: OnEvent | None = None) -> RunSummary:
+    """As `invert`, and `EDIT/KEY.png` for every edit; codes on disk that are current are used again.
+
+    A later run with other edits adds to the folder: what is there stays, and is not computed again.
+    """
+    return run_job(_edit_job(spec, store), on_event)
+
+
+def plan(spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
+    """What the verb of this spec's class would do (`--dry-run`): reads the manifest, loads no model, writes nothing.
+
+    Returns:
+        command, input, output, photos, to_do, done (items), notes, weights (name, cached), edits (names), device,
+        batch_size, num_workers.
+    """
+    job = _job(spec, store)
+    photos = job.check()
+    _, tasks, finished = job.divide(photos)
+    return {
+        "command": job.command,
+        "input": str(spec.input),
+        "output": str(spec.output),
+        "photos": len(photos),
+        "to_do": len(tasks),
+        "done": sum(items for _, items in finished),
+        "notes": list(job.listing.notes),
+        "weights": [{"name": name, "cached": store.have(name)} for name in _weights(spec, store)],
+        "edits": [change.name for change in spec.edits] if isinstance(spec, EditSpec) else [],
+        "device": job.about["device"],
+        "batch_size": job.about["batch_size"],
+        "num_workers": job.workers,
+    }
+
+
+def _job(spec: AlignSpec, store: WeightStore) -> Job:
+    if isinstance(spec, EditSpec):
+        return _edit_job(spec, store)
+    return _chain_job("invert", spec, store) if isinstance(spec, InvertSpec) else _align_job(spec, store)
+
+
+def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
+    weights = reader_weights(spec)
+    return Job(
+        command="align",
+        spec=spec,
+        listing=list_input(spec.input, faces_all=spec.faces == "all"),
+        identity=fingerprint("align", spec.format, _search_identity(spec, store)),
+        kinds=(FACE,),
+        make_reader=partial(build_align_reader, spec, store.config),
+        make_work=partial(AlignWork, spec.format),
+        prepare=partial(store.require, weights),
+        workers=_workers(spec, cores=_cores()),
+        about=_about("cpu", 1, spec, store),
+    )
+
+
+def _edit_job(spec: EditSpec, store: WeightStore) -> Job:
+    if not spec.edits:
+        raise UsageError("no edit is asked for; add for example --attr smile=+2")
+    if spec.latents is not None and not spec.latents.is_dir():
+        raise UsageError(f"the folder of codes '{spec.latents}' does not exist; give a run's folder, or leave it out")
+    return _chain_job("edit", spec, store)
+
+
+def _chain_job(command: str, spec: InvertSpec, store: WeightStore) -> Job:
+    planned = plan_chain(spec, store)
+    device = resolve_device(spec.device)
+    batch_size = spec.batch_size or default_batch(device)
+    listing = list_input(spec.input, use_run=not spec.align, faces_all=spec.align and spec.faces == "all")
+    edits = spec.edits if isinstance(spec, EditSpec) else ()
+    pasting = isinstance(spec, EditSpec) and spec.paste
+    names = tuple(change.name for change in edits)
+    settings = ChainSettings(edits, spec.format, batch_size, spec.seed, planned.fingerprint, _folders(spec, listing))
+    make_chain = partial(build_chain, spec, store, device)
+    cores = 1 if device.type == "cpu" else min(8, max(1, _cores() - 1))
+    return Job(
+        command=command,
+        spec=spec,
+        listing=listing,
+        identity=_chain_identity(spec, store, planned),
+        kinds=(*BASE_KINDS, *names),
+        paste_kinds=tuple(f"photos/{name}" for name in names) if pasting else (),
+        tops=frozenset({*BASE_KINDS, *names, "photos"}),
+        make_reader=partial(build_invert_reader, spec, store.config),
+        make_work=partial(ChainWork, make_chain, device, settings, make_paster(paste) if pasting else None),
+        prepare=partial(store.require, _weights(spec, store)),
+        workers=_workers(spec, cores),
+        about=_about(str(device), batch_size, spec, store),
+    )
+
+
+def _folders(spec: InvertSpec, listing: Listing) -> tuple[Path, ...]:
+    """Where codes may lie: the output itself, the folder that the user names, the run that is the input."""
+    folders = [] if spec.overwrite else [spec.output / "latents"]
+    if isinstance(spec, EditSpec) and spec.latents is not None:
+        inner = spec.latents / "latents"
+        folders.append(inner if inner.is_dir() else spec.latents)
+    if listing.latents is not None:
+        folders.append(listing.latents)
+    return tuple(folders)
+
+
+def _chain_identity(spec: InvertSpec, store: WeightStore, planned: ChainPlan) -> str:
+    """What decides the pictures, the list of edits aside: a later run may add edits to what is there."""
+    faces = _search_identity(spec, store) if spec.align else ["given", spec.size, store.sha256(LANDMARKS)]
+    return fingerprint("chain", planned.edit_fingerprint, spec.seed, spec.format, faces)
+
+
+def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
+    """What decides a photo's crops."""
+    detector = detectors.get(spec.detector)
+    hashes = [store.sha256(name) for name in detector.entries]
+    options = [spec.size, spec.faces, spec.min_score, spec.min_size]
+    return [Aligner.version, spec.detector, detector.version, *hashes, *options]
+
+
+def _weights(spec: AlignSpec, store: WeightStore) -> tuple[str, ...]:
+    chain = plan_chain(spec, store).weights if isinstance(spec, InvertSpec) else ()
+    return tuple(dict.fromkeys((*reader_weights(spec), *chain)))
+
+
+def _workers(spec: RunSpec, cores: int) -> int:
+    return cores if spec.num_workers is None else spec.num_workers
+
+
+def _cores() -> int:
+    """Cores that this process may use (a container's or a job's share, where the system tells)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _about(device: str, batch_size: int, spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
+    try:
+        own = version("ganinv")
+    except PackageNotFoundError:  # used from a source folder
+        own = "unknown"
+    return {
+        "versions": {"ganinv": own, "torch": torch.__version__, "python": platform.python_version()},
+        "device": device,
+        "batch_size": batch_size,
+        "weights": {name: store.sha256(name) for name in _weights(spec, store)},
+    }

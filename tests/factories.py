@@ -1,0 +1,189 @@
+"""Tiny stand-ins for the parts that need weights, and makers of pictures. All are picklable: decoders are processes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipelines.edits import Edit, parse_edits
+from pipelines.engine.device import ChainSettings, ChainWork
+from pipelines.engine.job import Job
+from pipelines.engine.paste import make_paster
+from pipelines.engine.reader import LoadedFace, PhotoReader, pixel_digest
+from pipelines.engine.source import FACE, Photo, list_input
+from pipelines.engine.work import AlignWork
+from pipelines.errors import PhotoError
+from pipelines.specs import AlignSpec, EditSpec
+from pipelines.types import Batch, Inversion, Quad, Synthesis, U8Image
+
+SIZE = 32
+
+
+def picture(seed: int, size: int = 64) -> U8Image:
+    """uint8 size x size x 3, the same for the same seed."""
+    return np.random.default_rng(seed).integers(1, 255, (size, size, 3), dtype=np.uint8)
+
+
+def write_photo(path: Path, seed: int, size: int = 64) -> Path:
+    """A PNG file with `picture(seed)`, whatever its suffix says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    Image.fromarray(picture(seed, size)).save(buffer, "PNG")
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def write_photos(folder: Path, count: int) -> Path:
+    """`count` photos, some of them in a sub-folder."""
+    for number in range(count):
+        write_photo(folder / ("sub/" if number % 3 == 2 else "") / f"p{number:02d}.png", number)
+    return folder
+
+
+@dataclass(frozen=True)
+class FakeFaces:
+    """Cuts the top left corner; a photo whose first pixel is black has no face, `count` faces otherwise."""
+
+    count: int = 1
+    pause: float = 0.0
+    die_on: str = ""
+
+    def faces(self, photo: Photo, image: U8Image) -> list[LoadedFace]:
+        time.sleep(self.pause)
+        if self.die_on and photo.key == self.die_on:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not image[0, 0].any():
+            raise PhotoError("no-face", "no face was found")
+        made = []
+        for face in range(self.count):
+            crop = np.ascontiguousarray(image[face : face + SIZE, :SIZE])
+            quad: Quad = ((0, face), (0, face + SIZE), (SIZE, face + SIZE), (SIZE, face))
+            landmarks = np.full((68, 2), 0.5, np.float32)
+            made.append(LoadedFace(crop, quad, landmarks, pixel_digest(crop), {"detector": 1.0}))
+        return made
+
+
+def make_reader(faces: FakeFaces) -> PhotoReader:
+    return PhotoReader(faces)
+
+
+class FakeChain:
+    """Codes are the mean colour, the inversion is the picture itself, an edit adds its strengths / 10."""
+
+    resolution = SIZE
+
+    def __init__(self, pause: float = 0.0, limit: int = 1000) -> None:
+        self.weights: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
+        self.inverted: list[str] = []
+        self.batches: list[int] = []
+        self._pause = pause
+        self._limit = limit
+
+    def invert(self, batch: Batch) -> Batch:
+        assert batch.images is not None
+        time.sleep(self._pause)
+        if len(batch.items) > self._limit:
+            raise RuntimeError("CUDA out of memory (fake)")
+        self.inverted += [item.key for item in batch.items]
+        self.batches.append(len(batch.items))
+        codes = batch.images.mean((2, 3)).repeat(1, 4).unsqueeze(1)
+        batch.inversion = Inversion(codes, {"4b": batch.images / 3}, {"loss": codes[:, 0, 0]})
+        return batch
+
+    def edit(self, batch: Batch, edits: Sequence[Edit]) -> Batch:
+        assert batch.inversion is not None
+        base = batch.inversion.residuals["4b"] * 3
+        batch.base = Synthesis(base, {})
+        for edit in edits:
+            batch.edits[edit.name] = base + sum(strength for _, strength in edit.terms) / 10
+        return batch
+
+
+def blend(photo: U8Image, edited: U8Image, quad: Quad, inverted: U8Image) -> U8Image:
+    """A paste without a mask."""
+    result = photo.copy()
+    (left, top), (right, bottom) = (int(v) for v in quad[0]), (int(v) for v in quad[2])
+    result[top:bottom, left:right] = edited
+    return result
+
+
+def align_job(source: Path, output: Path, fake: FakeFaces | None = None, workers: int = 0, **options: Any) -> Job:
+    """`align` with a fake detector."""
+    fake = fake or FakeFaces()
+    spec = AlignSpec(input=source, output=output, num_workers=workers, size=SIZE, **options)
+    return Job(
+        command="align",
+        spec=spec,
+        listing=list_input(source, faces_all=spec.faces == "all"),
+        identity="fake-align",
+        kinds=(FACE,),
+        make_reader=partial(make_reader, fake),
+        make_work=partial(AlignWork, spec.format),
+        workers=workers,
+    )
+
+
+def edit_job(
+    source: Path,
+    output: Path,
+    attrs: Sequence[str] = ("smile=+2",),
+    chain: FakeChain | None = None,
+    fake: FakeFaces | None = None,
+    workers: int = 0,
+    codes: str = "fake-codes",
+    **options: Any,
+) -> Job:
+    """`edit --align` with a fake detector and a fake chain."""
+    edits = parse_edits(attrs)
+    spec = EditSpec(input=source, output=output, num_workers=workers, edits=edits, align=True, **options)
+    batch = spec.batch_size or 2
+    folders = () if spec.overwrite else (output / "latents",)
+    settings = ChainSettings(edits, spec.format, batch, spec.seed, codes, folders)
+    paster = make_paster(blend) if spec.paste else None
+    names = tuple(edit.name for edit in edits)
+    return Job(
+        command="edit",
+        spec=spec,
+        listing=list_input(source),
+        identity=f"fake-edit {codes}",
+        kinds=("inversion", "latents", *names),
+        paste_kinds=tuple(f"photos/{name}" for name in names) if spec.paste else (),
+        tops=frozenset({"inversion", "latents", "photos", *names}),
+        make_reader=partial(make_reader, fake or FakeFaces()),
+        make_work=partial(ChainWork, lambda: chain or FakeChain(), torch.device("cpu"), settings, paster),
+        workers=workers,
+    )
+
+
+def output_files(folder: Path) -> dict[str, bytes]:
+    """Every picture and code file that a run left, hidden files and the run's own papers aside.
+
+    Code files are compared by what they say: safetensors writes its metadata in an order that changes with the process.
+    """
+    papers = {"run.json", "manifest.jsonl"}
+    return {
+        path.relative_to(folder).as_posix(): _plain(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in papers and not path.name.startswith(".")
+    }
+
+
+def _plain(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix != ".safetensors" or b"__metadata__" not in data:
+        return data
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.dumps(json.loads(data[8:end]), sort_keys=True).encode() + data[end:]

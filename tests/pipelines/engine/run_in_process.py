@@ -1,0 +1,37 @@
+"""A slow edit run in a process of its own, for the tests that kill it: SOURCE OUTPUT LOG [EDIT...]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pipelines.engine.run import run_job
+from pipelines.types import Batch
+from tests.factories import FakeChain, FakeFaces, edit_job
+
+
+class LoggingChain(FakeChain):
+    """Notes every face before it is inverted."""
+
+    log: Path
+
+    def invert(self, batch: Batch) -> Batch:
+        with open(self.log, "a", encoding="utf-8") as log:
+            log.writelines(f"{item.key}\n" for item in batch.items)
+        return super().invert(batch)
+
+
+def main() -> int:
+    source, output, log = (Path(argument) for argument in sys.argv[1:4])
+    chain = LoggingChain(pause=0.1)
+    chain.log = log
+    summary = run_job(edit_job(source, output, ["smile=-1:1:1"], chain=chain, fake=FakeFaces(pause=0.02), workers=1))
+    print(summary.ok, summary.skipped, summary.failed)
+    return summary.exit_code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
