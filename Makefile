@@ -1,6 +1,6 @@
 # Needs: make, Python 3.11 or newer, and a package index (PyPI or the one that pip is set to). No compiler.
 #   make demo     fetch the weights and public-domain portraits, then align, edit and evaluate them in ./demo
-#   make test     the test suite        make lint   style, types, import layers        make clean   remove what these made
+#   make test     the test suite        make lint   style, types, import layers        make clean   remove what these made, but for .venv
 # PYTHON=/path/to/python3 chooses the interpreter that the virtual environment is made from.
 
 VENV = .venv
@@ -13,7 +13,7 @@ PIP_FLAGS = --disable-pip-version-check --quiet
 
 DEMO = demo
 DEMO_WEIGHTS = mobile-ffhq landmarks-68 id-dlib st-lpips-alex
-DEMO_SAMPLES = sample-astronaut sample-obama sample-obama2 sample-biden
+DEMO_SAMPLES = sample-astronaut sample-obama sample-obama2 sample-biden sample-32bit
 
 .PHONY: setup demo test lint clean
 
@@ -51,4 +51,4 @@ lint: setup
 	"$(BIN)/lint-imports"
 
 clean:
-	rm -rf "$(DEMO)" build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache "$(VENV)"
+	rm -rf "$(DEMO)" build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -25,9 +25,10 @@ from pipelines.engine.detectors import LANDMARKS, build_aligner, detectors
 from pipelines.engine.device import ChainSettings, ChainWork, default_batch, resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
 from pipelines.engine.faces import build_align_reader, build_invert_reader, reader_weights
+from pipelines.engine.job import Job
 from pipelines.engine.paste import make_paster
 from pipelines.engine.resume import BASE_KINDS
-from pipelines.engine.run import Job, run_job
+from pipelines.engine.run import run_job
 from pipelines.engine.source import FACE, Listing, list_input
 from pipelines.engine.work import AlignWork
 from pipelines.errors import UsageError

@@ -184,7 +184,9 @@ def _padded(region: Image.Image, corners: F64Array, length: float) -> tuple[Imag
     third of that *inside* the photo. Only as many pixels are made as the square needs.
     """
     width, height = region.size
-    outside = np.array([*-corners.min(0), *(corners.max(0) - (width - 1, height - 1))])  # left, top, right, bottom
+    # How far the square reaches beyond the photo's edges (half a pixel outside of the last centres).
+    left_top, right_bottom = -0.5 - corners.min(0), corners.max(0) - np.array([width - 0.5, height - 0.5])
+    outside = np.concatenate([left_top, right_bottom])
     needed = np.ceil(np.maximum(outside + _SUPPORT, 0)).astype(int)
     if not needed.any():
         return region, corners

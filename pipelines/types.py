@@ -121,7 +121,10 @@ class Generator(Protocol):
     num_ws: int
     w_avg: Tensor  # 512
     w_std: Tensor  # 512, per-coordinate standard deviation of w
-    device: torch.device
+    w_whiten: Tensor  # 512 x 512; (w - w_avg) @ w_whiten has unit covariance over the generator's own codes
+
+    @property
+    def device(self) -> torch.device: ...
 
     def map(self, z: Tensor) -> Tensor:
         """z n x 512 (standard normal) -> w n x 512."""

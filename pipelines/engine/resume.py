@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipelines.engine.reader import Task, file_stat
 from pipelines.engine.source import Photo
-from pipelines.manifest import Record, fingerprint
+from pipelines.manifest import Record
 
 BASE_KINDS = ("inversion", "latents")
 
@@ -45,7 +46,8 @@ class Ledger:
 
     def fingerprint(self, photo: Photo, digest: str) -> str:
         """An item is current while this text is equal."""
-        return fingerprint(digest, self._identity, photo.cut.quad if photo.cut else None)
+        text = f"{digest} {self._identity} {photo.cut.quad if photo.cut else None}"
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
 
     def wanted(self, photo: Photo, placed: bool) -> tuple[str, ...]:
         """The kinds that an item must have; `placed`: its quad is known (for crops, `photo.origin` tells)."""
@@ -55,10 +57,9 @@ class Ledger:
         """The kinds that are still to be made for one item (none: it is finished)."""
         wanted = self.wanted(photo, placed)
         kept = self.kept(photo, key, digest)
-        record = self.records.get(key)
-        if record is None or record.status != "ok" or record.fingerprint != self.fingerprint(photo, digest):
-            return tuple(kind for kind in wanted if kind not in kept) or wanted[:1]
-        return tuple(kind for kind in wanted if kind not in kept)
+        left = tuple(kind for kind in wanted if kind not in kept)
+        again = not left and self.records[key].status != "ok"  # its trouble was another edit: look at it once more
+        return wanted if again else left
 
     def kept(self, photo: Photo, key: str, digest: str) -> dict[str, str]:
         """The outputs of an earlier run that are current and on disk, wanted this time or not."""

@@ -52,7 +52,8 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
             with suppress(OutputError):  # the disk may be full: what stopped the run is what must be told
                 _close(job, summary, started)
             raise
-        if tasks or not (job.spec.output / "run.json").exists():
+        summary.seconds = round(time.time() - started, 3)
+        if tasks:  # a run that had nothing to do leaves no trace
             _close(job, summary, started)
         _merge(job.spec.output, hold)
         run.tally.tell("end")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TextIO
 
 from pipelines.errors import NoInputError, UsageError
@@ -90,7 +89,7 @@ def list_input(source: Path, use_run: bool = False, faces_all: bool = False, std
             listing = _from_lines(lines, source.parent)
     else:
         _refuse_archive(source)
-        listing = Listing((Photo(source.stem, os.path.abspath(source)),))
+        listing = Listing((Photo(_split(source.name)[0], os.path.abspath(source)),))
     if not listing.photos:
         left_out = "; " + "; ".join(listing.notes) if listing.notes else ""
         raise NoInputError(f"there is no picture in '{source}'{left_out}")
@@ -115,26 +114,26 @@ def _from_folder(root: Path, use_run: bool) -> Listing:
     crops = {record.outputs[FACE]: record for record in records.values() if FACE in record.outputs}
     withdrawn = {record.key for record in records.values() if record.status == "skipped"}
     photos, unlisted, notes = [], [], []
-    for path, problem in _walk(root):
-        relative = path.relative_to(root).as_posix()
+    for relative, problem in _walk(root):
+        key, suffix = _split(relative)
         if problem:
             notes.append(problem)
-        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+        elif suffix.lower() not in IMAGE_SUFFIXES:
             if not (records and relative in _RUN_FILES):
                 unlisted.append(relative)
-        elif _key(relative) not in withdrawn:
-            photos.append(_photo(path, relative, crops.get(relative)))
+        elif key not in withdrawn:
+            photos.append(_photo(key, os.path.join(root, relative), crops.get(relative)))
     if unlisted:
         shown = ", ".join(repr(name) for name in sorted(unlisted)[:3])
         notes.append(f"{len(unlisted)} files have no picture's suffix and were left out, for example {shown}")
     return Listing(tuple(sorted(photos, key=lambda photo: photo.key)), tuple(notes))
 
 
-def _photo(path: Path, relative: str, record: Record | None) -> Photo:
+def _photo(key: str, path: str, record: Record | None) -> Photo:
     if record is None:
-        return Photo(_key(relative), str(path))
+        return Photo(key, path)
     origin = Origin(record.source, record.digest, record.quad) if record.quad else None
-    return Photo(_key(relative), str(path), origin=origin, trusted=True)
+    return Photo(key, path, origin=origin, trusted=True)
 
 
 def _from_inversions(root: Path, records: dict[str, Record]) -> Listing:
@@ -148,39 +147,41 @@ def _from_inversions(root: Path, records: dict[str, Record]) -> Listing:
     return Listing(tuple(photos), latents=Path(os.path.abspath(root)) / "latents")
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+def _walk(root: Path) -> Iterator[tuple[str, str]]:
     """Every file below `root` (hidden and half-written ones aside), links followed but never in a circle.
 
-    Yields (path, "") for a file and (path, sentence) for a folder that cannot be read.
+    Yields (path relative to `root`, POSIX, "") for a file and (path, sentence) for a folder that cannot be read.
     """
-    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while waiting:
-        folder, above = waiting.pop()
+        below, above = waiting.pop()
+        folder = root / below
         try:
             status = os.stat(folder)
             entries = list(os.scandir(folder))
         except OSError as error:
-            yield folder, f"the folder '{folder}' cannot be read ({error.strerror}) and was left out"
+            yield below, f"the folder '{folder}' cannot be read ({error.strerror}) and was left out"
             continue
         here = above | {(status.st_dev, status.st_ino)}
         for entry in entries:
             if entry.name.startswith(".") or entry.name.endswith(".part") or entry.name == "manifest.d":
                 continue
-            path = folder / entry.name
             inner = _folder_identity(entry)
             if inner is None:
-                yield path, ""
+                yield below + entry.name, ""
             elif inner not in here:
-                waiting.append((path, here))
+                waiting.append((f"{below}{entry.name}/", here))
 
 
 def _folder_identity(entry: os.DirEntry[str]) -> tuple[int, int] | None:
     """(device, inode) of a folder, also behind a link; None for files, broken links and links in a circle."""
     try:
+        if not entry.is_dir():  # known from the listing itself: no look at each of 100,000 files
+            return None
         status = entry.stat()
     except OSError:
         return None
-    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+    return status.st_dev, status.st_ino
 
 
 def _from_lines(lines: Iterable[str], base: Path) -> Listing:
@@ -193,12 +194,15 @@ def _from_lines(lines: Iterable[str], base: Path) -> Listing:
             path = Path(os.path.abspath(base / text))
             inside = path.is_relative_to(base)
             relative = path.relative_to(base if inside else path.anchor).as_posix()
-            photos.setdefault(str(path), Photo(_key(relative), str(path)))
+            photos.setdefault(str(path), Photo(_split(relative)[0], str(path)))
     return Listing(tuple(sorted(photos.values(), key=lambda photo: photo.key)))
 
 
-def _key(relative: str) -> str:
-    return PurePosixPath(relative).with_suffix("").as_posix()
+def _split(relative: str) -> tuple[str, str]:
+    """POSIX path -> (key, suffix with its dot), as pathlib sees them, but fast."""
+    start = relative.rfind("/") + 1
+    dot = relative.rfind(".")
+    return (relative[:dot], relative[dot:]) if start < dot < len(relative) - 1 else (relative, "")
 
 
 def _refuse_archive(source: Path) -> None:

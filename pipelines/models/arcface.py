@@ -56,10 +56,8 @@ class _Unit(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.shortcut_layer is None:
-            shortcut = x[:, :, :: self.stride, :: self.stride]
-        else:
-            shortcut = self.shortcut_layer(x)
+        project = self.shortcut_layer
+        shortcut = x[:, :, :: self.stride, :: self.stride] if project is None else project(x)
         made: Tensor = shortcut + self.res_layer(x)
         return made
 

@@ -80,7 +80,8 @@ class Block(nn.Module):
 
         Scaling a channel commutes with the Haar step, so one multiplication at the small size does all three.
         """
-        return self.up(row) * self.conv1.affine(row).mul(0.5).repeat(1, 4)
+        factors: Tensor = self.up(row) * self.conv1.affine(row).mul(0.5).repeat(1, 4)
+        return factors
 
     def second(self, x: Tensor, row: Tensor) -> Tensor:
         result: Tensor = self.conv2(x * self.conv2.affine(row)[:, :, None, None])
@@ -92,6 +93,10 @@ class _Step(NamedTuple):
     row: int
     block: int  # -1: the constant and the first convolution
     second: bool
+
+
+def _halved(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias * 0.5
 
 
 def _steps(blocks: int) -> list[_Step]:
@@ -133,9 +138,9 @@ class MobileStyleGAN(nn.Module):
         self.head_affine = nn.Linear(dim, channels[-1])
         self.head = nn.Conv2d(channels[-1], 12, 1)
         self.preview_head = PreviewHead(channels[min(4, len(channels) - 1)], dim)
-        self.w_avg = nn.Buffer(torch.zeros(dim))
-        self.w_std = nn.Buffer(torch.ones(dim))
-        self.w_whiten = nn.Buffer(torch.eye(dim))
+        self.w_avg: Tensor = nn.Buffer(torch.zeros(dim))
+        self.w_std: Tensor = nn.Buffer(torch.ones(dim))
+        self.w_whiten: Tensor = nn.Buffer(torch.eye(dim))
         self.steps = _steps(len(channels))
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
@@ -155,7 +160,7 @@ class MobileStyleGAN(nn.Module):
         rows = as_rows(w, self.num_ws)
         x, features = self._climb(rows, inject or {}, collect, self.steps[-1].point)
         style = self.head_affine(rows[:, HEAD_ROW])
-        bands = F.conv2d(x * style[:, :, None, None], self.head.weight * 0.5, self.head.bias * 0.5)  # type: ignore[operator]
+        bands = F.conv2d(x * style[:, :, None, None], self.head.weight * 0.5, _halved(self.head.bias))
         return Synthesis(double_inverse_haar(bands), features)
 
     def preview(

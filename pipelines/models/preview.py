@@ -25,7 +25,9 @@ class PreviewHead(nn.Module):
     def __init__(self, channels: int = 256, dim: int = 512, widths: tuple[int, int, int] = WIDTHS) -> None:
         super().__init__()
         a, b, c = widths
-        self.styles = nn.ModuleList(nn.Linear(dim * len(PREVIEW_ROWS), width) for width in (channels, channels, a, b, c))
+        self.styles = nn.ModuleList(
+            nn.Linear(dim * len(PREVIEW_ROWS), width) for width in (channels, channels, a, b, c)
+        )
         # Channels differ in size by a factor of 30; the fit is hopeless without evening them out.
         self.scale = nn.Buffer(torch.ones(channels))
         self.linear = nn.Conv2d(channels, 12, 1)

@@ -88,7 +88,8 @@ def _blurred(weight: Tensor, rows: Iterable[float], columns: Iterable[float]) ->
     """The kernel of `weight` followed by a separable filter: full correlation, side k + taps - 1."""
     kernel = torch.outer(weight.new_tensor(tuple(rows)), weight.new_tensor(tuple(columns)))
     full = F.conv2d(weight.flatten(0, 1).unsqueeze(1), kernel.flip(0, 1)[None, None], padding=_tails(kernel))
-    return full.unflatten(0, weight.shape[:2]).squeeze(2)
+    result: Tensor = full.unflatten(0, weight.shape[:2]).squeeze(2)
+    return result
 
 
 def _tails(kernel: Tensor) -> tuple[int, int]:

@@ -8,7 +8,7 @@ feature (`pipelines.stages.edit`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class FeatureSettings:
     refresh: int = 10
     lr: float = 0.1
     pull: float = 2e-4
-    weights: Weights = Weights(perceptual=1.0, pixel=5.0, identity=0.5, size=256)
+    weights: Weights = field(default=Weights(perceptual=1.0, pixel=5.0, identity=0.5, size=256))
 
 
 class FeatureRefiner:
@@ -76,9 +76,7 @@ class FeatureRefiner:
         scores = {**start.scores, "refine_loss": losses.detach()}
         return Inversion(start.latents, {POINT: residual.detach()}, scores)
 
-    def _loss(
-        self, latents: Tensor, feature: Tensor, residual: Tensor, target: Target, correction: Tensor
-    ) -> Tensor:
+    def _loss(self, latents: Tensor, feature: Tensor, residual: Tensor, target: Target, correction: Tensor) -> Tensor:
         image = self.generator.preview(latents, inject={POINT: feature + residual}).image + correction
         terms = self.likeness(image, target, self.settings.weights)
         pull = self.settings.pull * residual.square().mean(dim=(1, 2, 3))

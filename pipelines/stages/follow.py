@@ -51,7 +51,7 @@ def motion(base: Tensor, edited: Tensor, radius: int = RADIUS) -> Tensor:
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
     """x n x C x H x W read at each place plus `flow` (bilinear, borders repeated); zero flow gives x exactly."""
-    n, _, height, width = x.shape
+    height, width = x.shape[2:]
     ys, xs = torch.meshgrid(
         torch.arange(height, device=x.device, dtype=x.dtype),
         torch.arange(width, device=x.device, dtype=x.dtype),

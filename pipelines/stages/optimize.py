@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class OptimizeSettings:
     rows_lr: float = 0.04
     prior: float = 0.02
     rows_penalty: float = 0.3
-    weights: Weights = Weights(perceptual=1.0, pixel=1.0, identity=0.5, size=128)
+    weights: Weights = field(default=Weights(perceptual=1.0, pixel=1.0, identity=0.5, size=128))
 
 
 def ramp(step: int, steps: int, warm: float = 0.1, cool: float = 0.4) -> float:
@@ -92,7 +92,8 @@ class OptimizeEmbedder:
     def _codes(self, shared: Tensor, offsets: Tensor) -> Tensor:
         generator = self.generator
         w = generator.w_avg + shared @ self._colour.to(shared)
-        return w.unsqueeze(1) + offsets * generator.w_std
+        codes: Tensor = w.unsqueeze(1) + offsets * generator.w_std
+        return codes
 
     def _loss(self, shared: Tensor, offsets: Tensor, target: Target) -> Tensor:
         settings = self.settings

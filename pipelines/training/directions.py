@@ -124,7 +124,9 @@ class Bench:
             faces = torch.cat([self.describe(self.generator.preview(code).image) for code in codes.split(1)])
         return values, faces
 
-    def response(self, vector: F64Array, layers: tuple[int, int], strength: float, count: int) -> tuple[F64Array, float]:
+    def response(
+        self, vector: F64Array, layers: tuple[int, int], strength: float, count: int
+    ) -> tuple[F64Array, float]:
         """Mean change of every attribute (standard deviations) and mean identity distance, over `count` faces."""
         step = torch.zeros(self.generator.num_ws, vector.size)
         step[layers[0] : layers[1] + 1] = strength * torch.from_numpy(vector).float()

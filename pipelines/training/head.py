@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,11 @@ def w_statistics(generator: MobileStyleGAN, samples: int = 200_000, seed: int = 
     values, vectors = torch.linalg.eigh(covariance)
     # Directions in which w hardly moves would count as infinitely far: floor the spectrum at a millionth of its top.
     whiten = vectors / values.clamp(min=float(values[-1]) * 1e-6).sqrt()
-    return {"w_avg": mean.float(), "w_std": covariance.diagonal().sqrt().float(), "w_whiten": whiten.float().contiguous()}
+    return {
+        "w_avg": mean.float(),
+        "w_std": covariance.diagonal().sqrt().float(),
+        "w_whiten": whiten.float().contiguous(),
+    }
 
 
 def draw_codes(generator: MobileStyleGAN, rng: torch.Generator) -> Tensor:
@@ -126,7 +131,7 @@ def fit_head(
     steps: int,
     report: Callable[[dict[str, float]], None],
     batch: int = 8,
-    lr: float = 2e-3,
+    lr: float = 3e-3,
     held_out: int = 24,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -140,7 +145,7 @@ def fit_head(
     styles, others = list(head.styles.parameters()), [p for n, p in head.named_parameters() if "styles" not in n]
     # A style layer sums 2,560 inputs: the same step size there moves its output far more, and it learns the few codes by
     # heart unless its weights decay.
-    groups = [{"params": others}, {"params": styles, "weight_decay": 0.5}]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": styles, "weight_decay": 0.5}]
     optimiser = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [lr, lr / 30], total_steps=steps, pct_start=0.05)
     started = time.monotonic()
@@ -165,7 +170,9 @@ def held_out_psnr(generator: MobileStyleGAN, bank: PairBank, count: int) -> Tens
     """PSNR in dB of each of the first `count` pairs, which `fit_head` never trains on."""
     values = []
     for i in range(count):
-        feature, codes, image = (torch.from_numpy(a[i : i + 1]).float() for a in (bank.features, bank.codes, bank.images))
+        feature, codes, image = (
+            torch.from_numpy(a[i : i + 1]).float() for a in (bank.features, bank.codes, bank.images)
+        )
         error = F.mse_loss(generator.preview_from(feature, codes), image)
         values.append(10 * torch.log10(4 / error))
     return torch.stack(values)

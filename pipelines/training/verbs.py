@@ -58,7 +58,9 @@ def _bare_generator(store: WeightStore) -> MobileStyleGAN:
     return generator
 
 
-def train_head(store: WeightStore, out: Path, report: Report, pairs: int = 480, steps: int = 3000, seed: int = 0) -> Path:
+def train_head(
+    store: WeightStore, out: Path, report: Report, pairs: int = 480, steps: int = 3000, seed: int = 0
+) -> Path:
     """Fit the 256 px head of `mobile-ffhq` and the statistics of its w; resumes drawing pairs where it stopped."""
     generator = _bare_generator(store)
     statistics = w_statistics(generator, seed=seed)
@@ -121,7 +123,13 @@ def _describer(parts: Parts, finder: DlibFinder) -> fitting.Describe:
 
 
 def _fit(
-    generator: Any, meter: Any, describe: fitting.Describe, sample: fitting.Sample, count: int, seed: int, report: Report
+    generator: Any,
+    meter: Any,
+    describe: fitting.Describe,
+    sample: fitting.Sample,
+    count: int,
+    seed: int,
+    report: Report,
 ) -> tuple[dict[str, fitting.Fit], np.ndarray, np.ndarray]:
     std = sample.values.std(0)
     whiten = generator.w_whiten.numpy()

@@ -60,7 +60,10 @@ def _synthesis_state(constants: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _in_bands(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Reorder the channels that feed a Haar step into its four bands, so that the step reads contiguous memory."""
-    for producer, consumer in [("conv0", "blocks.0.up"), *((f"blocks.{i}.conv2", f"blocks.{i + 1}.up") for i in range(6))]:
+    for producer, consumer in [
+        ("conv0", "blocks.0.up"),
+        *((f"blocks.{i}.conv2", f"blocks.{i + 1}.up") for i in range(6)),
+    ]:
         order = band_order(state[f"{producer}.mix.bias"].numel())
         for name in (f"{producer}.mix.weight", f"{producer}.mix.bias", f"{consumer}.weight", f"{consumer}.bias"):
             state[name] = state[name][order]

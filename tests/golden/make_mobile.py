@@ -18,8 +18,6 @@ from pipelines.weights.store import StoreConfig, WeightStore
 from tests.golden.make_mobile_points import CORNERS
 
 
-
-
 def compiled(store: WeightStore, graph: str, blob: str) -> ov.CompiledModel:
     core = ov.Core()
     model = core.read_model(str(store.path(graph)), str(store.path(blob)))

@@ -142,7 +142,7 @@ def test_fine_stripes_do_not_alias() -> None:
 
 def test_border_is_mirrored_then_blurred_then_plain() -> None:
     photo = texture(400, 400)
-    quad = square((20, 200), 300)  # 130 px, 43 % of the side, lie left of the photo
+    quad = square((19.5, 199.5), 300)  # 130 px, 43 % of the side, lie left of the photo
     made = crop_quad(photo, quad, 300).astype(float)
     inside = photo[50:350, :170].astype(float)
     # The blur starts a third of the ramp inside (FFHQ's padding is 160 px here); beyond that the photo is untouched.

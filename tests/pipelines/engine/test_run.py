@@ -15,6 +15,7 @@ from pipelines.engine import writer
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.run import run_job
 from pipelines.errors import NoInputError, OutputError, UsageError
+from pipelines.images import write_atomic
 from pipelines.manifest import read_manifest
 from tests.factories import FakeChain, FakeFaces, align_job, edit_job, output_files, write_photo, write_photos
 
@@ -192,7 +193,7 @@ def test_a_decoder_that_dies_costs_one_photo(tmp_path: Path) -> None:
 
 def test_full_disk_stops_cleanly_and_a_later_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw, out = write_photos(tmp_path / "raw", 6), tmp_path / "out"
-    real, written = writer.write_atomic, []
+    real, written = write_atomic, list[Path]()
 
     def full(path: Path, data: bytes) -> None:
         if len(written) >= 7:

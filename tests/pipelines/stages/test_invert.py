@@ -76,7 +76,9 @@ def test_lanes_pad_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run(index: Tensor) -> Inversion:
         seen.append(index.tolist())
-        return Inversion(index.float().reshape(-1, 1, 1), {64: index.float().reshape(-1, 1, 1, 1)}, {"s": index.float()})
+        return Inversion(
+            index.float().reshape(-1, 1, 1), {64: index.float().reshape(-1, 1, 1, 1)}, {"s": index.float()}
+        )
 
     joined = in_lanes(run, 3, torch.device("cpu"))
     assert seen == [[0, 1], [2, 2]]

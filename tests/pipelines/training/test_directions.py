@@ -63,7 +63,9 @@ class Reader:
 
 
 def test_calibration_takes_out_what_leaks_and_sets_the_unit() -> None:
-    bench = Bench(Glass(), Reader(), lambda images: images.mean(dim=(2, 3)), NAMES, np.array([2.0, 1.0]), torch.zeros(4, 2))
+    bench = Bench(
+        Glass(), Reader(), lambda images: images.mean(dim=(2, 3)), NAMES, np.array([2.0, 1.0]), torch.zeros(4, 2)
+    )
     vectors, spans = np.array([[1.0, 0.0], [0.0, 1.0]]), [(0, 17), (2, 5)]
     for _ in range(3):
         vectors = calibrate(bench, vectors, spans, 4)

@@ -1,0 +1,198 @@
+"""The verbs on the real detector (weights) and a stand-in chain; plans and mistakes without any weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines import api
+from pipelines.edits import parse_edits
+from pipelines.engine.device import default_batch, resolve_device
+from pipelines.engine.source import list_input
+from pipelines.errors import NoInputError, UsageError
+from pipelines.manifest import read_manifest
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec
+from pipelines.types import Batch, Inversion, Synthesis
+from pipelines.weights.store import StoreConfig, WeightStore
+from tests.factories import write_photos
+
+EDITS = parse_edits(["smile=+2"])
+
+
+class WideChain:
+    """Gives every face back, a little darker for each edit; wants the crops as `build_chain`'s result does."""
+
+    resolution = 256
+
+    def __init__(self) -> None:
+        self.weights: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
+        self.inverted: list[str] = []
+        self.landmarks: list[torch.Tensor] = []
+
+    def invert(self, batch: Batch) -> Batch:
+        assert batch.images is not None
+        assert batch.landmarks is not None
+        assert batch.images.shape[1:] == (3, 256, 256)
+        self.inverted += [item.key for item in batch.items]
+        self.landmarks += list(batch.landmarks)
+        batch.inversion = Inversion(batch.images.mean((2, 3)).unsqueeze(1), {64: batch.images})
+        return batch
+
+    def edit(self, batch: Batch, edits: Any) -> Batch:
+        assert batch.inversion is not None
+        batch.base = Synthesis(batch.inversion.residuals[64], {})
+        for change in edits:
+            batch.edits[change.name] = batch.base.image - 0.2
+        return batch
+
+
+@pytest.fixture
+def chain(monkeypatch: pytest.MonkeyPatch) -> WideChain:
+    made = WideChain()
+    monkeypatch.setattr(api, "build_chain", lambda spec, store, device: made)
+    return made
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> WeightStore:
+    """A store that has nothing and may fetch nothing."""
+    return WeightStore(StoreConfig.from_env({}, tmp_path / "no-weights", offline=True))
+
+
+def write_gray(path: Path, width: int, height: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((height, width, 3), 128, np.uint8)).save(path)
+
+
+def test_plan_reads_and_promises_nothing_it_does_not_know(tmp_path: Path, bare: WeightStore) -> None:
+    raw = write_photos(tmp_path / "raw", 3)
+    planned = api.plan(AlignSpec(input=raw, output=tmp_path / "faces", limit=2), bare)
+    assert (planned["command"], planned["photos"], planned["to_do"], planned["done"]) == ("align", 2, 2, 0)
+    assert planned["weights"] == [{"name": "landmarks-68", "cached": False}]
+    spec = EditSpec(input=raw, output=tmp_path / "edits", edits=EDITS, align=True, device="cpu", batch_size=3)
+    planned = api.plan(spec, bare)
+    assert planned["edits"] == ["smile+2"]
+    assert (planned["device"], planned["batch_size"]) == ("cpu", 3)
+    assert {"mobile-ffhq", "landmarks-68"} <= {weight["name"] for weight in planned["weights"]}
+    assert json.loads(json.dumps(planned)) == planned
+    assert not (tmp_path / "faces").exists()
+    assert not (tmp_path / "edits").exists()
+
+
+def test_mistakes_are_told_before_weights_are_wanted(tmp_path: Path, bare: WeightStore) -> None:
+    raw = write_photos(tmp_path / "raw", 1)
+    common = {"input": raw, "output": tmp_path / "out"}
+    (tmp_path / "empty").mkdir()
+    for spec, sentence in (
+        (EditSpec(**common), "no edit"),
+        (EditSpec(**common, edits=EDITS, latents=tmp_path / "none"), "does not exist"),
+        (EditSpec(**common, edits=parse_edits(["smil=1"])), "smil"),
+        (InvertSpec(**common, method="magic"), "magic"),
+        (InvertSpec(**common, device="tpu"), "tpu"),
+        (AlignSpec(**common, detector="eyes"), "eyes"),
+        (AlignSpec(input=raw, output=raw / "faces"), "inside the input"),
+        (AlignSpec(input=tmp_path / "none", output=tmp_path / "out"), "does not exist"),
+    ):
+        verb = {AlignSpec: api.align, InvertSpec: api.invert, EditSpec: api.edit}[type(spec)]
+        with pytest.raises(UsageError, match=sentence):
+            verb(spec, bare)  # type: ignore[operator]
+    with pytest.raises(NoInputError):
+        api.align(AlignSpec(input=tmp_path / "empty", output=tmp_path / "out"), bare)
+    assert not (tmp_path / "out").exists()
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert default_batch(torch.device("cpu")) >= 1
+    for name in ("cuda:0,1", "gpu", "cuda:99", "meta"):
+        with pytest.raises(UsageError, match=name):
+            resolve_device(name)
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    code = "import sys, pipelines; assert 'torch' not in sys.modules; pipelines.edit; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.weights
+def test_raw_photos_to_pasted_edits(tmp_path: Path, store: WeightStore, chain: WideChain) -> None:
+    """align, then edit of the faces; and both in one stream: the same crops, so the same pictures."""
+    raw = tmp_path / "raw"
+    for name in ("sample-astronaut", "sample-obama"):
+        if name in {entry.name for entry in store.entries()}:
+            raw.mkdir(exist_ok=True)
+            (raw / f"{name}.png").write_bytes(store.path(name).read_bytes())
+    write_gray(raw / "nobody.png", 300, 200)
+    photos = len(list_input(raw).photos)
+    faces, edits, stream = tmp_path / "faces", tmp_path / "edits", tmp_path / "stream"
+    summary = api.align(AlignSpec(input=raw, output=faces, num_workers=1, size=256), store)
+    assert (summary.ok, summary.failures) == (photos - 1, {"no-face": 1})
+    crop = np.asarray(Image.open(faces / "sample-astronaut.png"))
+    assert crop.shape == (256, 256, 3)
+
+    spec = EditSpec(
+        input=faces, output=edits, edits=EDITS, paste=True, size=256, num_workers=1, device="cpu", batch_size=2
+    )
+    summary = api.edit(spec, store)
+    assert (summary.ok, summary.failed, summary.warnings) == (photos - 1, 0, [])
+    record = read_manifest(edits)["sample-astronaut"]
+    assert set(record.outputs) == {"inversion", "latents", "smile+2", "photos/smile+2"}
+    assert record.quad is None
+    np.testing.assert_allclose(np.asarray(Image.open(edits / "inversion" / "sample-astronaut.png")), crop, atol=1)
+    with Image.open(edits / "photos" / "smile+2" / "sample-astronaut.jpg") as pasted:
+        photo = np.asarray(Image.open(raw / "sample-astronaut.png").convert("RGB"), np.float32)
+        change = np.abs(np.asarray(pasted, np.float32) - photo).mean(2)
+    assert change[:20, -20:].mean() < 3
+    assert change.max() > 15
+    assert all(points.min() >= 0 and points.max() <= 1 for points in chain.landmarks)
+
+    inverted = len(chain.inverted)
+    changed = spec.model_copy(update={"input": raw, "output": stream, "align": True, "latents": edits})
+    summary = api.edit(changed, store)
+    assert (summary.ok, summary.failures) == (photos - 1, {"no-face": 1})
+    assert len(chain.inverted) == inverted, "codes of the same pixels are used again"
+    name = "smile+2/sample-astronaut.png"
+    assert (stream / name).read_bytes() == (edits / name).read_bytes()
+    assert api.plan(changed, store)["to_do"] == 1
+
+
+@pytest.mark.weights
+def test_input_that_is_not_aligned_is_told(tmp_path: Path, store: WeightStore, chain: WideChain) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "square.png").write_bytes(store.path("sample-astronaut").read_bytes())
+    write_gray(raw / "gray.png", 100, 100)
+    write_gray(raw / "wide.png", 200, 100)
+    summary = api.invert(InvertSpec(input=raw, output=tmp_path / "out", size=256, num_workers=0, device="cpu"), store)
+    assert (summary.ok, summary.failures) == (2, {"not-aligned": 1})
+    assert any("'square'" in warning and "--align" in warning for warning in summary.warnings)
+    assert any("'gray'" in warning for warning in summary.warnings)
+    assert read_manifest(tmp_path / "out")["square"].scores["misalignment"] > 0.1
+    again = tmp_path / "again"
+    spec = InvertSpec(input=raw / "square.png", output=again, size=256, num_workers=0, device="cpu", aligned=True)
+    assert api.invert(spec, store).warnings == []
+
+
+@pytest.mark.weights
+def test_edits_of_an_inverted_folder_cut_the_photos_again(tmp_path: Path, store: WeightStore, chain: WideChain) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "a.png").write_bytes(store.path("sample-astronaut").read_bytes())
+    common: dict[str, Any] = {"size": 256, "num_workers": 1, "device": "cpu"}
+    api.invert(InvertSpec(input=raw, output=tmp_path / "inversions", align=True, **common), store)
+    spec = EditSpec(input=tmp_path / "inversions", output=tmp_path / "edits", edits=EDITS, **common)
+    assert api.edit(spec, store).ok == 1
+    assert chain.inverted == ["a"]
+    one, two = (read_manifest(tmp_path / folder)["a"] for folder in ("inversions", "edits"))
+    assert (one.quad, one.source) == (two.quad, two.source)
+    Image.open(raw / "a.png").rotate(3).save(raw / "a.png")
+    assert api.edit(spec, store).failures == {"changed": 1}
