@@ -44,8 +44,8 @@ def head(
     cache: Cache,
     voice: Voice,
     output: Out = Path("runs/head"),
-    pairs: Annotated[int, typer.Option(min=16, help="Generated faces to fit on.")] = 480,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 3000,
+    pairs: Annotated[int, typer.Option(min=16, help="Generated faces to fit on.")] = 780,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 2600,
     seed: Seed = 0,
 ) -> None:
     """Fit the 256 px preview head of mobile-ffhq, and the statistics of its codes."""
@@ -58,7 +58,7 @@ def directions(
     cache: Cache,
     voice: Voice,
     output: Out = Path("runs/directions"),
-    faces: Annotated[int, typer.Option(min=600, help="Generated faces to fit on.")] = 3000,
+    faces: Annotated[int, typer.Option(min=600, help="Generated faces to fit on.")] = 2400,
     bench: Annotated[int, typer.Option(min=8, help="Other generated faces that calibrate and measure.")] = 32,
     seed: Seed = 1,
 ) -> None:

@@ -15,7 +15,7 @@ import torch
 from pipelines.models.chips import extract_chips
 from pipelines.models.dlib_resnet import build_dlib_resnet
 from pipelines.models.likeness import Likeness
-from pipelines.models.mobile import MobileStyleGAN
+from pipelines.models.mobile import NUM_WS, MobileStyleGAN
 from pipelines.models.stlpips import build_stlpips
 from pipelines.registry import Registry
 from pipelines.stages.feature import FeatureRefiner, FeatureSettings
@@ -70,6 +70,13 @@ class Part(Generic[T]):
         return [self.version, *hashes, *(f"{name}={asset_sha256(name)}" for name in self.assets)]
 
 
+@dataclass(frozen=True)
+class GeneratorPart(Part[Generator]):
+    """A generator's factory; `num_ws` is known before anything is loaded, so that directions can be checked."""
+
+    num_ws: int = 18
+
+
 def _mobile(parts: Parts) -> Generator:
     store = parts.store
     mapping = read_constants(store.path("mobile-ffhq-mapping-graph"), store.path("mobile-ffhq-mapping"))
@@ -90,8 +97,8 @@ def _feature(parts: Parts, generator: Generator) -> Refiner:
 
 _LIKENESS = ("st-lpips-alex", "id-dlib")
 
-generators: Registry[Part[Generator]] = Registry("generator")
-generators.add("mobile-ffhq", Part(_mobile, ("mobile-ffhq",), (PREVIEW_ASSET,)))
+generators: Registry[GeneratorPart] = Registry("generator")
+generators.add("mobile-ffhq", GeneratorPart(_mobile, ("mobile-ffhq",), (PREVIEW_ASSET,), num_ws=NUM_WS))
 
 embedders: Registry[Part[Embedder]] = Registry("embedder")
 embedders.add("optimize", Part(_optimize, _LIKENESS, version=f"{OptimizeEmbedder.version} {OptimizeSettings()}"))

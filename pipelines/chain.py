@@ -21,8 +21,6 @@ from pipelines.weights.assets import asset_sha256
 from pipelines.weights.directions import read_directions
 from pipelines.weights.store import WeightStore
 
-NUM_WS = 18
-
 
 @dataclass(frozen=True)
 class ChainPlan:
@@ -59,8 +57,9 @@ def _direction_files(spec: InvertSpec) -> tuple[Path, ...]:
 
 def direction_set(spec: InvertSpec) -> DirectionSet:
     """Our own directions and those of the user's files."""
-    own = own_directions(NUM_WS)
-    return DirectionSet([*own, *(d for path in _direction_files(spec) for d in read_directions(path, NUM_WS))])
+    num_ws = generators.get(spec.generator).num_ws
+    own = own_directions(num_ws)
+    return DirectionSet([*own, *(d for path in _direction_files(spec) for d in read_directions(path, num_ws))])
 
 
 def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:

@@ -20,7 +20,8 @@ from pipelines.registry import nearest
 
 MAX_EDITS = 1000
 _EXAMPLE = "for example smile=+2, smile=+2,age=-1 or smile=-2:2:1"
-_ATTRIBUTE = re.compile(r"[^\W\d][\w-]*")  # a word: it becomes part of a folder's name
+# A word, for a file's directions with a dot and a component, and rows: pca.10@7-8. It becomes part of a folder's name.
+_ATTRIBUTE = re.compile(r"[^\W\d][\w-]*(\.[\w-]+)*(@\d+-\d+)?")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 Term = tuple[str, float]

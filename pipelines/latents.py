@@ -20,8 +20,10 @@ def save_inversion(inversion: Inversion, index: int, metadata: dict[str, str]) -
     tensors = {"latents": inversion.latents[index].float().cpu().contiguous()}
     for point, residual in inversion.residuals.items():
         tensors[f"residual.{point}"] = residual[index].half().cpu().contiguous()
-    scores = {f"score.{name}": repr(float(values[index])) for name, values in inversion.scores.items()}
-    return save(tensors, metadata={"format": FORMAT, **scores, **metadata})
+    scores = {name: float(values[index]) for name, values in inversion.scores.items()}
+    # One key: the library writes several in an order that changes from process to process, and runs must be repeatable.
+    about = json.dumps({"format": FORMAT, "scores": scores, **metadata}, sort_keys=True)
+    return save(tensors, metadata={"ganinv": about})
 
 
 def load_inversion(data: bytes) -> tuple[Inversion, dict[str, str]]:
@@ -32,20 +34,16 @@ def load_inversion(data: bytes) -> tuple[Inversion, dict[str, str]]:
     """
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata: dict[str, str] = dict(header.get("__metadata__", {}))
+        about = dict(json.loads(header.get("__metadata__", {}).get("ganinv", "{}")))
         tensors = load(data)
     except (SafetensorError, ValueError, AttributeError) as error:
         raise PhotoError("bad-latents", f"the latents file is damaged: {error}") from None
-    if metadata.get("format") != FORMAT or "latents" not in tensors:
+    if about.pop("format", None) != FORMAT or "latents" not in tensors:
         raise PhotoError("bad-latents", "the latents file was not written by this tool")
     residuals: dict[Point, Tensor] = {}
     for name, tensor in tensors.items():
         if name.startswith("residual."):
             point = name.removeprefix("residual.")
             residuals[int(point) if point.isdigit() else point] = tensor.float().unsqueeze(0)
-    scores = {
-        name.removeprefix("score."): torch.tensor([float(value)])
-        for name, value in metadata.items()
-        if name.startswith("score.")
-    }
-    return Inversion(tensors["latents"].float().unsqueeze(0), residuals, scores), metadata
+    scores = {str(name): torch.tensor([float(value)]) for name, value in about.pop("scores", {}).items()}
+    return Inversion(tensors["latents"].float().unsqueeze(0), residuals, scores), about

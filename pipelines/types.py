@@ -19,7 +19,9 @@ U8Image = npt.NDArray[np.uint8]
 F32Array = npt.NDArray[np.float32]
 Point = int | str  # a place in a generator: 64 = after the 64 px block's first convolution, "64b" = after its second
 Injection = Tensor | Callable[[Tensor], Tensor]  # a tensor replaces the feature, a function maps it
-Quad = tuple[tuple[float, float], ...]  # 4 corners (x, y) in photo pixels: top-left, bottom-left, bottom-right, top-right
+Quad = tuple[
+    tuple[float, float], ...
+]  # 4 corners (x, y) in photo pixels: top-left, bottom-left, bottom-right, top-right
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import multiprocessing
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from pipelines.types import Failure
 T = TypeVar("T")
 Reader = Callable[[Task], Loaded]
 PREFETCH = 2  # photos in flight per process
+CLOSE_SECONDS = 10.0
 _DIED = "DataLoader worker (pid"  # how torch begins the sentence on a process that was killed
 
 
@@ -80,9 +82,10 @@ class PhotoStream:
             yield value
 
     def close(self) -> None:
-        """Stops reading and ends the processes."""
+        """Stops reading and ends the processes; a decoder that hangs is left to end with this process."""
         self._stop.set()
-        while self._thread.is_alive():
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline:
             try:
                 self._ready.get(timeout=0.05)
             except queue.Empty:

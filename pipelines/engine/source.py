@@ -17,7 +17,7 @@ from pipelines.types import Quad
 
 FACE = "face"  # the kind of output that `align` writes
 LATENTS = "latents"  # the kind of output that marks an inverted item
-_RUN_FILES = frozenset({"manifest.jsonl", "run.json", "metrics.json", "report.html", "contact.png"})
+_RUN_FILES = re.compile(r"manifest\.jsonl|run(\.\d+-of-\d+)?\.json|metrics\.json|report\.html")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _from_folder(root: Path, use_run: bool) -> Listing:
         if problem:
             notes.append(problem)
         elif suffix.lower() not in IMAGE_SUFFIXES:
-            if not (records and relative in _RUN_FILES):
+            if not (records and _RUN_FILES.fullmatch(relative)):
                 unlisted.append(relative)
         elif key not in withdrawn:
             photos.append(_photo(key, os.path.join(root, relative), crops.get(relative)))

@@ -98,7 +98,11 @@ class ArcFace(IRSEBody):
     def __init__(self) -> None:
         super().__init__()
         self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(512), nn.Dropout(), nn.Flatten(), nn.Linear(512 * 7 * 7, EMBEDDING), nn.BatchNorm1d(EMBEDDING)
+            nn.BatchNorm2d(512),
+            nn.Dropout(),
+            nn.Flatten(),
+            nn.Linear(512 * 7 * 7, EMBEDDING),
+            nn.BatchNorm1d(EMBEDDING),
         )
         self.eval().requires_grad_(False)
 

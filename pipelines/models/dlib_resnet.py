@@ -93,7 +93,9 @@ def load_dlib_resnet(state: Mapping[str, Tensor]) -> DlibResNet:
     net = DlibResNet()
     convolutions = net.convolutions()
     if len(state) != 4 * len(convolutions) + 1:
-        raise WeightsError(f"a dlib face descriptor has 29 convolutions, this file has other layers ({len(state)} tensors)")
+        raise WeightsError(
+            f"a dlib face descriptor has 29 convolutions, this file has other layers ({len(state)} tensors)"
+        )
     with torch.no_grad():
         for index, conv in enumerate(convolutions):
             # The affine layer behind a convolution is its trained batch norm: fold it in, exact and one pass less.

@@ -30,7 +30,10 @@ _CONVS: dict[Trunk, tuple[tuple[str, ...], ...]] = {
         ("slice5.28", "slice5.30", "slice5.32"),
     ),
 }
-_POOL: dict[Trunk, dict[int, int]] = {"alex": {1: 3, 2: 3}, "vgg": {1: 2, 2: 2, 3: 2, 4: 2}}  # group -> window before it
+_POOL: dict[Trunk, dict[int, int]] = {
+    "alex": {1: 3, 2: 3},
+    "vgg": {1: 2, 2: 2, 3: 2, 4: 2},
+}  # group -> window before it
 _BINOMIAL = (0.25, 0.5, 0.25)
 _PAIR = (0.5, 0.5)
 

@@ -123,8 +123,8 @@ def _shares(landmarks: F32Array, picture: U8Image) -> F32Array:
 def locate(crop: U8Image, finder: FaceFinder) -> F32Array:
     """Landmarks of a crop that is aligned already, without cropping it again.
 
-    Searches a copy of at most 448 px: 12 ms instead of 60 for a 1024 px crop, with landmarks that differ by less than
-    0.5 % of the side.
+    Searches a copy of at most 448 px: a third of the time that a 1024 px crop takes (24 ms for 70), with landmarks that
+    differ by 0.1 % of the side (0.4 % at most, on a photo measured).
 
     Returns:
         68 x 2 float32, shares of the side, of the largest face; a 5-point finder's are spread by

@@ -3,6 +3,10 @@
 The residual sits after the 64 px block's first convolution (512 x 64 x 64), where HFGI, StyleRes and SDIC also work, and is
 fitted to one photo in a few dozen steps with a pull towards zero. Under an edit it is added to the edited code's own
 feature (`pipelines.stages.edit`).
+
+Two things keep the result clean above 256 px. The codes' upper rows (colour and texture; edits act below them) are
+fitted along, so that the residual need not paint what a row can say. And the last steps look at the full picture, every
+other one at a 256 px square of its 512 px version: fitted at 256 px alone, hair and backgrounds come out crinkled.
 """
 
 from __future__ import annotations
@@ -11,14 +15,17 @@ import math
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines.images import resize_area
 from pipelines.models.likeness import Likeness, Target, Weights
 from pipelines.stages.lanes import in_lanes, select
 from pipelines.stages.optimize import head_error, ramp
 from pipelines.types import Generator, Inversion, Point
 
 POINT: Point = 64
+SQUARES = ((0, 0), (0, 256), (256, 0), (256, 256), (128, 128))  # (y, x) corners in the 512 px picture, taken in turn
 
 
 @dataclass(frozen=True)
@@ -26,20 +33,57 @@ class FeatureSettings:
     """Defaults are what `docs/decisions` measured.
 
     Attributes:
-        pull: weight of the residual's mean square.
+        steps: gradient steps in all; the last `finish` of them look at the full picture, not through the head.
         refresh: every so many steps the low-resolution head's own error is measured against a full synthesis and
             taken out of what the losses see, so that the head's limits do not become the picture's.
+        lr, rows_lr: step sizes of the residual, and of the upper rows in units of w's standard deviation.
+        first_row: the lowest row that moves.
+        pull, rows_pull: weights of the mean squares of both.
+        weights: no identity term. A residual is free enough to please an identity network with blotches on the skin.
     """
 
     steps: int = 40
-    refresh: int = 10
-    lr: float = 0.1
+    finish: int = 26
+    refresh: int = 6
+    lr: float = 0.12
+    rows_lr: float = 0.05
+    first_row: int = 9
     pull: float = 2e-4
-    weights: Weights = field(default=Weights(perceptual=1.0, pixel=5.0, identity=0.5, size=256))
+    rows_pull: float = 0.02
+    weights: Weights = field(default=Weights(perceptual=1.0, pixel=20.0, identity=0.0, size=256))
+
+
+class _Fit:
+    """One lane's variables and what they mean."""
+
+    def __init__(self, generator: Generator, start: Inversion, settings: FeatureSettings) -> None:
+        self.generator, self.start, self.settings = generator, start, settings
+        with torch.no_grad():
+            self.feature = generator.features(start.latents, (POINT,))[POINT]
+        self.residual = torch.zeros_like(self.feature).requires_grad_()
+        self.offsets = torch.zeros_like(start.latents[:, settings.first_row :]).requires_grad_()
+        groups = [{"params": [self.residual]}, {"params": [self.offsets]}]
+        self.optimiser = torch.optim.Adam(groups, lr=settings.lr, betas=(0.9, 0.99))
+
+    def latents(self) -> Tensor:
+        rows = self.settings.first_row
+        upper = self.start.latents[:, rows:] + self.offsets * self.generator.w_std
+        return torch.cat([self.start.latents[:, :rows], upper], dim=1)
+
+    def pulls(self) -> Tensor:
+        residual = self.settings.pull * self.residual.square().mean(dim=(1, 2, 3))
+        return residual + self.settings.rows_pull * self.offsets.square().mean(dim=(1, 2))
+
+    def step(self, losses: Tensor, factor: float) -> None:
+        for group, lr in zip(self.optimiser.param_groups, (self.settings.lr, self.settings.rows_lr), strict=True):
+            group["lr"] = lr * factor
+        self.optimiser.zero_grad()
+        (losses + self.pulls()).sum().backward()
+        self.optimiser.step()
 
 
 class FeatureRefiner:
-    """Fits the residual, codes untouched; see `pipelines.types.Refiner`."""
+    """Fits residual and upper rows; see `pipelines.types.Refiner`."""
 
     name = "feature"
     version = "1"
@@ -50,7 +94,7 @@ class FeatureRefiner:
         self.settings = settings or FeatureSettings()
 
     def refine(self, images: Tensor, landmarks: Tensor | None, start: Inversion) -> Inversion:
-        """images n x 3 x R x R in [-1, 1]; `start` holds their codes -> the same codes with a residual at 64."""
+        """images n x 3 x R x R in [-1, 1]; `start` holds their codes -> codes with other upper rows, a residual at 64."""
         if landmarks is None:
             landmarks = images.new_full((len(images), 68, 2), math.nan)
         return in_lanes(
@@ -58,26 +102,43 @@ class FeatureRefiner:
         )
 
     def _lane(self, images: Tensor, landmarks: Tensor, start: Inversion) -> Inversion:
-        settings = self.settings
+        settings, fit = self.settings, _Fit(self.generator, start, self.settings)
         target = self.likeness.target(images, landmarks, settings.weights)
-        with torch.no_grad():
-            feature = self.generator.preview(start.latents, collect=(POINT,)).features[POINT]
-        residual = torch.zeros_like(feature).requires_grad_()
-        optimiser = torch.optim.Adam([residual], lr=settings.lr, betas=(0.9, 0.99))
+        finer = resize_area(images, 512)
+        squares = [self.likeness.perceptual.features(_square(finer, corner)) for corner in SQUARES]
         losses, correction = images.new_zeros(len(images)), images.new_zeros(())
         for step in range(settings.steps):
-            if step % settings.refresh == settings.refresh - 1:
-                correction = head_error(self.generator, start.latents, {POINT: feature + residual.detach()})
-            optimiser.param_groups[0]["lr"] = settings.lr * ramp(step, settings.steps)
-            losses = self._loss(start.latents, feature, residual, target, correction)
-            optimiser.zero_grad()
-            losses.sum().backward()
-            optimiser.step()
+            through_head = step < settings.steps - settings.finish
+            if through_head and step % settings.refresh == settings.refresh - 1:
+                inject = {POINT: fit.feature + fit.residual.detach()}
+                correction = head_error(self.generator, fit.latents().detach(), inject)
+            losses = (
+                self._coarse(fit, target, correction) if through_head else self._full(fit, target, finer, squares, step)
+            )
+            fit.step(losses, ramp(step, settings.steps))
         scores = {**start.scores, "refine_loss": losses.detach()}
-        return Inversion(start.latents, {POINT: residual.detach()}, scores)
+        return Inversion(fit.latents().detach(), {POINT: fit.residual.detach()}, scores)
 
-    def _loss(self, latents: Tensor, feature: Tensor, residual: Tensor, target: Target, correction: Tensor) -> Tensor:
-        image = self.generator.preview(latents, inject={POINT: feature + residual}).image + correction
-        terms = self.likeness(image, target, self.settings.weights)
-        pull = self.settings.pull * residual.square().mean(dim=(1, 2, 3))
-        return torch.stack([*terms.values(), pull]).sum(dim=0)
+    def _coarse(self, fit: _Fit, target: Target, correction: Tensor) -> Tensor:
+        made = self.generator.preview(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
+        return _total(self.likeness(made + correction, target, self.settings.weights))
+
+    def _full(self, fit: _Fit, target: Target, finer: Tensor, squares: list[list[Tensor]], step: int) -> Tensor:
+        weights = self.settings.weights
+        made = self.generator.synthesize(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
+        made = resize_area(made, 512)
+        if step % 2 == 0:
+            return _total(self.likeness(resize_area(made, 256), target, weights))
+        turn = step // 2 % len(SQUARES)
+        seen = self.likeness.perceptual.features(_square(made, SQUARES[turn]))
+        pixel = F.mse_loss(made, finer, reduction="none").mean(dim=(1, 2, 3))
+        return weights.pixel * pixel + weights.perceptual * self.likeness.perceptual.distance(seen, squares[turn])
+
+
+def _square(image: Tensor, corner: tuple[int, int]) -> Tensor:
+    y, x = corner
+    return image[:, :, y : y + 256, x : x + 256]
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum(dim=0)

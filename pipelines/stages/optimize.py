@@ -31,8 +31,8 @@ class OptimizeSettings:
         rows_penalty: weight of the offsets' mean square (same unit).
     """
 
-    steps: int = 45
-    rows_from: int = 28
+    steps: int = 55
+    rows_from: int = 38
     lr: float = 0.12
     rows_lr: float = 0.04
     prior: float = 0.02

@@ -132,7 +132,7 @@ class Bench:
         step[layers[0] : layers[1] + 1] = strength * torch.from_numpy(vector).float()
         values, faces = self._measure(self.codes[:count] + step.to(self.codes))
         moved = np.nanmean(values - self.start[:count], axis=0)
-        return moved, float((faces - self.faces[:count]).norm(dim=1).mean())
+        return moved, float((faces - self.faces[:count]).norm(dim=1).nanmean())
 
 
 def choose_layers(bench: Bench, vector: F64Array, k: int, count: int) -> tuple[int, int]:
@@ -160,7 +160,7 @@ def calibrate(bench: Bench, vectors: F64Array, spans: list[tuple[int, int]], cou
         down, _ = bench.response(vector, span, -1.0, count)
         slopes.append((up - down) / 2)
     matrix = np.stack(slopes)  # row: direction, column: attribute
-    own = np.clip(np.diagonal(matrix), 0.2, 5.0)
+    own = np.clip(np.diagonal(matrix), 0.5, 2.0)  # a noisy slope near zero must not throw the code out of range
     scaled = vectors / own[:, None]
     leak = matrix / own[:, None]
     np.fill_diagonal(leak, 0.0)
@@ -171,7 +171,7 @@ def describe_fit(bench: Bench, vector: F64Array, span: tuple[int, int], k: int, 
     """Scale to one standard deviation per unit (mean slope over +-1 and +-2), then measure curve and leakage."""
     for _ in range(2):
         slope = np.mean([bench.response(vector, span, s, count)[0][k] / s for s in (-2.0, -1.0, 1.0, 2.0)])
-        vector = vector / np.clip(slope, 0.25, 4.0)
+        vector = vector / np.clip(np.nan_to_num(slope, nan=1.0), 0.5, 2.0)
     fit = Fit(vector, span)
     responses = {s: bench.response(vector, span, s, count) for s in STRENGTHS}
     fit.curve = {f"{s:+g}": round(float(responses[s][0][k]), 3) for s in STRENGTHS}

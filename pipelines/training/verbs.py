@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipelines.builders import PREVIEW_ASSET, Parts, generators
 from pipelines.errors import UsageError
-from pipelines.images import write_atomic
+from pipelines.images import to_uint8, write_atomic
 from pipelines.models.agegender import AgeGender
 from pipelines.models.attributes import ATTRIBUTES, AttributeMeter
 from pipelines.models.directions import ASSET
@@ -59,7 +59,7 @@ def _bare_generator(store: WeightStore) -> MobileStyleGAN:
 
 
 def train_head(
-    store: WeightStore, out: Path, report: Report, pairs: int = 480, steps: int = 3000, seed: int = 0
+    store: WeightStore, out: Path, report: Report, pairs: int = 780, steps: int = 2600, seed: int = 0
 ) -> Path:
     """Fit the 256 px head of `mobile-ffhq` and the statistics of its w; resumes drawing pairs where it stopped."""
     generator = _bare_generator(store)
@@ -82,7 +82,7 @@ def train_head(
 
 
 def train_directions(
-    store: WeightStore, out: Path, report: Report, faces: int = 3000, bench_faces: int = 32, seed: int = 1
+    store: WeightStore, out: Path, report: Report, faces: int = 2400, bench_faces: int = 32, seed: int = 1
 ) -> Path:
     """Fit, calibrate and measure the directions of every attribute."""
     if faces < 600 or bench_faces < 8:
@@ -110,13 +110,14 @@ def _sample(generator: Any, meter: Any, faces: int, seed: int, out: Path, report
 
 
 def _describer(parts: Parts, finder: DlibFinder) -> fitting.Describe:
-    from pipelines.images import to_uint8
-
     likeness = parts.likeness()
 
     def describe(images: Tensor) -> Tensor:
-        found = np.stack([locate(image, finder) for image in to_uint8(images)])
-        described: Tensor = likeness.identity(likeness.chips(images, torch.from_numpy(found).float()))
+        found = torch.from_numpy(np.stack([locate(image, finder) for image in to_uint8(images)])).float()
+        seen = torch.isfinite(found).all(dim=2).all(dim=1)
+        described = torch.full((len(images), 128), float("nan"))  # where an edit left no face to be found
+        if seen.any():
+            described[seen] = likeness.identity(likeness.chips(images[seen], found[seen]))
         return described
 
     return describe

@@ -8,6 +8,7 @@ integers, mantissa and binary exponent. Tensors are raw little-endian float32 af
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,8 +176,10 @@ def _fc(cursor: _Cursor, found: dict[str, Tensor]) -> None:
     cursor.alias()
     cursor.expect(1, "a last layer without bias")
     cursor.reals(4)
+    if values.size == 0 or values.shape[2:] != (1, 1):
+        raise _Foreign("a last layer's weights")
     # dlib multiplies rows from the left, torch keeps out x in.
-    found["fc.weight"] = torch.from_numpy(values.reshape(values.shape[0], -1).T.astype(np.float32, order="C"))
+    found["fc.weight"] = torch.from_numpy(values[:, :, 0, 0].T.astype(np.float32, order="C"))
 
 
 def _pool(cursor: _Cursor, found: dict[str, Tensor]) -> None:
@@ -203,8 +206,8 @@ def _store(
 ) -> None:
     """Splits one parameter array into weight and bias under the next free number of its kind."""
     index = sum(key.startswith(kind + ".") for key in found) // 2
-    size = int(np.prod(weight, dtype=np.int64))
-    if min(*weight, *bias) < 0 or size + int(np.prod(bias, dtype=np.int64)) != values.size:
+    size = math.prod(weight)
+    if min(*weight, *bias) < 1 or size + math.prod(bias) != values.size:
         raise _Foreign(f"parameters that fill a {kind} layer")
     found[f"{kind}.{index}.weight"] = torch.from_numpy(values[:size].astype(np.float32).reshape(weight))
     found[f"{kind}.{index}.bias"] = torch.from_numpy(values[size:].astype(np.float32).reshape(bias))

@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 
 from pipelines import api
+from pipelines.chain import ChainPlan
 from pipelines.edits import parse_edits
 from pipelines.engine.device import default_batch, resolve_device
 from pipelines.engine.source import list_input
-from pipelines.errors import NoInputError, UsageError
+from pipelines.errors import NoInputError, UsageError, WeightsError
 from pipelines.manifest import read_manifest
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.types import Batch, Inversion, Synthesis
@@ -56,8 +57,16 @@ class WideChain:
 
 
 @pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that needs one entry more than the reader, and no trained asset."""
+    plan = ChainPlan(("mobile-ffhq",), "codes", "pictures")
+    monkeypatch.setattr(api, "plan_chain", lambda spec, store: plan)
+
+
+@pytest.fixture
 def chain(monkeypatch: pytest.MonkeyPatch) -> WideChain:
-    made = WideChain()
+    made, plan = WideChain(), ChainPlan((), "codes", "pictures")
+    monkeypatch.setattr(api, "plan_chain", lambda spec, store: plan)
     monkeypatch.setattr(api, "build_chain", lambda spec, store, device: made)
     return made
 
@@ -73,41 +82,53 @@ def write_gray(path: Path, width: int, height: int) -> None:
     Image.fromarray(np.full((height, width, 3), 128, np.uint8)).save(path)
 
 
+@pytest.mark.usefixtures("planned")
 def test_plan_reads_and_promises_nothing_it_does_not_know(tmp_path: Path, bare: WeightStore) -> None:
     raw = write_photos(tmp_path / "raw", 3)
-    planned = api.plan(AlignSpec(input=raw, output=tmp_path / "faces", limit=2), bare)
-    assert (planned["command"], planned["photos"], planned["to_do"], planned["done"]) == ("align", 2, 2, 0)
-    assert planned["weights"] == [{"name": "landmarks-68", "cached": False}]
+    promise = api.plan(AlignSpec(input=raw, output=tmp_path / "faces", limit=2), bare)
+    assert (promise["command"], promise["photos"], promise["to_do"], promise["done"]) == ("align", 2, 2, 0)
+    assert promise["weights"] == [{"name": "landmarks-68", "cached": False}]
     spec = EditSpec(input=raw, output=tmp_path / "edits", edits=EDITS, align=True, device="cpu", batch_size=3)
-    planned = api.plan(spec, bare)
-    assert planned["edits"] == ["smile+2"]
-    assert (planned["device"], planned["batch_size"]) == ("cpu", 3)
-    assert {"mobile-ffhq", "landmarks-68"} <= {weight["name"] for weight in planned["weights"]}
-    assert json.loads(json.dumps(planned)) == planned
+    promise = api.plan(spec, bare)
+    assert promise["edits"] == ["smile+2"]
+    assert (promise["device"], promise["batch_size"]) == ("cpu", 3)
+    assert {"mobile-ffhq", "landmarks-68"} <= {weight["name"] for weight in promise["weights"]}
+    assert json.loads(json.dumps(promise)) == promise
     assert not (tmp_path / "faces").exists()
     assert not (tmp_path / "edits").exists()
 
 
+@pytest.mark.usefixtures("planned")
 def test_mistakes_are_told_before_weights_are_wanted(tmp_path: Path, bare: WeightStore) -> None:
     raw = write_photos(tmp_path / "raw", 1)
-    common = {"input": raw, "output": tmp_path / "out"}
+    common: dict[str, Any] = {"input": raw, "output": tmp_path / "out"}
     (tmp_path / "empty").mkdir()
     for spec, sentence in (
         (EditSpec(**common), "no edit"),
         (EditSpec(**common, edits=EDITS, latents=tmp_path / "none"), "does not exist"),
-        (EditSpec(**common, edits=parse_edits(["smil=1"])), "smil"),
-        (InvertSpec(**common, method="magic"), "magic"),
         (InvertSpec(**common, device="tpu"), "tpu"),
         (AlignSpec(**common, detector="eyes"), "eyes"),
         (AlignSpec(input=raw, output=raw / "faces"), "inside the input"),
         (AlignSpec(input=tmp_path / "none", output=tmp_path / "out"), "does not exist"),
     ):
-        verb = {AlignSpec: api.align, InvertSpec: api.invert, EditSpec: api.edit}[type(spec)]
+        verbs: dict[type, Any] = {AlignSpec: api.align, InvertSpec: api.invert, EditSpec: api.edit}
         with pytest.raises(UsageError, match=sentence):
-            verb(spec, bare)  # type: ignore[operator]
+            verbs[type(spec)](spec, bare)
     with pytest.raises(NoInputError):
         api.align(AlignSpec(input=tmp_path / "empty", output=tmp_path / "out"), bare)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_method_is_told_by_the_chain(tmp_path: Path, bare: WeightStore) -> None:
+    spec = InvertSpec(input=write_photos(tmp_path / "raw", 1), output=tmp_path / "out", method="magic")
+    with pytest.raises(UsageError, match="magic"):
+        api.invert(spec, bare)
+
+
+def test_weights_that_are_missing_are_named_before_anything_is_read(tmp_path: Path, bare: WeightStore) -> None:
+    spec = AlignSpec(input=write_photos(tmp_path / "raw", 1), output=tmp_path / "out")
+    with pytest.raises(WeightsError, match="landmarks-68"):
+        api.align(spec, bare)
 
 
 def test_devices() -> None:

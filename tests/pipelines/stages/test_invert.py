@@ -18,7 +18,7 @@ from pipelines.types import Inversion
 from tests.tiny import tiny_generator, tiny_likeness
 
 FAST = OptimizeSettings(steps=12, rows_from=6, weights=Weights(1.0, 1.0, 0.1, 128))
-FINE = FeatureSettings(steps=8, refresh=4, lr=1.0, pull=0.0, weights=Weights(1.0, 5.0, 0.1, 128))
+FINE = FeatureSettings(steps=8, refresh=2, finish=3, lr=1.0, pull=0.0, rows_lr=0.1, weights=Weights(1.0, 5.0, 0.1, 128))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_each_step_of_the_chain_comes_closer(generator: MobileStyleGAN, photos: 
     refined = FeatureRefiner(generator, tiny_likeness(), FINE).refine(photos, landmarks, codes)
     assert codes.latents.shape == (3, 18, 16)
     assert refined.residuals[POINT].shape == (3, 8, 64, 64)
-    assert torch.equal(refined.latents, codes.latents)
+    assert torch.equal(refined.latents[:, :9], codes.latents[:, :9])  # edits act there
     assert set(refined.scores) == {"embed_loss", "refine_loss"}
     assert (error(generator, codes, photos) < error(generator, mean, photos)).all()
     assert (error(generator, refined, photos) < error(generator, codes, photos)).all()

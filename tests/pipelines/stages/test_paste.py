@@ -40,7 +40,7 @@ def test_change_lands_inside_the_square_only(degrees: float, length: float) -> N
     core = ((place > 0.2) & (place < 0.8)).all(axis=2)
     reading = photo_to_crop(quad, 128)
     enlarged = Image.fromarray(255 - crop).transform(
-        (840, 900), Image.Transform.AFFINE, reading, Image.Resampling.BICUBIC
+        (900, 840), Image.Transform.AFFINE, reading, Image.Resampling.BICUBIC
     )
     assert np.abs(result[core].astype(float) - np.array(enlarged)[core]).mean() < 6
     assert np.abs(photo[core].astype(float) - np.array(enlarged)[core]).mean() > 20

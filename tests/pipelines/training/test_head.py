@@ -19,7 +19,7 @@ def test_whitened_codes_have_unit_variance() -> None:
     found = w_statistics(generator, samples=20_000, seed=1)
     w = generator.map(torch.randn(4000, 512))
     assert torch.allclose(found["w_avg"], w.mean(0), atol=0.15)
-    assert torch.allclose(found["w_std"], w.std(0), rtol=0.1)
+    assert torch.allclose(found["w_std"], w.std(0), rtol=0.2)
     u = (w - found["w_avg"]) @ found["w_whiten"]
     assert 0.9 < float(u.square().mean()) < 1.1
 
