@@ -27,6 +27,8 @@ F64Array = npt.NDArray[np.float64]
 
 SPANS = ((0, 17), (0, 3), (0, 5), (0, 7), (2, 5), (2, 8), (3, 7), (4, 8), (4, 11), (6, 11))
 STRENGTHS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
+LONGEST = 4.5  # of one unit, in W (the generator's own codes are 11 apart): an attribute with two poles, as gender, must
+# not be driven from one to the other per unit, out of the range where faces are found at all
 
 
 class Meter(Protocol):
@@ -172,10 +174,26 @@ def describe_fit(bench: Bench, vector: F64Array, span: tuple[int, int], k: int, 
     for _ in range(2):
         slope = np.mean([bench.response(vector, span, s, count)[0][k] / s for s in (-2.0, -1.0, 1.0, 2.0)])
         vector = vector / np.clip(np.nan_to_num(slope, nan=1.0), 0.5, 2.0)
-    fit = Fit(vector, span)
+    fit = Fit(vector * min(1.0, LONGEST / float(np.linalg.norm(vector))), span)
+    vector = fit.vector
     responses = {s: bench.response(vector, span, s, count) for s in STRENGTHS}
-    fit.curve = {f"{s:+g}": round(float(responses[s][0][k]), 3) for s in STRENGTHS}
+    curve = {f"{s:+g}": round(float(responses[s][0][k]), 3) for s in STRENGTHS}
+    fit.curve = {strength: moved for strength, moved in curve.items() if np.isfinite(moved)}
     slopes = (responses[1.0][0] - responses[-1.0][0]) / 2
     fit.leakage = {name: round(float(slopes[i]), 3) for i, name in enumerate(bench.names) if i != k}
     fit.identity = round((responses[2.0][1] + responses[-2.0][1]) / 2, 3)
     return fit
+
+
+def useful_range(curve: dict[str, float]) -> tuple[float, float]:
+    """The strengths, outwards from 0, up to which the attribute still moves on (and faces are still found)."""
+    lowest = highest = 0.0
+    for sign, strengths in ((-1, (-1.0, -2.0, -3.0)), (1, (1.0, 2.0, 3.0))):
+        reached = 0.0
+        for strength in strengths:
+            moved = sign * curve.get(f"{strength:+g}", -np.inf)
+            if moved < reached + 0.1:
+                break
+            reached = moved
+            lowest, highest = min(lowest, strength), max(highest, strength)
+    return lowest, highest

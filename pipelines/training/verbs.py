@@ -163,7 +163,7 @@ def _card(
             "std": round(float(std[k]), 5),
             "r2": round(float(scores[k]), 3),
             "curve": fit.curve,
-            "range": [-3, 3],
+            "range": list(fitting.useful_range(fit.curve)),
             "leakage": fit.leakage,
             "identity_distance_at_2": fit.identity,
         }
