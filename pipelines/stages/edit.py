@@ -1,9 +1,9 @@
 """Edits: move the codes along directions and carry the photo's residuals along.
 
 A residual is what the photo has and the codes lack, at a place in the picture. Where an edit moves that place (lips that
-close, a head that turns), adding the old residual draws the old lips again: a ghost. So the residual is weakened where the
-edited feature departs from the unedited one (`residual_gate`), and untouched elsewhere. At strength 0 nothing departs and
-the result is the inversion, exactly.
+close, a head that turns), adding the old residual draws the old lips again: a ghost. So the residual first follows the
+motion of the generator's own feature (`pipelines.stages.follow`), and is then weakened where the edited feature still
+departs from the unedited one (`residual_gate`). At strength 0 nothing moves and the result is the inversion, exactly.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.models.directions import DirectionSet
+from pipelines.stages.follow import motion, warp
 from pipelines.types import Generator, Inversion, Point, Synthesis
 
-GATE_WIDTH = 0.55
+GATE_WIDTH = 1.0
 
 
 def residual_gate(base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Tensor:
@@ -32,6 +33,12 @@ def residual_gate(base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Te
     # A contour moves by a pixel or two, its neighbourhood must let go with it.
     departure = F.avg_pool2d(F.pad(departure, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     return torch.exp(-departure / (size * width**2))
+
+
+def carried(residual: Tensor, base: Tensor, edited: Tensor) -> Tensor:
+    """The part of a residual n x C x H x W that an edit keeps, moved to where it now belongs."""
+    flow = motion(base, edited)
+    return residual_gate(warp(base, flow), edited) * warp(residual, flow)
 
 
 class Editor:
@@ -58,8 +65,7 @@ class Editor:
         features = self.features(latents, tuple(inversion.residuals))
         inject = {}
         for point, residual in inversion.residuals.items():
-            gate = residual_gate(base.features[point], features[point])
-            inject[point] = features[point] + gate * residual
+            inject[point] = features[point] + carried(residual, base.features[point], features[point])
         return self.generator.synthesize(latents, inject=inject).image
 
     def features(self, latents: Tensor, points: tuple[Point, ...]) -> dict[Point, Tensor]:

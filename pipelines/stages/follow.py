@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 RADIUS = 4  # largest motion in feature pixels: 64 px of a 1024 px picture
-STIFFNESS = 0.03  # cost of one feature pixel of motion, squared, in units of the mean matching cost
-SHARPNESS = 25.0
+STIFFNESS = 0.008  # cost of one feature pixel of motion, squared, in units of the mean matching cost
+SHARPNESS = 40.0
 
 
 def evened(feature: Tensor, reference: Tensor) -> Tensor:

@@ -25,9 +25,12 @@ from pipelines.types import F32Array, Generator, U8Image
 Report = Callable[[dict[str, object]], None]
 F64Array = npt.NDArray[np.float64]
 
-SPANS = ((0, 17), (0, 3), (0, 5), (0, 7), (2, 5), (2, 8), (3, 7), (4, 8), (4, 11), (6, 11))
+# Rows from 9 on hold colour and texture, which refiners fit to the photo: an edit that turns them breaks that fit.
+SPANS = ((0, 3), (0, 5), (0, 7), (0, 8), (2, 5), (2, 8), (3, 7), (4, 8))
 STRENGTHS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
-LONGEST = 4.5  # of one unit, in W (the generator's own codes are 11 apart): an attribute with two poles, as gender, must
+LONGEST = (
+    4.5  # of one unit, in W (the generator's own codes are 11 apart): an attribute with two poles, as gender, must
+)
 # not be driven from one to the other per unit, out of the range where faces are found at all
 
 
@@ -148,7 +151,7 @@ def choose_layers(bench: Bench, vector: F64Array, k: int, count: int) -> tuple[i
         gain = slope[k]
         if gain > 0.15:
             scored.append(((others + 0.75 * (lost_up + lost_down)) / gain, span))
-    return min(scored)[1] if scored else (0, bench.generator.num_ws - 1)
+    return min(scored)[1] if scored else SPANS[-1]
 
 
 def calibrate(bench: Bench, vectors: F64Array, spans: list[tuple[int, int]], count: int) -> F64Array:
