@@ -13,7 +13,7 @@ PIP_FLAGS = --disable-pip-version-check --quiet
 
 DEMO = demo
 DEMO_WEIGHTS = mobile-ffhq landmarks-68 id-dlib st-lpips-alex
-DEMO_SAMPLES = sample-astronaut sample-obama sample-obama2 sample-biden sample-32bit
+DEMO_SAMPLES = sample-astronaut sample-obama sample-obama2 sample-biden sample-obama3
 
 .PHONY: setup demo test lint clean
 

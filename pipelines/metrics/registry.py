@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pipelines.errors import UsageError, WeightsError
+from pipelines.errors import UsageError
 from pipelines.metrics import pair
 from pipelines.metrics.attributes import AttributeChange
 from pipelines.metrics.faces import Trio
@@ -174,10 +174,11 @@ def check_names(names: Iterable[str]) -> None:
 def resolve(names: Iterable[str], store: WeightStore) -> tuple[dict[str, str], list[str]]:
     """Which metric each name means here, its weights fetched.
 
-    A short name takes its best variant whose weights can be had: in the cache, a mirror, or fetched now.
+    A short name takes its best variant whose weights are at hand (in the cache or a mirror folder), else its last one,
+    whose weights every package index has.
 
     Returns:
-        ({name as asked: full name}, one note for each better variant that could not be had).
+        ({name as asked: full name}, one note for each better variant whose weights are not at hand).
 
     Raises:
         UsageError: unknown name.
@@ -189,13 +190,15 @@ def resolve(names: Iterable[str], store: WeightStore) -> tuple[dict[str, str], l
     for name in names:
         *better, last = SHORT.get(name, (name,))
         for variant in better:
-            try:
+            # Hundreds of megabytes are not fetched because a short name was typed, and what a name means must not
+            # depend on whether a host answers today: a better variant is taken where its weights are at hand.
+            entries = METRICS.get(variant).entries
+            if all(store.have(entry) for entry in entries):
                 _fetch(variant, store)
-            except WeightsError as error:
-                notes.append(f"{name} is {last}: the weights of {variant} cannot be had ({error})")
-            else:
                 chosen[name] = variant
                 break
+            pull = " ".join(entry for entry in entries if not store.have(entry))
+            notes.append(f"{name} is {last}; for {variant}, run `ganinv weights pull {pull}` first")
         else:
             _fetch(last, store)
             chosen[name] = last
