@@ -36,7 +36,7 @@ DESCRIPTIONS = {
     "yaw": "head turns sideways",
     "pitch": "head tilts up or down",
     "age": "older, in years of the age network",
-    "gender": "towards male, in logits of the gender network",
+    "gender": "towards male, in logits of the gender network; a unit is about 0.7 of it",
 }
 
 
