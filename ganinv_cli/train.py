@@ -59,7 +59,7 @@ def directions(
     voice: Voice,
     output: Out = Path("runs/directions"),
     faces: Annotated[int, typer.Option(min=600, help="Generated faces to fit on.")] = 2400,
-    bench: Annotated[int, typer.Option(min=8, help="Other generated faces that calibrate and measure.")] = 32,
+    bench: Annotated[int, typer.Option(min=8, help="Other generated faces that calibrate and measure.")] = 20,
     seed: Seed = 1,
 ) -> None:
     """Fit, calibrate and measure the direction of every attribute."""

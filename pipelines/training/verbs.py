@@ -82,7 +82,7 @@ def train_head(
 
 
 def train_directions(
-    store: WeightStore, out: Path, report: Report, faces: int = 2400, bench_faces: int = 32, seed: int = 1
+    store: WeightStore, out: Path, report: Report, faces: int = 2400, bench_faces: int = 20, seed: int = 1
 ) -> Path:
     """Fit, calibrate and measure the directions of every attribute."""
     if faces < 600 or bench_faces < 8:
