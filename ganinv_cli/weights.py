@@ -37,7 +37,7 @@ def licence_text(licence: str, noncommercial: bool) -> str:
 
 @app.command("list")
 def list_(weights_dir: WeightsDir = None, as_json: Json = False) -> None:
-    """All weights: role, size, licence, and where each would come from (cached, mirror, index, https, absent)."""
+    """All weights: role, size, licence, and where each would come from (cached, converted, mirror, index, https, absent)."""
     from ganinv_cli import console
     from ganinv_cli.options import make_store
 
@@ -79,7 +79,7 @@ def path(name: Name, weights_dir: WeightsDir = None, offline: Offline = False) -
 @app.command()
 def pull(
     names: Names = None,
-    everything: Annotated[bool, typer.Option("--all", help="All entries of the catalogue.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All entries with a known source.")] = False,
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="Copy them there too: a mirror.")] = None,
     weights_dir: WeightsDir = None,
     offline: Offline = False,
@@ -93,7 +93,12 @@ def pull(
     store = make_store(weights_dir, offline)
     if everything == bool(names):
         raise UsageError("name the weights to pull (see `ganinv weights list`), or give --all, not both")
-    chosen = [entry.name for entry in store.entries()] if everything else list(names or [])
+    chosen = list(names or [])
+    if everything:
+        within = {entry.name: bool(entry.sources) or store.have(entry.name) for entry in store.entries()}
+        chosen = [name for name, there in within.items() if there]
+        left = ", ".join(name for name, there in within.items() if not there)
+        console.note(f"left out, as no address of them is known (see `ganinv weights show NAME`): {left}")
     files = store.pull_to(to, chosen) if to else store.pull(chosen)
     if as_json:
         console.print_json({name: str(file) for name, file in files.items()})
@@ -132,6 +137,48 @@ def add(
 
 
 @app.command()
+def convert(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An upstream file: .pt, .pth, .pkl, .safetensors, .dat.")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="What to call it [the catalogue's or the file's name].")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PATH", help="Write there, not into the weights folder.")
+    ] = None,
+    weights_dir: WeightsDir = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint of the field into weights that ganinv reads; no code in the file is ever run.
+
+    Finds out from keys and shapes what the file is and makes an entry NAME-PART of each network in it. Without a known
+    hash the file is trusted on first use: its hash is shown and kept, and another file is refused under that name.
+    """
+    from ganinv_cli import console
+    from ganinv_cli.options import make_store
+
+    store = make_store(weights_dir, True)
+    done = store.convert(file, name, output)
+    facts = [
+        {"name": e.name, "role": e.role, "arch": e.arch, "params": dict(e.params), "file": str(done.files[e.name])}
+        for e in done.entries
+    ]
+    if as_json:
+        about = {"name": done.name, "found": done.what, "notes": list(done.notes), "sha256": done.sha256}
+        console.print_json(about | {"trusted_now": done.first, "entries": facts})
+        return
+    console.note(f"{file.name}: found {done.what}")
+    for note in done.notes:
+        console.note(f"{file.name}: {note}")
+    trust = "trusted on first use; kept in lock.json of the weights folder" if done.first else "as expected"
+    console.note(f"{file.name}: sha256 {done.sha256}{'' if output else f' ({trust})'}")
+    if done.entries:
+        console.note(f"licence: {licence_text(done.entries[0].licence, done.entries[0].noncommercial)}")
+    console.table(["name", "role", "arch", "file"], [[f["name"], f["role"], f["arch"], f["file"]] for f in facts])
+
+
+@app.command()
 def rm(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Entries to forget.")],
     weights_dir: WeightsDir = None,
@@ -140,7 +187,9 @@ def rm(
     from ganinv_cli.options import make_store
 
     store = make_store(weights_dir, True)
-    for name in [store.entry(name).name for name in names]:  # all known, before the first is deleted
+    for name in names:
+        store.group(name)  # all known, before the first is deleted
+    for name in names:
         typer.echo(f"{name}: {'removed' if store.remove(name) else 'was not cached'}")
 
 

@@ -4,6 +4,7 @@
     converted/<filename>-<sha>.safetensors
     state/<name>.json        stamp: size, mtime_ns and sha256 of the file when it was last hashed
     state/<name>.licence     the licence text that was shown
+    own/<name>.json          the catalogue entry of a file that the user converted
     lock.json                name -> sha256 of entries that were trusted on first use
     parts/                   downloads under way, each under a name of its own
 
@@ -56,8 +57,8 @@ class Cache:
         folder = self.home / "parts"
         path = folder / f"{name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
         try:
-            for place in (folder, self.home / "files", self.home / "converted", self.home / "state"):
-                place.mkdir(parents=True, exist_ok=True)
+            for place in ("files", "converted", "state", "own", "parts"):
+                (self.home / place).mkdir(parents=True, exist_ok=True)
             self._sweep(folder)
             yield path
         except OSError as error:
@@ -123,9 +124,12 @@ class Cache:
         path = self.file(entry)
         got, wanted = sha256_of(path), self.expected(entry) or entry.sha256_prefix
         if not got.startswith(wanted):
+            again = f"`ganinv weights pull {entry.name}`"
+            if entry.source_file:
+                again = f"`ganinv weights convert {entry.source_file} --as {entry.source_entry}`"
             raise WeightsError(
                 f"{path} is not the file that '{entry.name}' names: sha256 {got}, expected {wanted}; it was changed or "
-                f"damaged: run `ganinv weights rm {entry.name}`, then `ganinv weights pull {entry.name}`"
+                f"damaged: run `ganinv weights rm {entry.name}`, then {again}"
             )
         # A shared folder may be read-only for this user: then the file is hashed each time, and that is all.
         with contextlib.suppress(OSError):
@@ -161,9 +165,8 @@ class Cache:
             stale.unlink(missing_ok=True)
         for key in (entry.name, f"{entry.name}.converted"):
             (self.home / "state" / f"{key}.json").unlink(missing_ok=True)
-        if entry.name in self._lock():
-            with self._locked() as lock:
-                lock.pop(entry.name, None)
+        (self.home / "own" / f"{entry.name}.json").unlink(missing_ok=True)
+        self.distrust(entry.name)
         return there
 
     def licence_is_new(self, entry: WeightEntry) -> bool:
@@ -189,12 +192,25 @@ class Cache:
     def _trust(self, entry: WeightEntry, sha256: str) -> None:
         """Trust on first use: remember the hash of an entry for which the catalogue has none."""
         if not self.expected(entry):
+            self.trust(entry.name, sha256)
+
+    def trusted(self, name: str) -> str:
+        """The hash that was trusted on first use under `name`, or ""."""
+        return self._lock().get(name, "")
+
+    def trust(self, name: str, sha256: str) -> None:
+        """Remember `sha256` as the file of `name`; raises WeightsError where another one was remembered meanwhile."""
+        with self._locked() as lock:
+            if lock.setdefault(name, sha256) != sha256:
+                raise WeightsError(
+                    f"'{name}': two processes brought two different files at the same time; the first one was kept"
+                )
+
+    def distrust(self, name: str) -> None:
+        """Forget the trusted hash of `name`."""
+        if name in self._lock():
             with self._locked() as lock:
-                if lock.setdefault(entry.name, sha256) != sha256:
-                    raise WeightsError(
-                        f"{entry.filename}: two processes fetched two different files for '{entry.name}' at the same "
-                        "time; the first one was kept"
-                    )
+                lock.pop(name, None)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[dict[str, str]]:

@@ -15,8 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipelines.errors import WeightsError
 from pipelines.registry import nearest
 
-Role = Literal["generator", "detector", "landmarks", "identity", "attribute", "perceptual", "trunk", "sample"]
-Format = Literal["openvino-bin", "openvino-xml", "dat", "pth", "onnx", "safetensors", "image"]
+Role = Literal[
+    "generator", "encoder", "compensator", "detector", "landmarks", "identity", "attribute", "perceptual", "parsing",
+    "trunk", "sample",
+]  # fmt: skip
+Format = Literal["openvino-bin", "openvino-xml", "dat", "pth", "onnx", "safetensors", "image", "pt", "pkl"]
 ArchiveKind = Literal["wheel", "sdist"]
 
 _INDEX = re.compile(r"index:(?P<package>[A-Za-z0-9._-]+)==(?P<version>[^:\s]+):(?P<kind>wheel|sdist):(?P<member>\S+)")
@@ -64,6 +67,10 @@ class WeightEntry(BaseModel):
         noncommercial: true where the weights, or what they were made from, may not serve commercial ends.
         origin: who published them.
         requires: names of the other entries without which this one is of no use.
+        parts: of an upstream file that must be converted first: the entries ``NAME-part`` that this makes.
+        source_entry: of a converted entry: the NAME that its file was converted as.
+        source_file: of a converted entry: the name of the upstream file.
+        source_sha256: of a converted entry: sha256 of the upstream file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +89,10 @@ class WeightEntry(BaseModel):
     noncommercial: bool = False
     origin: str
     requires: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    source_entry: str = ""
+    source_file: str = ""
+    source_sha256: str = ""
 
     @field_validator("sources")
     @classmethod
@@ -100,6 +111,8 @@ class WeightEntry(BaseModel):
             raise ValueError("sha256 must be 64 lower-case hex digits, or empty")
         if not _HEX.fullmatch(self.sha256_prefix) or (self.sha256 and not self.sha256.startswith(self.sha256_prefix)):
             raise ValueError("sha256_prefix must be the leading hex digits of the sha256")
+        if (self.format in ("pt", "pkl")) != bool(self.parts):
+            raise ValueError("parts belong to the formats pt and pkl, and only to them")
         if self.members and not (self.sha256 and self.bytes):
             raise ValueError("an index source needs sha256 and bytes: whoever owns a name on an index can change it")
         return self
@@ -129,7 +142,7 @@ def load_catalogue(path: Path | None = None) -> dict[str, WeightEntry]:
     path = path or catalogue_path()
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WeightsError(f"the catalogue {path} cannot be read: {error}") from None
     entries = {name: _entry(name, table, path) for name, table in tables.items()}
     _check_links(entries, path)

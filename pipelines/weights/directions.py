@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipelines.errors import UsageError
+from pipelines.errors import GanInvError, UsageError
 from pipelines.models.directions import Direction
 from pipelines.weights.convert import read_checkpoint
 
@@ -49,8 +48,11 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             return {name: tensor.float() for name, tensor in load_file(path).items()}
         if path.suffix in {".pt", ".pth"}:
             return _plain(read_checkpoint(path), path)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise UsageError(f"direction file {path} cannot be read: {error}") from None
+    except GanInvError:
+        raise
+    except Exception as error:  # readers of broken files raise anything, from EOFError to tokenize's own
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise UsageError(f"direction file {path} cannot be read: {reason}") from None
     raise UsageError(f"direction file {path}: use .npy, .pt or .safetensors")
 
 
@@ -70,7 +72,7 @@ def _direction(name: str, tensor: Tensor, path: Path, num_ws: int) -> Direction:
     vector = tensor.squeeze(0) if tensor.ndim == 3 else tensor
     if vector.ndim == 1:
         vector = vector.unsqueeze(0)
-    if vector.shape[0] == 1:
+    if vector.ndim == 2 and vector.shape[0] == 1:
         vector = vector.repeat(num_ws, 1)
     if tuple(vector.shape) != (num_ws, 512):
         shape = " x ".join(str(side) for side in tensor.shape)
@@ -81,8 +83,8 @@ def _direction(name: str, tensor: Tensor, path: Path, num_ws: int) -> Direction:
 
 
 def _components(path: Path, comp: Tensor, std: Tensor, num_ws: int) -> list[Direction]:
-    flat = comp.reshape(len(comp), -1)
-    if flat.shape[1] != 512 or len(std.flatten()) != len(flat):
+    flat = comp.flatten(1) if comp.ndim > 1 else comp.reshape(-1, 1)
+    if flat.shape[1] != 512 or len(std.flatten()) != len(flat) or not len(flat):
         raise UsageError(f"direction file {path}: the components are {tuple(comp.shape)}; expected N x 1 x 512 in W")
     return [
         _direction(f"{path.stem}.{i}", row * scale, path, num_ws)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -17,12 +16,14 @@ from pipelines.weights.cache import Cache
 from pipelines.weights.catalogue import Catalogue, WeightEntry, find_entry, load_catalogue
 from pipelines.weights.config import StoreConfig
 from pipelines.weights.convert import convert_checkpoint, read_checkpoint
-from pipelines.weights.fetch import FetchEvent, SourceError, copy_file, mirror_file, sha256_of
+from pipelines.weights.fetch import FetchEvent, SourceError, copy_file, mirror_file, place_copy, sha256_of
+from pipelines.weights.own import with_own
 from pipelines.weights.supply import Supply
+from pipelines.weights.upstream import Conversion, Converter
 
-__all__ = ["FetchEvent", "Status", "StoreConfig", "WeightStore"]
+__all__ = ["Conversion", "FetchEvent", "Status", "StoreConfig", "WeightStore"]
 
-Status = Literal["cached", "mirror", "index", "https", "absent"]
+Status = Literal["cached", "converted", "mirror", "index", "https", "absent"]
 
 
 class WeightStore:
@@ -41,7 +42,7 @@ class WeightStore:
         catalogue: Catalogue | None = None,
     ) -> None:
         self.config = config
-        self._entries = dict(catalogue if catalogue is not None else load_catalogue())
+        self._entries = with_own(catalogue if catalogue is not None else load_catalogue(), config.home)
         self._cache = Cache(config.home)
         self._supply = Supply(config, self._cache, self.entries(), on_event or (lambda event: None))
 
@@ -52,16 +53,24 @@ class WeightStore:
         return find_entry(self._entries, name)
 
     def entries(self) -> list[WeightEntry]:
-        """All entries, in the catalogue's order."""
+        """All entries, in the catalogue's order; then what the user converted."""
         return list(self._entries.values())
 
     def closure(self, names: Iterable[str]) -> list[str]:
         """`names` and everything that they require, each once, in a stable order."""
         return catalogue_module.closure(self._entries, names)
 
+    def group(self, name: str) -> list[str]:
+        """What was converted as `name`, and `name` itself where it is an entry; raises WeightsError for neither."""
+        group = [each.name for each in self._entries.values() if each.source_entry == name]
+        return group if group and name not in self._entries else [*group, self.entry(name).name]
+
     def status(self, name: str) -> Status:
         """Where `path(name)` would take the file from; hashes nothing."""
         entry = self.entry(name)
+        parts = [self._entries.get(f"{name}-{part}") for part in entry.parts]
+        if parts and all(part and self._cache.file(part).is_file() for part in parts):
+            return "converted"
         if self._cache.file(entry).is_file():
             return "cached"
         if mirror_file(self.config.mirror, entry.filename):
@@ -72,7 +81,7 @@ class WeightStore:
 
     def have(self, name: str) -> bool:
         """True where the file lies in the cache or a mirror folder, so that no network is needed."""
-        return self.status(name) in ("cached", "mirror")
+        return self.status(name) in ("cached", "converted", "mirror")
 
     def sha256(self, name: str) -> str:
         """The hash that the entry's file must have: the catalogue's, else the one trusted on first use, else ""."""
@@ -83,6 +92,8 @@ class WeightStore:
     def path(self, name: str) -> Path:
         """The verified file of one entry (not of what it requires), fetched where it is not cached.
 
+        Of an upstream file that was converted and is not kept itself, the safetensors of its main network.
+
         Raises:
             WeightsError: missing and offline, no source serves it, or it is not the file that the catalogue names.
         """
@@ -90,6 +101,8 @@ class WeightStore:
         cached = self._cache.checked(entry)
         if cached:
             return cached[0]
+        if entry.parts and self._made(entry):
+            return self.path(self.resolve(name, entry.role))
         problem = self._supply.fetch(entry)
         if problem:
             raise self._missing({name: problem})
@@ -99,12 +112,17 @@ class WeightStore:
         """All tensors of a checkpoint entry, on the CPU, under their full upstream names (nothing is stripped).
 
         A ``.pth`` is opened once, after its hash was checked and with ``weights_only=True``; from then on the
-        safetensors made from it are read.
+        safetensors made from it are read. Of an upstream file with several networks (``.pt``, ``.pkl``) these are the
+        tensors of its main one, the entry's own role, under the keys that `pipelines.weights.formats` describes;
+        converted first where the file is at hand and was not.
 
         Raises:
             WeightsError: as `path`, or the file is no checkpoint.
         """
-        entry, path = self.entry(name), self.path(name)
+        entry = self.entry(name)
+        if entry.parts:
+            return self.tensors(self.resolve(name, entry.role))
+        path = self.path(name)
         if entry.format == "safetensors":
             return _load_safetensors(path)
         if entry.format != "pth":
@@ -123,6 +141,39 @@ class WeightStore:
                 return read_checkpoint(path)
         return _load_safetensors(target)
 
+    def convert(self, file: Path, name: str | None = None, output: Path | None = None) -> Conversion:
+        """Convert an upstream file (see `pipelines.weights.upstream.Converter.convert`); its entries are known from now on."""
+        done = Converter(self._cache, self._entries).convert(file, name, output)
+        if output is None:
+            self._entries |= {entry.name: entry for entry in done.entries}
+        return done
+
+    def resolve(self, name: str, role: str) -> str:
+        """The entry with the tensors of a network: `name` itself, or the part of a converted file of that name.
+
+        Args:
+            name: an entry; or what a file was converted as (``e4e`` for ``e4e-encoder``); or an upstream entry of the
+                catalogue, which is converted now where its file is at hand.
+            role: ``generator``, ``encoder``, ``compensator``, ``identity``.
+
+        Raises:
+            WeightsError: an unknown name; a file without such a network; or one that cannot be had, and what to do.
+        """
+        entry = self._entries.get(name)
+        if entry is not None and entry.role == role and not entry.parts:
+            return name
+        if entry is not None and entry.parts:
+            problem = self._ensure(name)
+            if problem:
+                raise self._missing({name: problem})
+        parts = [each for each in self._entries.values() if each.source_entry == name]
+        for each in parts:
+            if each.role == role:
+                return each.name
+        if parts:
+            raise WeightsError(f"'{name}' holds no {role}: it was converted to {', '.join(p.name for p in parts)}")
+        raise WeightsError(f"'{self.entry(name).name}' is no {role}, but of the role '{self.entry(name).role}'")
+
     def pull(self, names: Iterable[str]) -> dict[str, Path]:
         """Fetch `names` and what they require; name -> verified file.
 
@@ -133,7 +184,9 @@ class WeightStore:
         problems = {name: problem for name in wanted if (problem := self._ensure(name))}
         if problems:
             raise self._missing(problems)
-        return {name: self._cache.file(self.entry(name)) for name in wanted}
+        return {
+            name: self.path(name) if self.entry(name).parts else self._cache.file(self.entry(name)) for name in wanted
+        }
 
     def require(self, names: Iterable[str]) -> None:
         """As `pull`, for callers that only want to know before any work starts that everything is there."""
@@ -147,18 +200,12 @@ class WeightStore:
         """
         copies: dict[str, Path] = {}
         for name, path in self.pull(names).items():
-            target = copies[name] = folder / path.name
-            part = folder / f"{path.name}.part"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                if not (target.is_file() and sha256_of(target) == self.sha256(name)):
-                    copy_file(path, part, lambda done, total: None)
-                    part.replace(target)
-            except (OSError, SourceError) as error:
-                raise WeightsError(f"{target} cannot be written: {error}") from None
-            finally:
-                with contextlib.suppress(OSError):
-                    part.unlink(missing_ok=True)
+            if path.name != self.entry(name).filename:
+                raise WeightsError(
+                    f"only the conversion of '{name}' is kept: copy {self.entry(name).filename} yourself"
+                )
+            copies[name] = folder / path.name
+            place_copy(path, copies[name], self.sha256(name))
         return copies
 
     def verify(self, names: Iterable[str] | None = None) -> dict[str, str]:
@@ -194,16 +241,38 @@ class WeightStore:
             raise WeightsError(str(error)) from None
 
     def remove(self, name: str) -> bool:
-        """Delete an entry's file, its conversion and its trusted hash from the cache; True where there was a file."""
+        """Delete an entry's file, its conversions and its trusted hash from the cache; True where there was a file.
+
+        `name` may also be what a file was converted as: then all of its parts go.
+        """
+        group = [self._entries[each] for each in self.group(name)]
         try:
-            return self._cache.remove(self.entry(name))
+            there = [self._cache.remove(entry) for entry in group]
+            for entry in group:
+                if entry.source_file:
+                    del self._entries[entry.name]
+                    if not any(other.source_entry == entry.source_entry for other in self._entries.values()):
+                        self._cache.distrust(entry.source_entry)
+            return any(there)
         except OSError as error:
             raise WeightsError(f"'{name}' cannot be removed from {self.config.home}: {error}") from None
 
     def _ensure(self, name: str) -> str:
         """ "" once the file is cached and right, else why it cannot be had."""
         entry = self.entry(name)
-        return "" if self._cache.checked(entry) else self._supply.fetch(entry)
+        if not entry.parts:
+            return "" if self._cache.checked(entry) else self._supply.fetch(entry)
+        if self._made(entry):
+            return ""
+        problem = "" if self._cache.checked(entry) else self._supply.fetch(entry)
+        if not problem:
+            self.convert(self._cache.file(entry), name)
+        return problem
+
+    def _made(self, entry: WeightEntry) -> bool:
+        """Whether an upstream file was converted, and all of its parts are in place and unchanged."""
+        parts = [self._entries.get(f"{entry.name}-{part}") for part in entry.parts]
+        return all(part is not None and self._cache.checked(part) is not None for part in parts)
 
     def _missing(self, problems: Mapping[str, str]) -> WeightsError:
         names = list(problems)
@@ -213,9 +282,10 @@ class WeightStore:
         else:
             files = "; ".join(f"{self.entry(name).filename} ({name}): {problems[name]}" for name in names)
             head = f"weights cannot be fetched: {files}"
+        pull = f"Where there is a network run `ganinv weights pull {' '.join(names)}`, or put"
+        hopeless = all(self.entry(name).parts and not self.entry(name).sources for name in names)
         return WeightsError(
-            f"{head}. Where there is a network run `ganinv weights pull {' '.join(names)}`, or put the files into a "
-            f"folder that GANINV_MIRROR names"
+            f"{head}. {'Or put' if hopeless else pull} the files into a folder that GANINV_MIRROR names"
         )
 
 

@@ -24,6 +24,12 @@ from pipelines.weights.index import extract_members, find_archives
 _ARCHIVES_TRIED = 3
 
 
+def _convert_hint(entry: WeightEntry) -> str:
+    file, name = entry.source_file or entry.filename, entry.source_entry or entry.name
+    where = f"no direct address of it is known (origin: {entry.origin})"
+    return f"{where}: get {file} and run `ganinv weights convert {file} --as {name}`"
+
+
 class Supply:
     """Walks the sources of an entry and puts what they serve into the cache, checked.
 
@@ -60,6 +66,8 @@ class Supply:
                 size = self._cache.file(entry).stat().st_size
                 self._on_event(FetchEvent("done", entry, size, size, where))
                 return ""
+        if entry.source_file or (entry.parts and not entry.sources):
+            return "; ".join([*reasons, _convert_hint(entry)])
         if self._config.offline:
             return "; ".join([*reasons, "offline"])
         hint = f"get {entry.filename} yourself and run `ganinv weights add {entry.filename} --as {entry.name}`"

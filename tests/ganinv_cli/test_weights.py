@@ -9,6 +9,8 @@ from typer.testing import CliRunner, Result
 
 from ganinv_cli.weights import app, licence_text, size_text
 from pipelines.errors import UsageError, WeightsError
+from tests.pipelines.weights import upstream_files
+from tests.pipelines.weights.helpers import sha
 
 GRAPH = "SynthesisNetwork.xml"
 Run = Callable[..., Result]
@@ -105,3 +107,52 @@ def test_sizes_and_licences_in_words() -> None:
     ]  # fmt: skip
     assert licence_text("MIT", False) == "MIT"
     assert licence_text("MIT", True).endswith("[non-commercial]")
+
+
+# -- convert ---------------------------------------------------------------------------------------------------------------
+
+
+def test_convert_says_what_it_found_and_list_show_verify_rm_know_the_entries(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream_files.shrink(monkeypatch)
+    file = upstream_files.e4e_file(tmp_path / "mine.pt")
+    result = run("convert", str(file))
+    assert result.exit_code == 0, result.exception
+    assert "found an encoder of the family e4e" in result.stderr
+    assert "trusted on first use" in result.stderr
+    assert sha(file.read_bytes()) in result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["name", "mine-encoder", "mine-generator"]
+    assert any(line.startswith("mine-encoder") for line in run("list").stdout.splitlines())
+    assert json.loads(run("show", "mine-encoder", "--json").stdout)["source_file"] == "mine.pt"
+    assert json.loads(run("verify", "--json").stdout)["mine-generator"]["ok"]
+    assert Path(run("path", "mine-encoder").stdout.strip()).is_file()
+    assert "mine: removed" in run("rm", "mine").stdout
+    assert isinstance(run("show", "mine-encoder").exception, WeightsError)
+
+
+def test_convert_as_json_is_one_document(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream_files.shrink(monkeypatch)
+    file = upstream_files.e4e_file(tmp_path / "any.pt")
+    facts = json.loads(run("convert", str(file), "--as", "e4e", "--json").stdout)
+    assert facts["name"] == "e4e"
+    assert facts["trusted_now"] is True
+    assert {entry["role"] for entry in facts["entries"]} == {"encoder", "generator"}
+    assert "converted" in next(line for line in run("list").stdout.splitlines() if line.startswith("e4e "))
+
+
+def test_convert_gives_exit_code_2_for_mistakes_and_5_for_bad_files(run: Run, tmp_path: Path) -> None:
+    missing = run("convert", str(tmp_path / "nothing.pt"))
+    assert isinstance(missing.exception, UsageError)
+    (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04 cut short")
+    bad = run("convert", str(tmp_path / "bad.pt"))
+    assert isinstance(bad.exception, WeightsError)
+    assert bad.exception.exit_code == 5
+
+
+def test_an_upstream_file_without_an_address_tells_where_to_get_it(run: Run) -> None:
+    for words in (("path", "sdic"), ("pull", "sdic")):
+        result = run(*words)
+        assert isinstance(result.exception, WeightsError)
+        assert "drive link" in str(result.exception)
+        assert "ganinv weights convert sdic.pt --as sdic" in str(result.exception)
