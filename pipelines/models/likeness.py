@@ -70,8 +70,9 @@ class Likeness(nn.Module):
         return Target(image, self._perceive(image, weights), identity, _somewhere(landmarks, present), present)
 
     def forward(self, image: Tensor, target: Target, weights: Weights) -> dict[str, Tensor]:
-        """image n x 3 x 256 x 256 -> the weighted terms, each n values."""
-        terms = {"pixel": weights.pixel * F.mse_loss(image, target.image, reduction="none").mean(dim=(1, 2, 3))}
+        """image n x 3 x S x S (S <= 256) -> the weighted terms, each n values."""
+        wanted = target.image if image.shape == target.image.shape else resize_area(target.image, image.shape[-1])
+        terms = {"pixel": weights.pixel * F.mse_loss(image, wanted, reduction="none").mean(dim=(1, 2, 3))}
         if weights.perceptual:
             distance = self.perceptual.distance(self._perceive(image, weights), target.perceptual)
             terms["perceptual"] = weights.perceptual * distance

@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines.models.ops import as_rows, double_inverse_haar, pixel_norm
-from pipelines.models.preview import PREVIEW_POINT, PreviewHead
+from pipelines.models.preview import PREVIEW_POINT, SKETCH_POINT, PictureHead
 from pipelines.types import Injection, Point, Synthesis
 
 NUM_WS = 18
 SLOPE = 0.2
 CHANNELS = (512, 512, 512, 512, 256, 128, 64)
 HEAD_ROW = 15
+SKETCH_BLOCK, PREVIEW_BLOCK = 4, 5  # the first block that each cheap head stands in for
 
 
 class Mapping8(nn.Module):
@@ -137,7 +138,8 @@ class MobileStyleGAN(nn.Module):
         )
         self.head_affine = nn.Linear(dim, channels[-1])
         self.head = nn.Conv2d(channels[-1], 12, 1)
-        self.preview_head = PreviewHead(channels[min(4, len(channels) - 1)], dim)
+        self.sketch_head = self._picture_head(SKETCH_BLOCK)
+        self.preview_head = self._picture_head(PREVIEW_BLOCK)
         self.w_avg: Tensor = nn.Buffer(torch.zeros(dim))
         self.w_std: Tensor = nn.Buffer(torch.ones(dim))
         self.w_whiten: Tensor = nn.Buffer(torch.eye(dim))
@@ -173,14 +175,40 @@ class MobileStyleGAN(nn.Module):
 
     def preview_from(self, feature: Tensor, rows: Tensor) -> Tensor:
         """The low-resolution head alone: the 128 px feature ("128b") and codes n x 18 x 512 -> n x 3 x 256 x 256."""
-        image: Tensor = self.preview_head(feature, self.next_style(rows), rows - self.w_avg)
+        return self._picture(self.preview_head, PREVIEW_BLOCK, feature, rows)
+
+    def sketch(
+        self, w: Tensor, inject: Mapping[Point, Injection] | None = None, collect: tuple[Point, ...] = ()
+    ) -> Synthesis:
+        """As `preview`, but n x 3 x 128 x 128 from the 64 px feature: coarser, several times cheaper; for training."""
+        rows = as_rows(w, self.num_ws)
+        x, features = self._climb(rows, inject or {}, collect, SKETCH_POINT)
+        return Synthesis(self.sketch_from(x, rows), features)
+
+    def sketch_from(self, feature: Tensor, rows: Tensor) -> Tensor:
+        """The coarser head alone: the 64 px feature ("64b") and codes n x 18 x 512 -> n x 3 x 128 x 128."""
+        return self._picture(self.sketch_head, SKETCH_BLOCK, feature, rows)
+
+    def _picture_head(self, block: int) -> PictureHead:
+        """A head that stands in for everything from `block` on."""
+        first = min(block, len(self.blocks) - 1)  # small test generators have fewer blocks, and no use for heads
+        above = [b for b in self.blocks[first:] if isinstance(b, Block)]
+        styles = sum(b.up.out_features + b.conv2.affine.out_features for b in above) + self.head_affine.out_features
+        return PictureHead(above[0].up.out_features, styles)
+
+    def _picture(self, head: PictureHead, block: int, feature: Tensor, rows: Tensor) -> Tensor:
+        read, styles = self.styles_above(rows, block)
+        image: Tensor = head(feature, read, styles)
         return image
 
-    def next_style(self, rows: Tensor) -> Tensor:
-        """The factors n x 256 with which the block above the head's feature reads it."""
-        above = self.blocks[5]
-        assert isinstance(above, Block)
-        return above.style(rows[:, 2 * 5 + 1])
+    def styles_above(self, rows: Tensor, block: int) -> tuple[Tensor, Tensor]:
+        """How `block` (0..6) reads the feature below it, n x C, and every style from there up in one vector."""
+        styles = []
+        for i in range(block, len(self.blocks)):
+            above = self.blocks[i]
+            assert isinstance(above, Block)
+            styles += [above.style(rows[:, 2 * i + 1]), above.conv2.affine(rows[:, 2 * i + 2])]
+        return styles[0], torch.cat([*styles, self.head_affine(rows[:, HEAD_ROW])], dim=1)
 
     def features(self, w: Tensor, points: tuple[Point, ...]) -> dict[Point, Tensor]:
         """The features at `points` alone; nothing above the highest of them is computed."""

@@ -50,7 +50,7 @@ def double_inverse_haar(x: Tensor) -> Tensor:
     vertical). The factor of a half is left to the caller, who folds it into a factor that is applied anyway. Memory is
     channels-last in and out: on CPUs depthwise convolutions run several times faster there. Differentiable (once).
     """
-    result: Tensor = _Butterfly.apply(x)  # type: ignore[no-untyped-call]
+    result: Tensor = _Butterfly.apply(x)
     return result
 
 

@@ -57,7 +57,7 @@ def test_preview_head_is_close_on_unseen_faces_and_exact_once_corrected(real: Mo
         preview = real.preview(code).image
         found.append(10 * torch.log10(4 / F.mse_loss(preview, small)))
         assert torch.allclose(preview + head_error(real, code, {}), small, atol=1e-5)
-    assert torch.stack(found).mean() >= 26  # measured: see the card of the asset
+    assert torch.stack(found).mean() >= 30  # measured: see the card of the asset
 
 
 def test_rows_drive_what_their_number_says(tiny: MobileStyleGAN) -> None:
