@@ -83,12 +83,13 @@ class Record:
         if body["v"] != VERSION or body["status"] not in ("ok", "failed", "skipped"):
             raise ValueError("not a record of this version")
         quad, error, stat = body.get("quad"), body.get("error"), body.get("stat")
+        _check(body, error)
         return cls(
             key=body["key"],
             source=body["source"],
             digest=body["digest"],
             status=body["status"],
-            outputs=dict(body["outputs"]),
+            outputs=body["outputs"],
             quad=tuple((float(x), float(y)) for x, y in quad) if quad else None,
             scores=body["scores"],
             fingerprint=body["fingerprint"],
@@ -96,6 +97,15 @@ class Record:
             error=Failure(error["stage"], error["code"], error["message"]) if error else None,
             stat=(int(stat[0]), int(stat[1])) if stat else None,
         )
+
+
+def _check(body: Mapping[str, Any], error: Any) -> None:
+    """Raises TypeError where a field of a parsed line has another type than it is written with."""
+    texts = [body[name] for name in ("key", "source", "digest", "fingerprint")]
+    texts += [*body["outputs"].values(), *(error.values() if error else ())]
+    numbers = [*body["scores"].values(), *body["ms"].values()]
+    if not (all(isinstance(each, str) for each in texts) and all(isinstance(each, int | float) for each in numbers)):
+        raise TypeError("a field has another type than this tool writes")
 
 
 def fingerprint(*parts: object) -> str:
@@ -125,6 +135,11 @@ def read_manifest(folder: Path) -> dict[str, Record]:
         for record in _read_file(path):
             records[record.key] = record
     return records
+
+
+def read_part(path: Path) -> dict[str, Record]:
+    """The records of one part alone, a torn last line ignored; errors as for `read_manifest`."""
+    return {record.key: record for record in _read_file(path)}
 
 
 def merge_parts(folder: Path) -> None:
@@ -207,7 +222,7 @@ def _read_file(path: Path) -> Iterable[Record]:
             continue
         try:
             yield Record.from_json(json.loads(line))
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
             raise UsageError(
                 f"line {number} of {path} is not a record of this tool; move the file away, or choose another folder"
             ) from None

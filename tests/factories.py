@@ -131,7 +131,7 @@ def align_job(source: Path, output: Path, fake: FakeFaces | None = None, workers
         identity="fake-align",
         kinds=(FACE,),
         make_reader=partial(make_reader, fake),
-        make_work=partial(AlignWork, spec.format),
+        make_work=lambda device: AlignWork(spec.format),
         workers=workers,
     )
 
@@ -163,7 +163,7 @@ def edit_job(
         paste_kinds=tuple(f"photos/{name}" for name in names) if spec.paste else (),
         tops=frozenset({"inversion", "latents", "photos", *names}),
         make_reader=partial(make_reader, fake or FakeFaces()),
-        make_work=partial(ChainWork, lambda: chain or FakeChain(), torch.device("cpu"), settings, paster),
+        make_work=lambda device: ChainWork(lambda: chain or FakeChain(), torch.device(device), settings, paster),
         workers=workers,
     )
 

@@ -45,7 +45,7 @@ class RunSummary:
         failures: error code -> items.
         warnings: sentences for a person.
         seconds: wall time.
-        complete: False where the run stopped early (`max_errors`).
+        complete: False where the run stopped early (`max_errors`), or a worker died over items that it left undone.
     """
 
     command: str
@@ -86,19 +86,31 @@ class Tally:
         """A photo turned out to hold `items` more faces than one."""
         self.summary.total += items
 
+    def found(self, items: int, skipped: int) -> None:
+        """The input turned out to hold `items` more (or, counted anew, fewer), `skipped` of them done before."""
+        self.summary.total += items
+        self.summary.skipped += skipped
+
     def skip(self, key: str, items: int = 1) -> None:
         self.summary.skipped += items
         self.tell("item", key)
 
+    def take(self, key: str, items: int) -> None:
+        """A photo's `items` faces are in work from here on; only a run of several processes needs to know."""
+
     def end(self, record: Record) -> None:
-        summary = self.summary
-        if record.error is None:
-            summary.ok += 1
-            self.tell("item", record.key)
-            return
-        summary.failed += 1
-        summary.failures[record.error.code] = summary.failures.get(record.error.code, 0) + 1
-        self.tell("item", record.key, record.error.message)
+        """An item is finished, or failed, as its record says."""
+        error = record.error
+        self.ended(record.key, error.code if error else "", error.message if error else "")
+
+    def ended(self, key: str, code: str, message: str) -> None:
+        """As `end`; `code` and `message` of the failure, "" where there is none."""
+        if code:
+            self.summary.failed += 1
+            self.summary.failures[code] = self.summary.failures.get(code, 0) + 1
+        else:
+            self.summary.ok += 1
+        self.tell("item", key, message)
 
     def warn(self, message: str) -> None:
         self.summary.warnings.append(message)

@@ -3,29 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from pipelines.engine.detectors import LANDMARKS, build_aligner, detectors
+from pipelines.engine.photos import Photo
 from pipelines.engine.reader import LoadedFace, PhotoReader, pixel_digest
-from pipelines.engine.source import Photo
 from pipelines.errors import PhotoError
-from pipelines.geometry import crop_quad, spread_68
+from pipelines.geometry import crop_quad, side, spread_68
 from pipelines.images import resize_u8
 from pipelines.specs import AlignSpec, InvertSpec
 from pipelines.stages.align import AlignedFace, locate, misalignment
-from pipelines.types import F32Array, FaceFinder, U8Image
+from pipelines.types import F32Array, FaceFinder, Quad, U8Image
 from pipelines.weights.store import StoreConfig, WeightStore
 
 
-class SearchedFaces:
-    """Finds and cuts the faces of a photo; `align` does both."""
+def least_side(size: int) -> int:
+    """How many pixels of a *reduced* photo a crop of `size` px must span: twice as many as it has, so that the crop is
+    still sampled as densely as `geometry.crop_quad` samples, and enough for exact landmarks (a face of about 250 px)."""
+    return max(2 * size, 480)
 
-    def __init__(self, align: Callable[[U8Image], list[LoadedFace]]) -> None:
+
+def reduction(width: int, height: int, size: int) -> int:
+    """The scale at which a photo is decoded first: the smallest of 1/8, 1/4, 1/2 at which its shorter side is still
+    twice `least_side` (a face that fills half of it will do) and its longer side feeds the detector (1024 px)."""
+    fits = (s for s in (8, 4, 2) if min(width, height) >= 2 * s * least_side(size) and max(width, height) >= 1024 * s)
+    return next(fits, 1)
+
+
+class SearchedFaces:
+    """Finds and cuts the faces of a photo; `align` does both.
+
+    Args:
+        align: picture -> faces, quads in the picture's pixels.
+        size: side of the crops; None: never look at a reduced photo (its faces' least size is asked for in pixels).
+    """
+
+    def __init__(self, align: Callable[[U8Image], list[LoadedFace]], size: int | None = None) -> None:
         self._align = align
+        self._size = size
 
     def faces(self, photo: Photo, picture: U8Image) -> list[LoadedFace]:
         return self._align(picture)
+
+    def shrink(self, photo: Photo, width: int, height: int) -> int:
+        return 1 if self._size is None else reduction(width, height, self._size)
+
+    def faces_reduced(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
+        """None unless every face that was found is large: a small one needs the whole photo's pixels."""
+        try:
+            faces = self._align(picture)
+        except PhotoError:  # a face may be too small to be found here
+            return None
+        least = least_side(self._size or 0)
+        if any((side(face.quad) if face.quad else min(picture.shape[:2])) < least for face in faces):
+            return None
+        return [replace(face, quad=_scaled(face.quad, shrink)) if face.quad else face for face in faces]
 
 
 class GivenFaces:
@@ -37,10 +71,24 @@ class GivenFaces:
         check: measure how far a crop is from FFHQ's placement (unless the photo is trusted).
     """
 
+    version = "2"  # 2: large squares of large JPEGs come from a reduced decode
+
     def __init__(self, size: int, locator: FaceFinder, check: bool) -> None:
         self._size = size
         self._locator = locator
         self._check = check
+
+    def shrink(self, photo: Photo, width: int, height: int) -> int:
+        """The scale at which `SearchedFaces` would have cut this face: equal pixels, equal codes."""
+        shrink = reduction(width, height, self._size)
+        span = side(photo.cut.quad) if photo.cut else min(width, height)
+        return shrink if span >= shrink * least_side(self._size) else 1
+
+    def faces_reduced(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
+        if photo.cut is None:
+            return self.faces(photo, picture)
+        small = replace(photo, cut=replace(photo.cut, quad=_scaled(photo.cut.quad, 1 / shrink)))
+        return [replace(face, quad=photo.cut.quad) for face in self.faces(small, picture)]
 
     def faces(self, photo: Photo, picture: U8Image) -> list[LoadedFace]:
         quad = photo.cut.quad if photo.cut else None
@@ -60,6 +108,11 @@ class GivenFaces:
         return resize_u8(picture, self._size, self._size)
 
 
+def _scaled(quad: Quad, factor: float) -> Quad:
+    """Corners in the pixels of a picture `factor` times as large (whole numbers lie at pixel centres)."""
+    return tuple(((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in quad)
+
+
 def build_align_reader(spec: AlignSpec, config: StoreConfig) -> PhotoReader:
     """The reader of `align`: crops only."""
     aligner = build_aligner(spec, WeightStore(config))
@@ -67,7 +120,7 @@ def build_align_reader(spec: AlignSpec, config: StoreConfig) -> PhotoReader:
     def align(picture: U8Image) -> list[LoadedFace]:
         return [LoadedFace(face.crop, face.quad, scores={"detector": face.score}) for face in aligner(picture)]
 
-    return PhotoReader(SearchedFaces(align))
+    return PhotoReader(SearchedFaces(align, _reducible(spec)))
 
 
 def build_invert_reader(spec: InvertSpec, config: StoreConfig) -> PhotoReader:
@@ -86,7 +139,12 @@ def build_invert_reader(spec: InvertSpec, config: StoreConfig) -> PhotoReader:
             faces.append(LoadedFace(face.crop, face.quad, landmarks, digest, {"detector": face.score}))
         return faces
 
-    return PhotoReader(SearchedFaces(align))
+    return PhotoReader(SearchedFaces(align, _reducible(spec)))
+
+
+def _reducible(spec: AlignSpec) -> int | None:
+    """The crops' side, where photos may be looked at reduced: `min_size` counts pixels of the whole photo."""
+    return None if spec.min_size else spec.size
 
 
 def _all_68(face: AlignedFace, locator: FaceFinder) -> F32Array:

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.engine.known import KnownRecords
 from pipelines.engine.loader import Reader
-from pipelines.engine.places import check_places, refuse_foreign_files
+from pipelines.engine.places import check_places, refuse_foreign_files, without_own
 from pipelines.engine.reader import Task
 from pipelines.engine.resume import Ledger, divide
-from pipelines.engine.source import Listing, Photo, take_part
+from pipelines.engine.source import FolderPhotos, Listing, Photo, take_part
+from pipelines.engine.todo import Todo
 from pipelines.engine.work import Work
 from pipelines.errors import UsageError
-from pipelines.manifest import has_manifest, read_manifest
+from pipelines.manifest import Record, has_manifest
 from pipelines.specs import RunSpec
 
 
-def _nothing() -> None:
-    return
+def nothing() -> None:
+    """Prepares nothing."""
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for reference cycles, which looks at every record of 100,000 again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -33,9 +49,10 @@ class Job:
         kinds: the outputs that every item must have; `paste_kinds`: those of items whose place in a photo is known.
         tops: folders that the run fills; None: keys at the top.
         make_reader: picklable; builds the reader in the decoding process.
-        make_work: builds what stands between reader and writer (loads no model yet).
+        make_work: device name -> what stands between reader and writer (loads no model yet); picklable.
         prepare: called before anything is read, but only where there is something to do: fetches weights.
-        workers: decoding processes.
+        workers: decoding processes, of each device.
+        devices: where to compute; more than one: a process for each.
         about: what `run.json` says beyond counts (device, versions, weights).
     """
 
@@ -45,27 +62,45 @@ class Job:
     identity: str
     kinds: tuple[str, ...]
     make_reader: Callable[[], Reader]
-    make_work: Callable[[], Work]
-    prepare: Callable[[], None] = _nothing
+    make_work: Callable[[str], Work]
+    prepare: Callable[[], None] = nothing
     tops: frozenset[str] | None = None
     paste_kinds: tuple[str, ...] = ()
     workers: int = 0
+    devices: tuple[str, ...] = ("cpu",)
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    def check(self) -> tuple[Photo, ...]:
-        """This run's photos; raises UsageError where the folders cannot be meant so."""
+    def check(self) -> Sequence[Photo]:
+        """This run's photos; raises UsageError where the folders cannot be meant so.
+
+        Of a large folder's photos only the first are looked at; `todo` looks at each as it comes.
+        """
         spec, photos = self.spec, self.listing.photos
-        check_places(spec.input, spec.output, photos, self.tops)
+        first = photos.first() if isinstance(photos, FolderPhotos) else photos
+        check_places(spec.input, spec.output, first, self.tops)
         if not spec.resume and not spec.overwrite and has_manifest(spec.output):
             raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")
         if not spec.overwrite:
             kinds = self.kinds if self.tops else ()
-            planned = kinds or tuple(f"{photo.key}.{spec.format}" for photo in photos)
+            planned = kinds or (f"{photo.key}.{spec.format}" for photo in photos)
             refuse_foreign_files(spec.output, planned)
         return take_part(photos, spec.limit, spec.shard)
 
-    def divide(self, photos: tuple[Photo, ...]) -> tuple[Ledger, list[Task], list[tuple[Photo, int]]]:
+    def divide(self, photos: Sequence[Photo]) -> tuple[Ledger, list[Task], list[tuple[Photo, int]]]:
         """The ledger of the output folder, what is to do, and what is done."""
-        records = read_manifest(self.spec.output)
-        ledger = Ledger(self.spec.output, records, self.identity, self.kinds, self.paste_kinds)
-        return ledger, *divide(photos, ledger, self.spec.overwrite, self.spec.retry_failed)
+        with _uncollected():
+            ledger = self.ledger(KnownRecords(self.spec.output))
+            return ledger, *divide(self._checked(photos), ledger, self.spec.overwrite, self.spec.retry_failed)
+
+    def todo(self, photos: FolderPhotos) -> tuple[Ledger, Todo]:
+        """As `divide`, but found while the run goes on."""
+        ledger, spec = self.ledger(KnownRecords(self.spec.output)), self.spec
+        return ledger, Todo(self._checked(photos), ledger, spec.overwrite, spec.retry_failed, photos)
+
+    def _checked(self, photos: Sequence[Photo]) -> Iterable[Photo]:
+        """What `check` could not look at before the run began."""
+        return without_own(photos, self.spec.output, self.tops) if isinstance(photos, FolderPhotos) else photos
+
+    def ledger(self, records: Mapping[str, Record]) -> Ledger:
+        """`records` as seen by this run."""
+        return Ledger(self.spec.output, records, self.identity, self.kinds, self.paste_kinds)

@@ -1,76 +1,66 @@
 """Photos read ahead of the device by a few processes, in order, a bounded number at a time.
 
-A thread drives torch's DataLoader, so that waiting for a decoder never stops the device and a decoder that dies
-raises where it is handled: the photos that were in flight are read again one by one in a fresh process, and only the
-one that kills its process again is recorded as failed.
+A thread of the run hands each process one photo at a time, so that it is known which photo a process died over, or
+takes too long over: that photo fails, a new process goes on with the next, and nothing else is lost.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import queue
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from multiprocessing.connection import wait
 
-from torch.utils.data import DataLoader, Dataset
-
+from pipelines.engine.decoder import Decoder, Reader
 from pipelines.engine.reader import Loaded, Task
-from pipelines.errors import GanInvError
 from pipelines.types import Failure
 
-T = TypeVar("T")
-Reader = Callable[[Task], Loaded]
 PREFETCH = 2  # photos in flight per process
 CLOSE_SECONDS = 10.0
-_DIED = "DataLoader worker (pid"  # how torch begins the sentence on a process that was killed
-
-
-class _Photos(Dataset[Loaded | GanInvError]):
-    """The tasks as torch sees them; the reader is built in the process that uses it."""
-
-    def __init__(self, tasks: Sequence[Task], make_reader: Callable[[], Reader]) -> None:
-        self._tasks = tasks
-        self._make_reader = make_reader
-        self._reader: Reader | None = None
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def __getitem__(self, place: int) -> Loaded | GanInvError:
-        try:
-            if self._reader is None:
-                self._reader = self._make_reader()
-            return self._reader(self._tasks[place])
-        except GanInvError as error:  # as a value: torch would rewrite the sentence into a traceback
-            return error
+_TURN_SECONDS = 0.2  # how soon `close` is noticed
+__all__ = ["PREFETCH", "PhotoStream", "Reader"]
 
 
 class PhotoStream:
-    """Iterates over one `Loaded` per task, in the tasks' order. Start it before any model is built: it forks.
+    """Iterates over one `Loaded` per task, in the tasks' order. Start it before any model is built: it may fork.
 
     Args:
-        tasks: what to read.
+        tasks: what to read; taken one by one as there is room, in another thread.
         make_reader: builds the reader; called once in each process (in the driving thread where `workers` is 0).
-        workers: decoding processes.
+        workers: decoding processes; 0 reads in this process, without a time limit and without guard against crashes.
+        timeout: seconds for one photo; None: no limit.
+        fork: start by forking where the system can; False once a model lives in this process.
 
     Attributes:
         notes: sentences about decoders that died.
     """
 
-    def __init__(self, tasks: Sequence[Task], make_reader: Callable[[], Reader], workers: int) -> None:
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        make_reader: Callable[[], Reader],
+        workers: int,
+        timeout: float | None = None,
+        fork: bool = True,
+    ) -> None:
         self.notes: list[str] = []
-        self._tasks = tasks
+        self._tasks = iter(tasks)
         self._make_reader = make_reader
-        self._workers = min(workers, len(tasks))
+        self._timeout = timeout
+        self._again: deque[tuple[int, Task]] = deque()
+        self._suspects: set[int] = set()
+        if multiprocessing.current_process().daemon:  # may not have children (workers of some clusters)
+            workers = 0
+        self._workers = min(workers, len(tasks)) if isinstance(tasks, Sized) else workers
+        forks = fork and "fork" in multiprocessing.get_all_start_methods()
+        self._decoders = [Decoder(make_reader, "fork" if forks else "spawn") for _ in range(self._workers)]
         self._ready: queue.Queue[Loaded | BaseException | None] = queue.Queue(maxsize=2)
-        self._started = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._drive, name="photo-stream", daemon=True)
         self._thread.start()
-        self._started.wait()
 
     def __iter__(self) -> Iterator[Loaded]:
         while True:
@@ -82,7 +72,7 @@ class PhotoStream:
             yield value
 
     def close(self) -> None:
-        """Stops reading and ends the processes; a decoder that hangs is left to end with this process."""
+        """Stops reading and ends the processes, those that hang too."""
         self._stop.set()
         deadline = time.monotonic() + CLOSE_SECONDS
         while self._thread.is_alive() and time.monotonic() < deadline:
@@ -93,7 +83,7 @@ class PhotoStream:
 
     def _drive(self) -> None:
         try:
-            for loaded in self._read():
+            for loaded in self._read() if self._workers else self._read_here():
                 self._ready.put(loaded)
                 if self._stop.is_set():
                     return
@@ -101,66 +91,88 @@ class PhotoStream:
         except BaseException as error:
             self._ready.put(error)
         finally:
-            self._started.set()
+            for decoder in self._decoders:
+                decoder.end()
+
+    def _read_here(self) -> Iterator[Loaded]:
+        reader = None
+        for task in self._tasks:
+            reader = reader or self._make_reader()
+            yield reader(task)
 
     def _read(self) -> Iterator[Loaded]:
-        """All photos; after a crash the suspects one by one, then the rest at full speed."""
-        place = careful_until = 0
-        while place < len(self._tasks):
-            careful = place < careful_until
-            stop = careful_until if careful else len(self._tasks)
-            try:
-                for value in self._pass(place, stop, careful):
-                    if isinstance(value, GanInvError):
-                        raise value
-                    yield value
-                    place += 1
-            except RuntimeError as error:
-                if self._stop.is_set():
-                    return
-                if not str(error).startswith(_DIED):
-                    raise
-                if careful:
-                    yield self._crashed(place, error)
-                    place += 1
+        """All photos in order; those that come early wait in `done`, which `limit` bounds."""
+        numbered = enumerate(self._tasks)
+        done: dict[int, Loaded] = {}
+        places: dict[int, int] = {}  # which place the task of a process has, by the process's pipe
+        turn, limit, more = 0, self._workers * PREFETCH, True
+        while more or self._again or places or done:
+            while turn in done:
+                yield done.pop(turn)
+                turn += 1
+            for decoder in [each for each in self._decoders if each.task is None]:
+                head = self._again.popleft() if self._again else None
+                if head is None and more and len(places) + len(done) < limit:
+                    head = next(numbered, None)
+                    more = head is not None
+                if head is not None:
+                    self._hand(decoder, *head, places)
+            done.update(self._collect(places))
+            if self._stop.is_set():
+                return
+
+    def _hand(self, decoder: Decoder, place: int, task: Task, places: dict[int, int]) -> None:
+        if not decoder.take(task, self._timeout):  # it died while it was idle: not this task's doing
+            decoder = self._replace(decoder)
+            if not decoder.take(task, self._timeout):
+                raise RuntimeError(f"a fresh decoding process died at once ({decoder.fate()})")
+        places[id(decoder)] = place
+
+    def _collect(self, places: dict[int, int]) -> Iterator[tuple[int, Loaded]]:
+        """What has come in meanwhile, with its place; waits for the first, but not longer than a turn."""
+        busy = [decoder for decoder in self._decoders if decoder.task is not None]
+        if not busy:
+            return
+        pause = max(0.0, min(_TURN_SECONDS, *(decoder.left() for decoder in busy)))
+        readable = set(map(id, wait([decoder.pipe for decoder in busy], pause)))
+        for decoder in busy:
+            task = decoder.task
+            assert task is not None
+            if id(decoder.pipe) in readable:
+                place = places.pop(id(decoder))
+                value = decoder.answer()
+                if isinstance(value, BaseException):
+                    raise value
+                if value is not None:
+                    yield place, value
                 else:
-                    careful_until = min(place + self._workers * PREFETCH, len(self._tasks))
-                    self._tell(place, careful_until)
+                    yield from self._crashed(decoder, place, task)
+            elif decoder.left() <= 0:
+                self._replace(decoder)
+                yield places.pop(id(decoder)), self._late(task)
 
-    def _pass(self, start: int, stop: int, careful: bool) -> Iterator[Loaded | GanInvError]:
-        photos = _Photos(self._tasks[start:stop], self._make_reader)
-        if self._workers == 0:
-            self._started.set()
-            return (photos[place] for place in range(len(photos)))
-        forked = start == 0 and "fork" in multiprocessing.get_all_start_methods()  # later a model may be there
-        loader = DataLoader(
-            photos,
-            batch_size=None,
-            num_workers=1 if careful else self._workers,
-            prefetch_factor=1 if careful else PREFETCH,
-            collate_fn=_as_it_is,
-            worker_init_fn=_leave_interrupts,
-            multiprocessing_context="fork" if forked else "spawn",
+    def _crashed(self, decoder: Decoder, place: int, task: Task) -> Iterator[tuple[int, Loaded]]:
+        """The photo gets one more try in a fresh process: somebody may have killed the first one."""
+        fate = decoder.fate()
+        self._replace(decoder)
+        if place not in self._suspects:
+            self._suspects.add(place)
+            self._again.append((place, task))
+            self.notes.append(f"a decoding process died ({fate}); its photo '{task.photo.key}' is read once more")
+            return
+        message = f"'{task.photo.path}' ended the process that decoded it ({fate}); convert or remove the file"
+        yield place, Loaded(task.index, failure=Failure("decode", "decode-crashed", message))
+
+    def _late(self, task: Task) -> Loaded:
+        message = (
+            f"'{task.photo.path}' was not decoded within {self._timeout:g} s; convert or remove the file, "
+            "or give more time with --timeout"
         )
-        values = iter(loader)
-        self._started.set()
-        return values
+        return Loaded(task.index, failure=Failure("decode", "decode-timeout", message))
 
-    def _crashed(self, place: int, error: RuntimeError) -> Loaded:
-        task = self._tasks[place]
-        reason = str(error).splitlines()[0]
-        message = f"'{task.photo.path}' ended the process that decoded it ({reason}); convert or remove the file"
-        return Loaded(task.index, failure=Failure("decode", "crashed", message))
-
-    def _tell(self, start: int, stop: int) -> None:
-        names = ", ".join(repr(task.photo.key) for task in self._tasks[start:stop])
-        self.notes.append(f"a decoding process died; the photos in flight are read again one by one: {names}")
-
-
-def _as_it_is(value: T) -> T:
-    return value
-
-
-def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the run's own process alone decides how to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def _replace(self, decoder: Decoder) -> Decoder:
+        """A new process in the place of one that is dead, or is to be."""
+        decoder.end()
+        fresh = Decoder(self._make_reader, "spawn")  # a model may live here by now
+        self._decoders[self._decoders.index(decoder)] = fresh
+        return fresh

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ except ImportError:  # pragma: no cover (Windows has no such locks: two runs at 
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".ganinv.lock"
+ORPHAN_SECONDS = 30.0  # how long the next run waits for the workers of a killed one: they see it within a second
 _held: set[str] = set()
 _guard = threading.Lock()
 
@@ -74,6 +76,7 @@ def only_run(output: Path, shard: tuple[int, int] | None = None) -> Iterator[Hol
         hold = _enter(output, shard)
         if not hold.free:
             raise _busy(output)
+        _outlast_workers(output, None if hold.alone else shard)
         yield hold
     finally:
         if hold is not None:
@@ -88,6 +91,54 @@ def _enter(output: Path, shard: tuple[int, int] | None) -> Hold:
         return Hold(output, shard)
     except OSError as error:
         raise OutputError(f"cannot write to '{output}': {error.strerror}; choose another folder with -o") from error
+
+
+class WorkerHold:
+    """A worker's hold of its run's folder: the next run waits until every worker of a killed one has let go.
+
+    Args:
+        output: the run's folder.
+        shard: the run's shard.
+    """
+
+    def __init__(self, output: Path, shard: tuple[int, int] | None) -> None:
+        self._parent = output / (LOCK if shard is None else f"{LOCK}.{shard[0]}-of-{shard[1]}")
+        self._file = os.open(output / _workers_name(shard), os.O_RDWR | os.O_CREAT, 0o666)
+        _lock(self._file, exclusive=False)
+        self._locks_work = not self._parent_let_go()
+
+    def abandoned(self) -> bool:
+        """Whether the run that this worker belongs to has ended; False where the disk has no locks to tell."""
+        return self._locks_work and self._parent_let_go()
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _parent_let_go(self) -> bool:
+        file = os.open(self._parent, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            return _lock(file, exclusive=False)
+        finally:
+            os.close(file)
+
+
+def _workers_name(shard: tuple[int, int] | None) -> str:
+    return f"{LOCK}.workers" if shard is None else f"{LOCK}.workers.{shard[0]}-of-{shard[1]}"
+
+
+def _outlast_workers(output: Path, shard: tuple[int, int] | None) -> None:
+    """Waits for the workers of a killed run: all of them where no other run may have any, else those of the shard."""
+    names = [path.name for path in output.glob(f"{LOCK}.workers*")] if shard is None else [_workers_name(shard)]
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    for name in names:
+        file = os.open(output / name, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            while not _lock(file, exclusive=True):
+                if time.monotonic() > deadline:
+                    raise UsageError(f"workers of a run that was killed still work in '{output}'; end them first")
+                time.sleep(0.1)
+        finally:
+            os.close(file)
 
 
 def _busy(output: Path) -> UsageError:

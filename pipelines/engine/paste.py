@@ -6,13 +6,13 @@ import hashlib
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from pipelines.engine.source import Origin
+from pipelines.engine.photos import Origin
+from pipelines.engine.reader import read_source
 from pipelines.engine.work import WorkFace
 from pipelines.engine.writer import OutFile
 from pipelines.errors import PhotoError
-from pipelines.images import decode, encode, read_photo
+from pipelines.images import decode, encode
 from pipelines.types import Quad, U8Image
 
 Blend = Callable[[U8Image, U8Image, Quad, U8Image], U8Image]
@@ -60,7 +60,7 @@ class _LazyPhoto:
         """The whole photo, uint8 H x W x 3; raises PhotoError where it is gone or not the one that was aligned."""
         with self._guard:
             if self._picture is None:
-                data = read_photo(Path(self._origin.path))
+                data = read_source(self._origin.path)
                 if hashlib.sha256(data).hexdigest() != self._origin.digest:
                     raise PhotoError(
                         "changed", f"'{self._origin.path}' has changed since its face was cut; align again"

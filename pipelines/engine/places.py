@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.engine.lock import LOCK
-from pipelines.engine.source import Photo
+from pipelines.engine.photos import Photo
+from pipelines.engine.remote import is_url
 from pipelines.errors import UsageError
 from pipelines.manifest import has_manifest
+from pipelines.types import Failure
 
 _HALF_WRITTEN = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
 
@@ -30,15 +33,49 @@ def check_places(source: Path, output: Path, photos: Iterable[Photo], tops: froz
     target = Path(os.path.realpath(output))
     if str(source) != "-" and source.is_dir() and target.is_relative_to(os.path.realpath(source)):
         raise UsageError(f"the output '{output}' lies inside the input '{source}'; choose a folder outside it with -o")
-    prefix = os.path.join(target, "")
-    folders: dict[str, str] = {}  # resolved once each: there may be 100,000 photos
+    own = OwnInput(target, tops)
     for photo in photos:
-        folder, name = os.path.split(os.path.realpath(photo.path) if os.path.islink(photo.path) else photo.path)
-        if folder not in folders:
-            folders[folder] = os.path.join(os.path.realpath(folder), "")
-        real = folders[folder] + name
-        if real.startswith(prefix) and (tops is None or real[len(prefix) :].split(os.sep)[0] in tops):
+        if own.spoilt(photo):
             raise UsageError(f"the run would write over its own input '{photo.path}'; choose another folder with -o")
+
+
+class OwnInput:
+    """Tells which photos a run would write over.
+
+    Args:
+        output: the run's folder.
+        tops: as of `check_places`.
+    """
+
+    def __init__(self, output: Path, tops: frozenset[str] | None) -> None:
+        self._prefix = os.path.join(os.path.realpath(output), "")
+        self._tops = tops
+        self._last: tuple[str, str] = ("", "")  # a folder and what it really is: there may be 100,000 photos in it
+
+    def spoilt(self, photo: Photo) -> bool:
+        """Whether the photo lies where the run writes."""
+        path = photo.path
+        if "://" in path and is_url(path):
+            return False
+        if photo.linked and os.path.islink(path):
+            path = os.path.realpath(path)
+        cut = path.rfind(os.sep) + 1
+        last = self._last  # one look: another thread may put its own there
+        if last[0] != path[:cut]:
+            last = self._last = path[:cut], os.path.join(os.path.realpath(path[:cut]), "")
+        if not last[1].startswith(self._prefix):
+            return False
+        return self._tops is None or (last[1] + path[cut:])[len(self._prefix) :].split(os.sep)[0] in self._tops
+
+
+def without_own(photos: Iterable[Photo], output: Path, tops: frozenset[str] | None) -> Iterator[Photo]:
+    """The photos; those that the run would write over become failing ones. Arguments as of `check_places`."""
+    own = OwnInput(output, tops)
+    for photo in photos:
+        if own.spoilt(photo):
+            message = f"the run would write over its own input '{photo.path}'; choose another folder with -o"
+            photo = replace(photo, trouble=Failure("list", "own-input", message))
+        yield photo
 
 
 def refuse_foreign_files(output: Path, planned: Iterable[str]) -> None:

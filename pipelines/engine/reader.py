@@ -7,11 +7,13 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from pipelines.engine.source import Photo
+from pipelines.decode import decode, jpeg_size, read_photo
+from pipelines.engine.photos import Photo
+from pipelines.engine.remote import is_url, read_remote, remote_stat
+from pipelines.engine.tarball import SEPARATOR, read_member, split_member
 from pipelines.errors import PhotoError
-from pipelines.images import decode, read_photo
 from pipelines.manifest import Stat
 from pipelines.types import F32Array, Failure, Quad, U8Image
 
@@ -66,6 +68,17 @@ class FaceSource(Protocol):
     def faces(self, photo: Photo, picture: U8Image) -> list[LoadedFace]: ...
 
 
+@runtime_checkable
+class ReducedFaceSource(Protocol):
+    """A `FaceSource` that can work on a JPEG decoded at a reduced scale, where no pixel that counts is lost."""
+
+    def shrink(self, photo: Photo, width: int, height: int) -> int:
+        """1, 2, 4 or 8: the scale to try for a photo of this upright size (1: the whole photo is needed)."""
+
+    def faces_reduced(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
+        """As `faces`, quads in the *whole* photo's pixels; None where the reduced picture does not do after all."""
+
+
 class PhotoReader:
     """Reads, hashes, decodes and aligns; every trouble with one photo becomes its `Failure`."""
 
@@ -76,16 +89,21 @@ class PhotoReader:
         """Never raises for a bad photo. Reads the file's stat *before* its bytes, so that a later change shows."""
         started, stage, digest, stat = time.perf_counter(), "decode", "", None
         try:
-            stat = file_stat(task.photo.path)
-            data = read_photo(Path(task.photo.path))
+            if task.photo.trouble is not None:
+                return Loaded(task.index, failure=task.photo.trouble)
+            stat = photo_stat(task.photo)
+            data = read_source(task.photo.path, task.photo.span)
             digest = hashlib.sha256(data).hexdigest()
             if digest == task.known:
                 return Loaded(task.index, digest, stat, unchanged=True)
             if task.photo.cut and task.photo.cut.digest != digest:
                 raise PhotoError("changed", f"'{task.photo.path}' has changed since its face was cut; align it again")
-            picture = decode(data)
+            shrink = self._shrink(task.photo, data)
+            picture = decode(data, shrink)
             decoded, stage = time.perf_counter(), "align"
-            faces = self._source.faces(task.photo, picture)
+            faces = self._faces(task.photo, picture, shrink)
+            if faces is None:
+                faces = self._source.faces(task.photo, decode(data))
             ms = {"decode": 1e3 * (decoded - started), "align": 1e3 * (time.perf_counter() - decoded)}
             return Loaded(task.index, digest, stat, tuple(faces), ms=ms)
         except PhotoError as error:
@@ -97,6 +115,31 @@ class PhotoReader:
             failure = Failure(stage, "unexpected", f"'{task.photo.path}' could not be read ({kind}: {error})")
         return Loaded(task.index, digest, stat, failure=failure)
 
+    def _shrink(self, photo: Photo, data: bytes) -> int:
+        """The scale to decode at first: below 1:1 only for a large JPEG whose faces come out small."""
+        size = jpeg_size(data) if isinstance(self._source, ReducedFaceSource) else None
+        return self._source.shrink(photo, *size) if size and isinstance(self._source, ReducedFaceSource) else 1
+
+    def _faces(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
+        if shrink > 1 and isinstance(self._source, ReducedFaceSource):
+            return self._source.faces_reduced(photo, picture, shrink)
+        return self._source.faces(photo, picture)
+
+
+def read_source(path: str, span: tuple[int, int] | None = None) -> bytes:
+    """The bytes of a photo wherever it lies: a file, a URL, or ``ARCHIVE::MEMBER`` (at `span`, where that is known).
+
+    Raises PhotoError, with the codes of `pipelines.decode.read_photo` and ``unreachable``.
+    """
+    if split_member(path):
+        return read_member(path, span)
+    return read_remote(path) if is_url(path) else read_photo(Path(path))
+
+
+def photo_stat(photo: Photo) -> Stat | None:
+    """What tells, without reading a photo, whether it has changed: what the listing said, else what its place says."""
+    return photo.stat or file_stat(photo.path)
+
 
 def pixel_digest(crop: U8Image) -> str:
     """sha256 (hex) of a crop's side and pixels."""
@@ -104,9 +147,13 @@ def pixel_digest(crop: U8Image) -> str:
 
 
 def file_stat(path: str) -> Stat | None:
-    """(bytes, modification time in ns), or None where the file cannot be looked at."""
+    """(bytes, modification time in ns), or None where the file cannot be looked at; of a member: those of its archive."""
+    parts = split_member(path) if SEPARATOR in path else None
+    path = parts[0] if parts else path
+    if is_url(path):
+        return remote_stat(path)
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a zero byte in a list's line
         return None
     return status.st_size, status.st_mtime_ns

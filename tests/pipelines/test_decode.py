@@ -15,10 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from pipelines.decode import decode, jpeg_size
 from pipelines.errors import PhotoError
-from pipelines.images import (
-    decode,
-)
 from pipelines.types import U8Image
 from tests.fakes.photos import chunk, png_claiming, saved, scene, turned
 
@@ -221,6 +219,36 @@ def test_pillow_warnings_stay_inside(tmp_path: Path) -> None:
     """A palette with per-entry alpha and a broken EXIF block both make Pillow warn."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + b"\x12\x01\x03\0\xff\xff\0\0\xff\xff\xff\xff" * 2
     (tmp_path / "a.jpg").write_bytes(saved(scene(), "JPEG", exif=exif))
-    code = "import sys, pathlib, pipelines.images as i; i.decode(pathlib.Path(sys.argv[1]).read_bytes())"
+    code = "import sys, pathlib, pipelines.decode as i; i.decode(pathlib.Path(sys.argv[1]).read_bytes())"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.jpg")], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])
+@pytest.mark.parametrize("shrink", [2, 4, 8])
+def test_jpeg_at_a_reduced_scale_is_the_mean_of_its_blocks(shrink: int, options: dict[str, object]) -> None:
+    whole = scene(803, 605)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(whole, "JPEG", **({"quality": 98, "exif": exif} | options))
+    assert jpeg_size(data) == (605, 803)
+    small = decode(data, shrink)
+    assert small.shape == (-(-803 // shrink), -(-605 // shrink), 3)
+    rows, columns = 803 // shrink, 605 // shrink
+    blocks = decode(data)[: rows * shrink, -columns * shrink :].reshape(rows, shrink, columns, shrink, 3).mean((1, 3))
+    offset = small.shape[1] - columns  # turned: the partial block is at the left
+    assert np.abs(small[:rows, offset:].astype(float) - blocks).mean() < 2
+
+
+def test_only_jpegs_have_reduced_scales() -> None:
+    assert jpeg_size(saved(scene(), "PNG")) is None
+    assert jpeg_size(b"\xff\xd8\xff" + bytes(40)) is None
+    assert jpeg_size(b"") is None
+    with pytest.raises(PhotoError):
+        decode(saved(scene(), "PNG"), 2)
+    with pytest.raises(PhotoError):
+        decode(saved(scene(), "JPEG"), 3)
+    grey = saved(Image.fromarray(scene(512, 512)).convert("L"), "JPEG")
+    assert decode(grey, 2).shape == (256, 256, 3)
+    ink = saved(Image.fromarray(scene(512, 512)).convert("CMYK"), "JPEG", quality=98)
+    assert distance(decode(ink, 2), decode(saved(Image.fromarray(scene(256, 256)), "PNG"))) <= 12

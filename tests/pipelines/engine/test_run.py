@@ -187,7 +187,7 @@ def test_paste_writes_photos_and_names_a_changed_photo(tmp_path: Path) -> None:
 def test_a_decoder_that_dies_costs_one_photo(tmp_path: Path) -> None:
     raw, out = write_photos(tmp_path / "raw", 5), tmp_path / "out"
     summary = run_job(align_job(raw, out, FakeFaces(die_on="p01"), workers=1))
-    assert (summary.ok, summary.failures, summary.exit_code) == (4, {"crashed": 1}, 3)
+    assert (summary.ok, summary.failures, summary.exit_code) == (4, {"decode-crashed": 1}, 3)
     assert any("'p01'" in warning for warning in summary.warnings)
 
 

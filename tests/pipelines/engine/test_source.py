@@ -89,7 +89,7 @@ def test_lists_files_and_mistakes(tmp_path: Path) -> None:
     assert keys(paths) == sorted(["a", "missing", other.with_suffix("").as_posix().lstrip("/")])
     assert [photo.path for photo in list_input(Path("-"), stdin=io.StringIO(f"{first}\n")).photos] == [str(first)]
     assert keys(first) == ["a"]
-    for bad, sentence in ((tmp_path / "none", "does not exist"), (tmp_path / "a.tar", "archive")):
+    for bad, sentence in ((tmp_path / "none", "does not exist"), (tmp_path / "a.zip", "archive")):
         if bad.suffix:
             bad.write_bytes(b"")
         with pytest.raises(UsageError, match=sentence):

@@ -1,0 +1,36 @@
+"""The method ``untrained``: the compact encoder with random weights, for machines that have no trained one.
+
+Time and memory do not depend on the weights; the pictures mean nothing. The names are registered by importing this
+module, which is what unpickling an `UntrainedSpec` in another process does.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from pipelines.builders import Part, Parts, embedders
+from pipelines.methods import Method, methods
+from pipelines.models.compact import CompactEncoder
+from pipelines.specs import EditSpec
+from pipelines.stages.encode import EncoderEmbedder
+from pipelines.types import Embedder, Generator
+
+NAME = "untrained"
+
+
+class UntrainedSpec(EditSpec):
+    """An `EditSpec` that brings the method ``untrained`` along."""
+
+
+def _untrained(parts: Parts, generator: Generator) -> Embedder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = CompactEncoder(generator.num_ws)
+    network.w_avg.copy_(generator.w_avg)
+    network.w_std.copy_(generator.w_std)
+    network.requires_grad_(False).eval().to(parts.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return EncoderEmbedder(network)
+
+
+embedders.add(NAME, Part(_untrained, version=f"{EncoderEmbedder.version} {NAME}"))
+methods.add(NAME, Method(NAME, None, None, "random codes: for measurements of speed alone"))

@@ -1,0 +1,143 @@
+"""One share of a run, in a process of its own: its own decoders, its own models, its own part of the manifest."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pipelines.engine.job import Job
+from pipelines.engine.journal import InWork, Journals, JournalTally, is_done
+from pipelines.engine.lock import WorkerHold
+from pipelines.engine.shard import Share, renumbered
+from pipelines.engine.stream import Stream
+from pipelines.engine.work import Work
+from pipelines.errors import GanInvError
+from pipelines.manifest import PARTS, Record, read_part
+
+_WATCH_SECONDS = 0.25
+_ORPHANED = 70  # exit status of a worker whose parent is gone; nobody is left to read it
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a worker is sent to do.
+
+    Attributes:
+        job: the run's, without its listing.
+        share: the photos.
+        token: of the pass; workers' files in `manifest.d` begin with it.
+        parent: process id of the parent where it runs on the same machine; None: ask the folder's lock.
+        threads: of torch; None: as they are.
+    """
+
+    job: Job
+    share: Share
+    token: str
+    parent: int | None = None
+    threads: int | None = None
+
+
+_turn = threading.Lock()  # cluster workers may run several calls at once; the models here serve one
+_made: dict[str, Work] = {}  # a worker that does several shares of a pass builds its models once
+
+
+def run_share(errand: Errand) -> GanInvError | None:
+    """Does a share. What a user must hear comes back as a value; a bug raises."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if errand.threads is not None:
+        torch.set_num_threads(errand.threads)
+    with _turn:
+        try:
+            _do(errand)
+        except GanInvError as error:
+            _made.clear()
+            return error
+        except BaseException:
+            _made.clear()
+            raise
+    return None
+
+
+def _do(errand: Errand) -> None:
+    output, share = errand.job.spec.output, errand.share
+    attempts = f"{errand.token}-{share.number:04d}"
+    name = f"{attempts}-{secrets.token_hex(3)}"
+    with closing(WorkerHold(output, errand.job.spec.shard)) as hold, closing(JournalTally(output, name)) as tally:
+        share = _left_over(output, attempts, share, tally)
+        if not share.tasks:
+            return
+        ledger = errand.job.ledger(share.records)
+        with closing(_Watch(errand, hold)) as watch:
+            stream = Stream(errand.job, ledger, share.tasks, tally, partial(_must_stop, errand, tally, watch))
+            stream.run(partial(_work, errand), name, fork=not _made)
+
+
+def _must_stop(errand: Errand, tally: JournalTally, watch: _Watch) -> bool:
+    """The parent counts failures over all workers, but a second late; one worker's own are known at once."""
+    limit = errand.job.spec.max_errors
+    return watch.stopped() or (limit is not None and tally.summary.failed >= limit)
+
+
+def _work(errand: Errand) -> Work:
+    key = f"{errand.token} {errand.share.device}"
+    if key not in _made:
+        _made.clear()  # another run's models
+        _made[key] = errand.job.make_work(errand.share.device)
+    return _made[key]
+
+
+def _left_over(output: Path, attempts: str, share: Share, tally: JournalTally) -> Share:
+    """The share without what earlier attempts at it did, and without the photos over which their process died.
+
+    A cluster sends the call of a dead worker to another one. The photos that were in work are left out: one of them
+    may be what killed the process.
+    """
+    done: dict[str, Record] = {}
+    for part in (output / PARTS).glob(f"{attempts}-*.jsonl"):
+        done |= read_part(part)
+    in_work = InWork()
+    for news in Journals(output, attempts).news():
+        in_work.see(news)
+    noted, lost = in_work.settle(done)
+    for record in noted:
+        tally.end(record)
+    if done or lost:
+        tally.died(lost)
+    skip = set(lost)
+    tasks = [task for task in share.tasks if task.photo.key not in skip and not is_done(task.photo.key, done)]
+    return replace(share, tasks=renumbered(tasks), records={**share.records, **done})
+
+
+class _Watch:
+    """A thread that looks whether the parent has called for a stop, or is gone."""
+
+    def __init__(self, errand: Errand, hold: WorkerHold) -> None:
+        self._parent, self._hold = errand.parent, hold
+        self._journals = Journals(errand.job.spec.output, errand.token)
+        self._stop, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+        self._thread.start()
+
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def close(self) -> None:
+        """Before the hold is let go: the thread asks it."""
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(_WATCH_SECONDS):
+            if self._parent is not None and os.getppid() != self._parent:
+                os._exit(_ORPHANED)  # the next run may be waiting, and a batch can take minutes
+            if self._journals.stopped() or (self._parent is None and self._hold.abandoned()):
+                self._stop.set()
