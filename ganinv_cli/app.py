@@ -143,7 +143,7 @@ def read_config(path: Path, command: Any) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"the config file {path} cannot be read: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"the config file {path} is not TOML: {error}") from None
     return _defaults(path, tables, command)
 

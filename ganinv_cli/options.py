@@ -102,11 +102,11 @@ def complete_detectors(incomplete: str) -> list[str]:
 class Machine:
     """Where and how wide to compute."""
 
-    device: Annotated[str, _run(text="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    device: Annotated[str, _run(text="auto, cpu, cuda, cuda:N or mps; cuda:0,1 or cpu:2 for several.")] = "auto"
     batch_size: Annotated[int | None, _run(text="Faces per pass of the device. Default: the device's own.")] = None
-    num_workers: Annotated[int | None, _run("--num-workers", "-j", text="Decoding processes. Default: by cores.")] = (
-        None
-    )
+    num_workers: Annotated[
+        int | None, _run("--num-workers", "-j", text="Decoding processes a device. Default: by cores.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,9 @@ class Pace:
     """What of the input to do, and what to do again."""
 
     backend: Annotated[
-        Literal["loky", "threading", "dask"] | None, _run(text="Engine that spreads a run over several devices.")
-    ] = None
+        Literal["loky", "dask"], _run(text="loky: the devices of this machine; dask: a cluster's workers.")
+    ] = "loky"
+    scheduler: Annotated[str | None, _run(metavar="ADDRESS", text="The dask scheduler, as tcp://HOST:8786.")] = None
     shard: Annotated[str | None, _run(metavar="I/N", text="Only part I of N: one of several machines' shares.")] = None
     limit: Annotated[int | None, _run(text="At most so many photos.")] = None
     resume: Annotated[bool, _run("--resume/--no-resume", text="Go on where an earlier run into this output ended.")] = (
@@ -123,8 +124,10 @@ class Pace:
     )
     retry_failed: Annotated[bool, _run("--retry-failed", text="Only what failed in an earlier run.")] = False
     overwrite: Annotated[bool, _run("--overwrite", text="Do everything again.")] = False
+    timeout: Annotated[float, _run(text="Seconds for one photo's decoding and face search; then it fails.")] = 300.0
     max_errors: Annotated[int | None, _run(text="Stop after so many failed items.")] = None
     seed: Annotated[int, _run(text="Seed of everything random.")] = 0
+    items_per_shard: Annotated[int, _run(text="Photos of one archive with --output NAME-{000..}.tar.")] = 1000
 
 
 @dataclass(frozen=True)
@@ -192,11 +195,14 @@ def _method(*flags: str, text: str, **more: Any) -> Any:
 class Inverting:
     """How faces become codes."""
 
-    generator: Annotated[str, _method(text="The generator.")] = "mobile-ffhq"
+    generator: Annotated[str, _method(text="The generator: mobile-ffhq, converted weights, or a file.")] = "mobile-ffhq"
     method: Annotated[
         str, _method(text="A named chain of embedder, refiner and compensator.", autocompletion=complete_methods)
     ] = "feature"
     embed: Annotated[str | None, _method(text="Another embedder than the method's.")] = None
+    encoder: Annotated[
+        str | None, _method(metavar="NAME|FILE", text="A published encoder (e4e, pSp, LSAP, Cycle) as the embedder.")
+    ] = None
     refine: Annotated[str | None, _method(text="Another refiner than the method's, or none.")] = None
     compensate: Annotated[str | None, _method(text="Another compensator than the method's, or none.")] = None
     align: Annotated[bool, _crop("--align", text="INPUT holds photos: find and crop the faces first.")] = False

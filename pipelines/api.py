@@ -5,14 +5,15 @@
     from pipelines.specs import EditSpec
     summary = edit(EditSpec(input="faces", output="edits", edits=parse_edits(["smile=+2"])), store)
 
-All three stream the input through one device, go on where an earlier run stopped, record a bad photo instead of
-raising, and raise `pipelines.errors.GanInvError` for a user's mistake.
+All three stream the input through the devices that the spec names, go on where an earlier run stopped, record a bad
+photo instead of raising, and raise `pipelines.errors.GanInvError` for a user's mistake.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,11 +25,12 @@ from pipelines.chain import ChainPlan, build_chain, plan_chain
 from pipelines.engine.detectors import LANDMARKS, build_aligner, detectors
 from pipelines.engine.device import ChainSettings, ChainWork, default_batch, resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
-from pipelines.engine.faces import build_align_reader, build_invert_reader, reader_weights
+from pipelines.engine.faces import GivenFaces, build_align_reader, build_invert_reader, reader_weights
 from pipelines.engine.job import Job
+from pipelines.engine.outlet import moved_in, run_out
 from pipelines.engine.paste import make_paster
 from pipelines.engine.resume import BASE_KINDS
-from pipelines.engine.run import run_job
+from pipelines.engine.shard import device_names
 from pipelines.engine.source import FACE, Listing, list_input
 from pipelines.engine.work import AlignWork
 from pipelines.errors import UsageError
@@ -52,7 +54,7 @@ def align(spec: AlignSpec, store: WeightStore, on_event: OnEvent | None = None) 
     Raises:
         UsageError, NoInputError, WeightsError, OutputError: see `pipelines.errors`.
     """
-    return run_job(_align_job(spec, store), on_event)
+    return run_out(spec, partial(_align_job, store=store), on_event)
 
 
 def invert(spec: InvertSpec, store: WeightStore, on_event: OnEvent | None = None) -> RunSummary:
@@ -61,7 +63,7 @@ def invert(spec: InvertSpec, store: WeightStore, on_event: OnEvent | None = None
     A picture that is not placed as FFHQ places faces is inverted all the same, with a warning and its distance in the
     record (`misalignment`); one in which no face is found likewise. One that is not square fails.
     """
-    return run_job(_chain_job("invert", spec, store), on_event)
+    return run_out(spec, partial(_chain_job, "invert", store=store), on_event)
 
 
 def edit(spec: EditSpec, store: WeightStore, on_event: OnEvent | None = None) -> RunSummary:
@@ -69,7 +71,7 @@ def edit(spec: EditSpec, store: WeightStore, on_event: OnEvent | None = None) ->
 
     A later run with other edits adds to the folder: what is there stays, and is not computed again.
     """
-    return run_job(_edit_job(spec, store), on_event)
+    return run_out(spec, partial(_edit_job, store=store), on_event)
 
 
 def plan(spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def plan(spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
         command, input, output, photos, to_do, done (items), notes, weights (name, cached), edits (names), device,
         batch_size, num_workers.
     """
-    job = _job(spec, store)
+    job = _job(moved_in(spec), store)
     photos = job.check()
     _, tasks, finished = job.divide(photos)
     return {
@@ -106,6 +108,7 @@ def _job(spec: AlignSpec, store: WeightStore) -> Job:
 
 def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
     weights = reader_weights(spec)
+    devices = device_names(spec.device) if spec.device.startswith("cpu:") else ("cpu",)
     return Job(
         command="align",
         spec=spec,
@@ -113,11 +116,17 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
         identity=fingerprint("align", spec.format, _search_identity(spec, store)),
         kinds=(FACE,),
         make_reader=partial(build_align_reader, spec, store.config),
-        make_work=partial(AlignWork, spec.format),
+        make_work=partial(_align_work, spec.format),
         prepare=partial(store.require, weights),
-        workers=_workers(spec, cores=_cores()),
+        workers=_workers(spec, max(1, _cores() // len(devices))),
+        devices=devices,
         about=_about("cpu", 1, spec, store),
     )
+
+
+def _align_work(format: str, device: str) -> AlignWork:
+    """Nothing of `align` runs on a device; several CPU processes still share the photos."""
+    return AlignWork(format)
 
 
 def _edit_job(spec: EditSpec, store: WeightStore) -> Job:
@@ -130,15 +139,14 @@ def _edit_job(spec: EditSpec, store: WeightStore) -> Job:
 
 def _chain_job(command: str, spec: InvertSpec, store: WeightStore) -> Job:
     planned = plan_chain(spec, store)
-    device = resolve_device(spec.device)
-    batch_size = spec.batch_size or default_batch(device)
+    devices = _devices(spec)
     listing = list_input(spec.input, use_run=not spec.align, faces_all=spec.align and spec.faces == "all")
     edits = spec.edits if isinstance(spec, EditSpec) else ()
     pasting = isinstance(spec, EditSpec) and spec.paste
     names = tuple(change.name for change in edits)
-    settings = ChainSettings(edits, spec.format, batch_size, spec.seed, planned.fingerprint, _folders(spec, listing))
-    make_chain = partial(build_chain, spec, store, device)
-    cores = 1 if device.type == "cpu" else min(8, max(1, _cores() - 1))
+    settings = ChainSettings(
+        edits, spec.format, spec.batch_size or 0, spec.seed, planned.fingerprint, _folders(spec, listing)
+    )
     return Job(
         command=command,
         spec=spec,
@@ -148,11 +156,46 @@ def _chain_job(command: str, spec: InvertSpec, store: WeightStore) -> Job:
         paste_kinds=tuple(f"photos/{name}" for name in names) if pasting else (),
         tops=frozenset({*BASE_KINDS, *names, "photos"}),
         make_reader=partial(build_invert_reader, spec, store.config),
-        make_work=partial(ChainWork, make_chain, device, settings, make_paster(paste) if pasting else None),
+        make_work=partial(_chain_work, spec, _quiet(store), settings, pasting),
         prepare=partial(store.require, _weights(spec, store)),
-        workers=_workers(spec, cores),
-        about=_about(str(device), batch_size, spec, store),
+        workers=_workers(spec, _decoders(devices)),
+        devices=devices,
+        about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), spec, store),
     )
+
+
+def _chain_work(spec: InvertSpec, store: WeightStore, settings: ChainSettings, pasting: bool, device: str) -> ChainWork:
+    """Called in the process that computes: a cluster's worker may have another device than the parent."""
+    here = resolve_device(device)
+    settings = replace(settings, batch_size=settings.batch_size or default_batch(here))
+    make_chain = partial(build_chain, spec, store, here)
+    return ChainWork(make_chain, here, settings, make_paster(paste) if pasting else None)
+
+
+def _quiet(store: WeightStore) -> WeightStore:
+    """The same weights without the reporter of fetches, which may hold a terminal and cannot travel."""
+    return WeightStore(store.config, catalogue={entry.name: entry for entry in store.entries()})
+
+
+def _devices(spec: RunSpec) -> tuple[str, ...]:
+    """The devices of this machine; for a cluster, the one name that every worker resolves for itself."""
+    if spec.backend == "loky":
+        return device_names(spec.device)
+    if "," in spec.device or spec.device.startswith("cpu:"):
+        raise UsageError(f"--device {spec.device}: on a cluster every worker has one device; start a worker for each")
+    return (spec.device,)
+
+
+def _batch(spec: RunSpec) -> int | None:
+    """Faces per pass, as far as it is known here."""
+    if spec.batch_size or spec.backend == "dask":
+        return spec.batch_size
+    return default_batch(resolve_device(_devices(spec)[0]))
+
+
+def _decoders(devices: tuple[str, ...]) -> int:
+    """Decoding processes of each device: one where the CPU computes too, else its share of the cores."""
+    return 1 if devices[0] == "cpu" else min(8, max(1, (_cores() - 1) // len(devices)))
 
 
 def _folders(spec: InvertSpec, listing: Listing) -> tuple[Path, ...]:
@@ -168,7 +211,11 @@ def _folders(spec: InvertSpec, listing: Listing) -> tuple[Path, ...]:
 
 def _chain_identity(spec: InvertSpec, store: WeightStore, planned: ChainPlan) -> str:
     """What decides the pictures, the list of edits aside: a later run may add edits to what is there."""
-    faces = _search_identity(spec, store) if spec.align else ["given", spec.size, store.sha256(LANDMARKS)]
+    faces = (
+        _search_identity(spec, store)
+        if spec.align
+        else ["given", GivenFaces.version, spec.size, store.sha256(LANDMARKS)]
+    )
     return fingerprint("chain", planned.edit_fingerprint, spec.seed, spec.format, faces)
 
 
@@ -194,7 +241,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _about(device: str, batch_size: int, spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
+def _about(device: str, batch_size: int | None, spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
     try:
         own = version("ganinv")
     except PackageNotFoundError:  # used from a source folder

@@ -13,11 +13,15 @@ from typing import Generic, TypeVar
 import torch
 
 from pipelines.models.chips import extract_chips
+from pipelines.models.compact import CompactEncoder
 from pipelines.models.dlib_resnet import build_dlib_resnet
 from pipelines.models.likeness import Likeness
 from pipelines.models.mobile import NUM_WS, MobileStyleGAN
+from pipelines.models.sdic_lean import LeanSDIC, load_lean
 from pipelines.models.stlpips import build_stlpips
 from pipelines.registry import Registry
+from pipelines.stages.compensate import SDICCompensator, SDICRefiner
+from pipelines.stages.encode import EncoderEmbedder
 from pipelines.stages.feature import FeatureRefiner, FeatureSettings
 from pipelines.stages.optimize import OptimizeEmbedder, OptimizeSettings
 from pipelines.types import Compensator, Embedder, Generator, Refiner
@@ -27,6 +31,11 @@ from pipelines.weights.openvino_ir import read_constants
 from pipelines.weights.store import WeightStore
 
 PREVIEW_ASSET = "mobile-ffhq-preview"
+ENCODER_ASSETS = {recipe: f"encoder-mobile-ffhq-{recipe}" for recipe in ("e4e", "lsap", "cycle")}
+ENCODER_ASSET = ENCODER_ASSETS["e4e"]  # the default: the best of them by the figures in docs/encoders.md
+SDIC_ASSET = "sdic-mobile-ffhq"
+FROM_ENCODER = OptimizeSettings(steps=30, rows_from=0)
+FROM_SDIC = FeatureSettings(steps=18, finish=10, refresh=4)
 T = TypeVar("T")
 
 
@@ -95,6 +104,32 @@ def _feature(parts: Parts, generator: Generator) -> Refiner:
     return FeatureRefiner(generator, parts.likeness())
 
 
+def _quick_feature(parts: Parts, generator: Generator) -> Refiner:
+    first = SDICRefiner(generator, _sdic_network(parts, generator))
+    return FeatureRefiner(generator, parts.likeness(), FROM_SDIC, first)
+
+
+def _compact_encoder(asset: str, parts: Parts, generator: Generator, stage: int | None = None) -> EncoderEmbedder:
+    network = CompactEncoder(generator.num_ws)
+    network.stage = network.stage if stage is None else stage
+    network.load_state_dict({name: tensor.float() for name, tensor in asset_tensors(asset).items()})
+    network.requires_grad_(False).eval().to(parts.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return EncoderEmbedder(network)
+
+
+def _encoder_optimize(parts: Parts, generator: Generator) -> Embedder:
+    first = _compact_encoder(ENCODER_ASSET, parts, generator)
+    return OptimizeEmbedder(generator, parts.likeness(), FROM_ENCODER, first)
+
+
+def _sdic_network(parts: Parts, generator: Generator) -> LeanSDIC:
+    return load_lean(asset_tensors(SDIC_ASSET), generator.num_ws).to(parts.device)
+
+
+def _sdic(parts: Parts, generator: Generator) -> Compensator:
+    return SDICCompensator(generator, _sdic_network(parts, generator))
+
+
 _LIKENESS = ("st-lpips-alex", "id-dlib")
 
 generators: Registry[GeneratorPart] = Registry("generator")
@@ -103,7 +138,25 @@ generators.add("mobile-ffhq", GeneratorPart(_mobile, ("mobile-ffhq",), (PREVIEW_
 embedders: Registry[Part[Embedder]] = Registry("embedder")
 embedders.add("optimize", Part(_optimize, _LIKENESS, version=f"{OptimizeEmbedder.version} {OptimizeSettings()}"))
 
+embedders.add("encoder", Part(partial(_compact_encoder, ENCODER_ASSET), (), (ENCODER_ASSET,), EncoderEmbedder.version))
+for _recipe, _asset in ENCODER_ASSETS.items():
+    embedders.add(_recipe, Part(partial(_compact_encoder, _asset), (), (_asset,), EncoderEmbedder.version))
+# Cycle Encoding ends in W; the released code runs it with all rows all the same, and so does `cycle`.
+_cycle_w: Part[Embedder] = Part(
+    partial(_compact_encoder, ENCODER_ASSETS["cycle"], stage=0), (), (ENCODER_ASSETS["cycle"],), "1 w"
+)
+embedders.add("cycle-w", _cycle_w)
+embedders.add(
+    "encoder+optimize",
+    Part(_encoder_optimize, _LIKENESS, (ENCODER_ASSET,), version=f"{OptimizeEmbedder.version} {FROM_ENCODER}"),
+)
+
 refiners: Registry[Part[Refiner]] = Registry("refiner")
+refiners.add(
+    "sdic+feature",
+    Part(_quick_feature, _LIKENESS, (SDIC_ASSET,), f"{FeatureRefiner.version} {SDICRefiner.version} {FROM_SDIC}"),
+)
 refiners.add("feature", Part(_feature, _LIKENESS, version=f"{FeatureRefiner.version} {FeatureSettings()}"))
 
 compensators: Registry[Part[Compensator]] = Registry("compensator")
+compensators.add("sdic", Part(_sdic, (), (SDIC_ASSET,), version=SDICCompensator.version))

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import torch
 
-from pipelines.builders import Part, Parts, compensators, embedders, generators, refiners
+from pipelines.adopted import embedder_part, generator_part
+from pipelines.allocator import keep_freed_memory
+from pipelines.builders import Part, Parts, compensators, refiners
 from pipelines.edits import Edit
 from pipelines.errors import UsageError
 from pipelines.methods import Method, parts
 from pipelines.models.directions import ASSET, DirectionSet, own_directions
 from pipelines.specs import EditSpec, InvertSpec
 from pipelines.stages.edit import Editor
-from pipelines.types import Batch, Compensator, Embedder, Generator, Refiner
+from pipelines.types import Batch, Compensator, Embedder, Generator, Refiner, Synthesis
 from pipelines.weights.assets import asset_sha256
 from pipelines.weights.directions import read_directions
 from pipelines.weights.store import WeightStore
@@ -41,9 +43,13 @@ def _method(spec: InvertSpec) -> Method:
     return parts(spec.method, spec.embed, spec.refine, spec.compensate)
 
 
-def _chosen(spec: InvertSpec) -> list[Part[object]]:
-    method = _method(spec)
-    chosen: list[Part[object]] = [generators.get(spec.generator), embedders.get(method.embed)]  # type: ignore[list-item]
+def _embedder(spec: InvertSpec, store: WeightStore, num_ws: int) -> Part[Embedder]:
+    return embedder_part(_method(spec).embed, spec.encoder, store, num_ws)
+
+
+def _chosen(spec: InvertSpec, store: WeightStore) -> list[Part[object]]:
+    method, generator = _method(spec), generator_part(spec.generator, store)
+    chosen: list[Part[object]] = [generator, _embedder(spec, store, generator.num_ws)]  # type: ignore[list-item]
     if method.refine:
         chosen.append(refiners.get(method.refine))  # type: ignore[arg-type]
     if method.compensate:
@@ -55,9 +61,9 @@ def _direction_files(spec: InvertSpec) -> tuple[Path, ...]:
     return spec.direction_files if isinstance(spec, EditSpec) else ()
 
 
-def direction_set(spec: InvertSpec) -> DirectionSet:
+def direction_set(spec: InvertSpec, store: WeightStore) -> DirectionSet:
     """Our own directions and those of the user's files."""
-    num_ws = generators.get(spec.generator).num_ws
+    num_ws = generator_part(spec.generator, store).num_ws
     own = own_directions(num_ws)
     return DirectionSet([*own, *(d for path in _direction_files(spec) for d in read_directions(path, num_ws))])
 
@@ -68,11 +74,11 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
     Raises:
         UsageError: an unknown generator, method, part or attribute; an unreadable direction file.
     """
-    chosen = _chosen(spec)
+    chosen = _chosen(spec, store)
     identity = [spec.generator, *(line for part in chosen for line in part.identity(store))]
     files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _checked(_direction_files(spec))]
     if isinstance(spec, EditSpec):
-        known = direction_set(spec)
+        known = direction_set(spec, store)
         for edit in spec.edits:
             for name, _ in edit.terms:
                 known.get(name)
@@ -134,26 +140,35 @@ class Chain:
     def edit(self, batch: Batch, edits: Sequence[Edit]) -> Batch:
         """Fill `batch.base` and `batch.edits` from the inversion."""
         assert batch.inversion is not None
-        batch.base = self.editor.base(batch.inversion)
-        prepared = None
         if self.compensator is not None:
-            prepared = self.compensator.prepare(batch.images, batch.base, batch.inversion)  # type: ignore[arg-type]
-            batch.base.image = self.compensator.render(prepared, batch.inversion.latents)
+            return self._compensated(self.compensator, batch, edits)
+        batch.base = self.editor.base(batch.inversion)
         for edit in edits:
-            if self.compensator is not None and any(strength for _, strength in edit.terms):
-                latents = self.editor.directions.apply(batch.inversion.latents, edit.terms)
-                batch.edits[edit.name] = self.compensator.render(prepared, latents)
-            else:
-                batch.edits[edit.name] = self.editor.edit(batch.inversion, batch.base, edit.terms)
+            batch.edits[edit.name] = self.editor.edit(batch.inversion, batch.base, edit.terms)
+        return batch
+
+    def _compensated(self, compensator: Compensator, batch: Batch, edits: Sequence[Edit]) -> Batch:
+        """`edit` with a compensator: one `prepare`, then one `render` for the inversion and for every edit."""
+        assert batch.inversion is not None
+        assert batch.images is not None
+        latents = batch.inversion.latents
+        prepared = compensator.prepare(batch.images, None, batch.inversion)
+        batch.base = Synthesis(compensator.render(prepared, latents), {})
+        for edit in edits:
+            moved = any(strength for _, strength in edit.terms)
+            codes = self.editor.directions.apply(latents, edit.terms) if moved else latents
+            batch.edits[edit.name] = compensator.render(prepared, codes) if moved else batch.base.image
         return batch
 
 
 def build_chain(spec: InvertSpec, store: WeightStore, device: torch.device) -> Chain:
-    """Load every part of `spec` onto `device`."""
+    """Load every part of `spec` onto `device`; this process's allocator keeps what it has from now on."""
+    keep_freed_memory()
     method, shared = _method(spec), Parts(store, device)
-    generator = generators.get(spec.generator).build(shared)
+    part = generator_part(spec.generator, store)
+    generator = part.build(shared)
     refiner = refiners.get(method.refine).build(shared, generator) if method.refine else None
     compensator = compensators.get(method.compensate).build(shared, generator) if method.compensate else None
     weights = {name: store.sha256(name) for name in plan_chain(spec, store).weights}
-    embedder = embedders.get(method.embed).build(shared, generator)
-    return Chain(generator, embedder, refiner, compensator, direction_set(spec), weights)
+    embedder = _embedder(spec, store, part.num_ws).build(shared, generator)
+    return Chain(generator, embedder, refiner, compensator, direction_set(spec, store), weights)

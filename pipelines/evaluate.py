@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.codes import RunCodes
 from pipelines.contact import contact_sheet
 from pipelines.engine.device import resolve_device
-from pipelines.engine.events import OnEvent
-from pipelines.errors import NoInputError, RequirementError
+from pipelines.engine.events import OnEvent, ProgressEvent
+from pipelines.errors import NoInputError, RequirementError, UsageError
 from pipelines.images import encode, write_atomic
-from pipelines.metrics.registry import METRICS, Tools, build_metrics, check_names, resolve
+from pipelines.metrics.faces import Locate
+from pipelines.metrics.registry import (
+    METRICS,
+    SHORT,
+    Tools,
+    build_code_metrics,
+    build_metrics,
+    check_names,
+    of_kind,
+    resolve,
+)
 from pipelines.metrics.require import Requirement, check, parse_requirement, sentence
 from pipelines.metrics.summary import Scores
 from pipelines.pairing import CONTACT, INVERSION, Pairing, load_row, pair_run
@@ -81,7 +93,8 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
         The object of metrics.json.
 
     Raises:
-        UsageError: an unknown metric, a bad bound, a folder that is no run. Before any model is loaded.
+        UsageError: an unknown metric, a bad bound, a folder that is no run, or has no codes for a metric of codes.
+            Before any model is loaded.
         NoInputError: nothing to compare, or not one pair could be judged.
         WeightsError: weights that cannot be had.
         RequirementError: a bound was not kept (a `RequirementUnmet`).
@@ -92,17 +105,21 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
     check_names(asked)
     device = resolve_device(spec.device)
     pairing = pair_run(spec.run, spec.reference)
-    names, notes = resolve(asked, store)
     tools = Tools(store, device)
-    metrics = build_metrics(names.values(), tools)
     locator = _Locator(tools)
-    evaluation = Evaluation(metrics, device, locator, on_progress, keep_rows=spec.report)
+    remarks = _open_codes(spec, asked, pairing, tools, locator)
+    names, notes = resolve(asked, store)
+    metrics, code_metrics = build_metrics(names.values(), tools), build_code_metrics(names.values(), tools)
+    evaluation = Evaluation(metrics, device, locator, on_progress, spec.report, code_metrics)
+    if on_progress is not None:
+        for remark in remarks:
+            on_progress(ProgressEvent("warning", 0, 0, 0, len(pairing.rows), message=remark))
     evaluation.run(pairing, spec.batch_size, max(1, spec.num_workers))
     if not len(evaluation.scores):
         first = evaluation.problems[0]
         raise NoInputError(f"not one pair could be judged, for example '{first.key}': {first.reason}")
     outcomes = [o for r in requirements for o in _check(r, names, evaluation.scores)]
-    made = evaluation.result(spec.reference is not None, pairing.unused, notes, outcomes)
+    made = evaluation.result(spec.reference is not None, pairing.unused, [*notes, *remarks], outcomes)
     _write(spec, made, evaluation, pairing)
     unmet = [sentence(outcome) for outcome in outcomes if not outcome["met"]]
     if unmet:
@@ -118,6 +135,27 @@ class _Locator:
 
     def __call__(self, image: U8Image) -> F32Array:
         return locate(image, self._tools.finder)
+
+
+def _open_codes(spec: EvaluateSpec, asked: Iterable[str], pairing: Pairing, tools: Tools, locate: Locate) -> list[str]:
+    """Where a metric of codes is asked for, find out what made the run's codes; gives sentences for the person.
+
+    Raises:
+        UsageError: the run has no codes, or does not say what made them.
+    """
+    latent = of_kind("latent", [SHORT.get(name, (name,))[-1] for name in asked])
+    if not latent:
+        return []
+    if not any(row.latents for row in pairing.rows):
+        raise UsageError(
+            f"'{spec.run}' holds no codes, which {latent[0]} needs; give a folder that invert or edit wrote"
+        )
+    codes = RunCodes(spec.run, tools.store, tools.device, locate)
+    tools.run_codes = codes
+    slow = [name for name in latent if name.startswith("lec-") and "optimize" in codes.embedder_name]
+    return [
+        f"{name} embeds every face again with '{codes.embedder_name}': as slow as inverting them was" for name in slow
+    ]
 
 
 def _check(requirement: Requirement, names: dict[str, str], scores: Scores) -> list[dict[str, Any]]:

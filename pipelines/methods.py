@@ -18,7 +18,19 @@ class Method(NamedTuple):
 
 methods: Registry[Method] = Registry("method")
 methods.add("optimize", Method("optimize", None, None, "codes by gradient descent: edits best, likeness limited"))
-methods.add("feature", Method("optimize", "feature", None, "codes, then a residual on the 64 px feature: the person"))
+methods.add("e4e", Method("e4e", None, None, "codes by one pass of an encoder, recipe e4e"))
+methods.add("lsap", Method("lsap", None, None, "codes by one pass of an encoder, recipe LSAP"))
+methods.add("cycle", Method("cycle", None, None, "codes by one pass of an encoder, recipe Cycle Encoding"))
+methods.add("sdic", Method("encoder", None, "sdic", "encoder, then what its codes lack by one pass, kept under edits"))
+methods.add(
+    "feature",
+    Method(
+        "encoder+optimize", "sdic+feature", None, "encoder, SDIC, then a few steps of both for this photo: the person"
+    ),
+)
+methods.add(
+    "feature-slow", Method("optimize", "feature", None, "the same from nothing: 55 steps for codes, 40 for the rest")
+)
 
 DEFAULT_METHOD = "feature"
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+
+from torch import Tensor
 
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.geometry import crop_quad
 from pipelines.images import IMAGE_SUFFIXES, decode, read_photo
+from pipelines.latents import load_inversion
 from pipelines.manifest import Record, has_manifest, read_manifest
 from pipelines.metrics.faces import Picture
 from pipelines.types import Quad, U8Image
@@ -38,6 +41,7 @@ class Row:
         results: edit -> file.
         quad: the face's corners in the photo; None where the source is the crop itself.
         digest: sha256 that the source had when it was inverted; "" where nobody noted it.
+        latents: the file of its codes; None where the run has none.
     """
 
     key: str
@@ -45,6 +49,7 @@ class Row:
     results: Mapping[str, Path]
     quad: Quad | None = None
     digest: str = ""
+    latents: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,17 @@ class Pairing:
 
 @dataclass(frozen=True)
 class LoadedRow:
-    """A row's pictures; `source` is None where it cannot be used, and then there are no results either."""
+    """A row's pictures; `source` is None where it cannot be used, and then there are no results either.
+
+    Attributes:
+        codes: L x 512; None where they were not asked for or cannot be read.
+    """
 
     row: Row
     source: Picture | None = None
     results: dict[str, Picture] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    codes: Tensor | None = None
 
 
 def pair_run(run: Path, reference: Path | None) -> Pairing:
@@ -91,9 +101,11 @@ def pair_run(run: Path, reference: Path | None) -> Pairing:
     return Pairing(sorted(rows, key=lambda row: row.key), problems, unused)
 
 
-def load_row(row: Row) -> LoadedRow:
-    """Read and decode a row's pictures; every trouble becomes a `Problem`, never an exception."""
+def load_row(row: Row, codes: bool = False) -> LoadedRow:
+    """Read and decode a row's pictures (with `codes` its codes too); every trouble becomes a `Problem`, never an
+    exception."""
     problems: list[Problem] = []
+    found = _codes(row, problems) if codes else None
     results: dict[str, Picture] = {}
     size = 0
     for edit, path in row.results.items():
@@ -106,9 +118,21 @@ def load_row(row: Row) -> LoadedRow:
     if not results:
         return LoadedRow(row, problems=problems)
     try:
-        return LoadedRow(row, Picture.of(_source(row, size)), results, problems)
+        return LoadedRow(row, Picture.of(_source(row, size)), results, problems, found)
     except PhotoError as error:
         return LoadedRow(row, problems=[*problems, Problem(row.key, "source", _told(row.source, error))])
+
+
+def _codes(row: Row, problems: list[Problem]) -> Tensor | None:
+    """The row's codes L x 512, float32; None, and one more problem, where there are none."""
+    if row.latents is None:
+        problems.append(Problem(row.key, "latents", "the run stored no codes of this face"))
+        return None
+    try:
+        return load_inversion(read_photo(row.latents))[0].latents[0]
+    except PhotoError as error:
+        problems.append(Problem(row.key, "latents", _told(row.latents, error)))
+        return None
 
 
 def _told(path: Path, error: PhotoError) -> str:
@@ -144,7 +168,9 @@ def _of_manifest(run: Path) -> tuple[list[Row], list[Problem]]:
             reason = f"{told.message} ({told.stage}, {told.code})" if told else "failed without a reason"
             problems.append(Problem(record.key, "run", reason))
         elif record.status == "ok" and (results := _results(run, record)):
-            rows.append(Row(record.key, Path(record.source), results, record.quad, record.digest))
+            codes = record.outputs.get("latents")
+            latents = run / codes if codes else None
+            rows.append(Row(record.key, Path(record.source), results, record.quad, record.digest, latents))
     return rows, problems
 
 
@@ -168,7 +194,7 @@ def _of_folder(run: Path, reference: Path | None) -> tuple[list[Row], list[Probl
 
 def _with_reference(rows: list[Row], reference: Path) -> tuple[list[Row], list[Problem], int]:
     known = _by_key(reference)
-    paired = [Row(row.key, known[row.key], row.results) for row in rows if row.key in known]
+    paired = [replace(row, source=known[row.key], quad=None, digest="") for row in rows if row.key in known]
     missing = [
         Problem(row.key, "source", f"'{reference}' has no picture called '{row.key}'")
         for row in rows

@@ -14,7 +14,7 @@ import torch
 
 from pipelines.engine.events import OnEvent, ProgressEvent
 from pipelines.metrics.faces import Faces, Locate, Picture, Trio
-from pipelines.metrics.registry import METRICS, SHORT, Metric
+from pipelines.metrics.registry import METRICS, SHORT, CodeMetric, Metric
 from pipelines.metrics.summary import Scores, Values, finite
 from pipelines.pairing import INVERSION, LoadedRow, Pairing, Problem, load_row
 from pipelines.report import ReportRow, Shot, WorstRows
@@ -33,6 +33,7 @@ class Evaluation:
         locate: finds landmarks in a picture.
         on_progress: told after every face.
         keep_rows: make thumbnails of the worst rows.
+        code_metrics: loaded metrics of kind latent.
 
     Attributes:
         scores: every value.
@@ -48,13 +49,18 @@ class Evaluation:
         locate: Locate,
         on_progress: OnEvent | None = None,
         keep_rows: bool = True,
+        code_metrics: Sequence[CodeMetric] = (),
     ) -> None:
-        self.scores = Scores({metric.name: METRICS.get(metric.name).better for metric in metrics})
+        self._names = [*(metric.name for metric in metrics), *(metric.name for metric in code_metrics)]
+        entries = {name: METRICS.get(name) for name in self._names}
+        better = {name: entry.better for name, entry in entries.items()}
+        self.scores = Scores(better, trim=[name for name, entry in entries.items() if entry.trim])
         self.problems: list[Problem] = []
         self.worst = WorstRows()
-        self.headline = headline([metric.name for metric in metrics])
+        self.headline = headline(self._names)
         self.goodness: dict[str, float] = {}
         self._metrics = metrics
+        self._code_metrics = code_metrics
         self._device = device
         self._locate = locate
         self._on_progress = on_progress
@@ -66,7 +72,8 @@ class Evaluation:
         """Score all rows of `pairing`, decoding ahead in `num_workers` threads, a bounded number of rows at a time."""
         self.problems = list(pairing.problems)
         self._tell("start", len(pairing.rows))
-        loaded = read_ahead(load_row, pairing.rows, num_workers, 2 * num_workers)
+        read = partial(load_row, codes=bool(self._code_metrics))
+        loaded = read_ahead(read, pairing.rows, num_workers, 2 * num_workers)
         while batch := list(islice(loaded, batch_size)):
             self.problems += [problem for row in batch for problem in row.problems]
             usable = [row for row in batch if row.source is not None]
@@ -87,8 +94,21 @@ class Evaluation:
             for index, row in enumerate(rows):
                 self.scores.add(row.row.key, edit, {name: values[index] for name, values in columns.items()})
             self._borrowed[edit] = self._borrowed.get(edit, 0) + result.borrowed
+        self._score_codes(rows)
         for row in rows:
             self._keep(row)
+
+    def _score_codes(self, rows: list[LoadedRow]) -> None:
+        """Values of the stored codes; they count for the inversion, NaN where a face has none."""
+        if not self._code_metrics:
+            return
+        there = [row for row in rows if row.codes is not None]
+        codes = torch.stack([row.codes for row in there if row.codes is not None]).to(self._device) if there else None
+        for metric in self._code_metrics:
+            values = metric.score(codes).tolist() if codes is not None else []
+            by_key = dict(zip([row.row.key for row in there], values, strict=True))
+            for row in rows:
+                self.scores.add(row.row.key, INVERSION, {metric.name: by_key.get(row.row.key, math.nan)})
 
     def _faces(self, pictures: Sequence[Picture], fallback: Faces | None) -> Faces:
         return Faces(pictures, self._device, self._locate, fallback)
@@ -108,12 +128,11 @@ class Evaluation:
         self, reference: bool, unused: int, notes: Sequence[str], requirements: Sequence[dict[str, Any]]
     ) -> dict[str, Any]:
         """The object of metrics.json: plain values, no NaN."""
-        used = [metric.name for metric in self._metrics]
         return {
             "v": VERSION,
             "count": len(self.scores),
             "reference": reference,
-            "metrics": {name: _facts(name) for name in used},
+            "metrics": {name: _facts(name) for name in self._names},
             "edits": self.scores.table(),
             "worst": self.scores.worst_table(),
             "requirements": list(requirements),

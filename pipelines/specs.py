@@ -20,11 +20,16 @@ class RunSpec(BaseModel):
     """What every run has.
 
     Attributes:
-        input: a folder, an image, a ``.txt`` list of paths (relative to the list), or ``"-"`` (paths on stdin).
-        output: the run's folder; made when absent.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        input: a folder, an image, a ``.txt`` list of paths (relative to the list), a ``.tar``, ``NAME-{000..012}.tar``, a
+            URL, or ``"-"`` (paths on stdin).
+        output: the run's folder, made when absent; ``NAME-{000..}.tar``: archives; a URL: a folder in a remote store.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``cuda:0,1`` or ``cpu:2``: several, a process for each.
+        backend: what spreads the run over processes: ``loky`` on this machine, ``dask`` on a cluster.
+        scheduler: address of the cluster's scheduler, for example ``tcp://10.0.0.1:8786``.
         batch_size: faces per pass of the device; None: the device's own default.
-        num_workers: decoding processes; 0: decode in the run's own process; None: by the number of cores.
+        num_workers: decoding processes of each device; 0: decode in the run's own process; None: by the number of cores.
+        timeout: seconds for reading, decoding and searching one photo; a photo that takes longer fails. Needs decoding
+            processes: with `num_workers` 0 there is nobody who could stop the decoder.
         shard: this run's part, ``"I/N"``, I from 1: a contiguous run of the sorted keys.
         limit: at most so many photos, the first by key, before sharding.
         resume: go on from the output's manifest; False refuses an output that has one already.
@@ -32,6 +37,7 @@ class RunSpec(BaseModel):
         overwrite: do everything again, codes on disk included.
         max_errors: stop after so many failed items; None: never.
         seed: of everything random.
+        items_per_shard: photos of one archive, where `output` is ``NAME-{000..}.tar``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +47,9 @@ class RunSpec(BaseModel):
     device: str = "auto"
     batch_size: int | None = Field(default=None, ge=1, le=4096)
     num_workers: int | None = Field(default=None, ge=0, le=256)
+    timeout: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    backend: Literal["loky", "dask"] = "loky"
+    scheduler: str | None = None
     shard: Shard | None = None
     limit: int | None = Field(default=None, ge=1)
     resume: bool = True
@@ -49,6 +58,7 @@ class RunSpec(BaseModel):
     max_errors: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
     format: Format = "png"
+    items_per_shard: int = Field(default=1000, ge=1)
 
     @field_validator("shard", mode="before")
     @classmethod
@@ -71,6 +81,8 @@ class RunSpec(BaseModel):
     def _check_modes(self) -> RunSpec:
         if self.overwrite and self.retry_failed:
             raise ValueError("overwrite does everything again, retry_failed only the failed items: choose one")
+        if (self.backend == "dask") != (self.scheduler is not None):
+            raise ValueError("backend dask needs a scheduler's address, and only dask does: give both or neither")
         return self
 
 
@@ -98,6 +110,7 @@ class InvertSpec(AlignSpec):
     Attributes:
         generator: the generator's name.
         method: a named chain; `embed`, `refine` and `compensate` override its parts (None: the method's own).
+        encoder: in place of the embedder, a published encoder: the name of converted weights, or an upstream file.
         align: find and crop the faces first (the align options apply); else the input must hold aligned crops.
         aligned: the input is known to be aligned: do not check it.
     """
@@ -105,6 +118,7 @@ class InvertSpec(AlignSpec):
     generator: str = "mobile-ffhq"
     method: str = "feature"
     embed: str | None = None
+    encoder: str | None = None
     refine: str | None = None
     compensate: str | None = None
     align: bool = False

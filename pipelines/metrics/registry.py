@@ -1,6 +1,7 @@
 """The metrics by name: the weights each needs, how it is built, and what the short names `lpips` and `id` stand for.
 
-A metric's network modules are imported when it is built, so that a run without it needs none of their libraries.
+Two kinds live here: *pair* metrics compare pictures, *latent* metrics judge the codes that a run stored. A metric's network
+modules are imported when it is built, so that a run without it needs none of their libraries.
 """
 
 from __future__ import annotations
@@ -8,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from pipelines.errors import UsageError
-from pipelines.metrics import pair
+from pipelines.metrics import lec, nscd, pair
 from pipelines.metrics.attributes import AttributeChange
 from pipelines.metrics.faces import Trio
 from pipelines.metrics.identity import ArcFaceIdentity, DlibDescriptors, DlibIdentity, SamePerson
 from pipelines.metrics.perceptual import Perceptual
 from pipelines.metrics.summary import Better
 from pipelines.models.faces import DlibFinder
+from pipelines.models.style_space import StyleCentre
 from pipelines.registry import Registry, nearest
+from pipelines.types import MetricKind
 from pipelines.weights.store import WeightStore
 
 LANDMARKS = "landmarks-68"
@@ -33,6 +36,33 @@ class Metric(Protocol):
     name: str
 
     def score(self, trio: Trio) -> dict[str, Tensor]: ...
+
+
+class CodeMetric(Protocol):
+    """A metric of kind latent, loaded: codes n x L x 512, the average latent included -> n values."""
+
+    name: str
+
+    def score(self, codes: Tensor) -> Tensor: ...
+
+
+class CodeTools(Protocol):
+    """What made a run's codes, loaded when first asked for."""
+
+    def open(self) -> None:
+        """Load the generator and the embedder now; raises WeightsError where their weights cannot be had."""
+
+    def centre(self) -> StyleCentre:
+        """Of the run's generator."""
+
+    def direction(self, name: str) -> Tensor:
+        """One of our own directions, L x 512."""
+
+    def render(self, codes: Tensor) -> Tensor:
+        """The run's generator: codes n x L x 512 -> n x 3 x R x R, [-1, 1]."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The run's embedder: those pictures -> n x L x 512."""
 
 
 class Pixels:
@@ -48,11 +78,25 @@ class Pixels:
 
 
 class Tools:
-    """What metrics are built from; networks that two of them share are loaded once."""
+    """What metrics are built from; networks that two of them share are loaded once.
 
-    def __init__(self, store: WeightStore, device: torch.device) -> None:
+    Args:
+        store: where weights come from.
+        device: where networks go.
+        run_codes: what made the run's codes; needed by metrics of kind latent alone. May be set later.
+    """
+
+    def __init__(self, store: WeightStore, device: torch.device, run_codes: CodeTools | None = None) -> None:
         self.store = store
         self.device = device
+        self.run_codes = run_codes
+
+    @property
+    def codes(self) -> CodeTools:
+        """What made the run's codes; raises UsageError where there is no run."""
+        if self.run_codes is None:
+            raise UsageError("metrics of codes need a folder that invert or edit wrote, with its run.json")
+        return self.run_codes
 
     @cached_property
     def finder(self) -> DlibFinder:
@@ -77,13 +121,17 @@ class MetricEntry:
         entries: catalogue entries that it needs.
         build: loads it.
         of_edits: it judges edits as it judges inversions (identity); else it tells how much an edit *changed*.
+        kind: ``pair``: `build` gives a `Metric`; ``latent``: a `CodeMetric`, whose values count for the inversion.
+        trim: its mean leaves outliers out (`pipelines.metrics.summary.trimmed`).
     """
 
     about: str
     better: Better
     entries: tuple[str, ...]
-    build: Callable[[Tools], Metric]
+    build: Callable[[Tools], Any]
     of_edits: bool = False
+    kind: MetricKind = "pair"
+    trim: bool = False
 
 
 def _lpips(tools: Tools) -> Metric:
@@ -113,6 +161,15 @@ def _attributes(tools: Tools) -> Metric:
 
     people = AgeGender(tools.store.path("age-dlib"), tools.store.path("gender-dlib"))
     return AttributeChange(AttributeMeter(tools.finder, people).measure, attribute_scales())
+
+
+def _lec(direction: str) -> Callable[[Tools], CodeMetric]:
+    def build(tools: Tools) -> CodeMetric:
+        codes = tools.codes
+        codes.open()
+        return lec.EditConsistency(direction, codes.direction(direction), codes.render, codes.embed)
+
+    return build
 
 
 def _pixels(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tools], Metric]:
@@ -154,8 +211,21 @@ _add(
         _attributes,
     ),
 )
+_add(
+    "nscd",
+    MetricEntry(nscd.ABOUT, "lower", (), lambda tools: nscd.StyleDistance(tools.codes.centre()), kind="latent"),
+)
+for _direction in ("age", "yaw", "smile"):
+    _add(
+        f"lec-{_direction}",
+        MetricEntry(lec.about(_direction), "lower", (LANDMARKS,), _lec(_direction), kind="latent", trim=True),
+    )
 
-SHORT = {"lpips": ("lpips-alex", "lpips-st-alex"), "id": ("id-arcface", "id-dlib")}  # best first
+SHORT = {  # best first
+    "lpips": ("lpips-alex", "lpips-st-alex"),
+    "id": ("id-arcface", "id-dlib"),
+    "lec": ("lec-age",),  # the attribute that stays in its calibrated range at +3
+}
 
 
 def known_metrics() -> list[str]:
@@ -206,8 +276,18 @@ def resolve(names: Iterable[str], store: WeightStore) -> tuple[dict[str, str], l
 
 
 def build_metrics(names: Iterable[str], tools: Tools) -> list[Metric]:
-    """Load each metric once, by full name, in order."""
-    return [METRICS.get(name).build(tools) for name in dict.fromkeys(names)]
+    """Load each metric of kind pair once, by full name, in order."""
+    return [METRICS.get(name).build(tools) for name in of_kind("pair", names)]
+
+
+def build_code_metrics(names: Iterable[str], tools: Tools) -> list[CodeMetric]:
+    """Load each metric of kind latent once, by full name, in order."""
+    return [METRICS.get(name).build(tools) for name in of_kind("latent", names)]
+
+
+def of_kind(kind: MetricKind, names: Iterable[str]) -> list[str]:
+    """Those of the full names, each once, whose metric is of that kind."""
+    return [name for name in dict.fromkeys(names) if METRICS.get(name).kind == kind]
 
 
 def _fetch(name: str, store: WeightStore) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 Better = Literal["lower", "higher", "none"]
@@ -18,10 +18,12 @@ class Scores:
     Args:
         better: metric -> which side is better. A metric called ``group.part`` is nested in everything made here, and
             has the entry of ``group``.
+        trim: metrics whose mean leaves outliers out (`trimmed`).
     """
 
-    def __init__(self, better: Mapping[str, Better]) -> None:
+    def __init__(self, better: Mapping[str, Better], trim: Iterable[str] = ()) -> None:
         self._better = dict(better)
+        self._trim = frozenset(trim)
         self._values: dict[str, dict[str, Values]] = {}
 
     def add(self, key: str, edit: str, values: Values) -> None:
@@ -49,13 +51,18 @@ class Scores:
         return self._better[metric.split(".")[0]]
 
     def figures(self, edit: str, metric: str) -> dict[str, Any]:
-        """mean, median, n (valid values alone), better; mean and median are None where n is 0."""
+        """mean, median, n (valid values alone), better; mean and median are None where n is 0.
+
+        A metric of `trim` also has `outliers`, how many of the n values its mean leaves out.
+        """
         valid = [value for _, value in self._valid(edit, metric)]
+        meant = trimmed(valid) if metric in self._trim else valid
         return {
-            "mean": math.fsum(valid) / len(valid) if valid else None,
+            "mean": math.fsum(meant) / len(meant) if meant else None,
             "median": statistics.median(valid) if valid else None,
             "n": len(valid),
             "better": self.better(metric),
+            **({"outliers": len(valid) - len(meant)} if metric in self._trim else {}),
         }
 
     def worst(self, edit: str, metric: str) -> list[dict[str, Any]]:
@@ -82,6 +89,19 @@ class Scores:
     def _valid(self, edit: str, metric: str) -> list[tuple[str, float]]:
         pairs = ((key, by_edit.get(edit, {}).get(metric, math.nan)) for key, by_edit in self._values.items())
         return [(key, value) for key, value in pairs if math.isfinite(value)]
+
+
+def trimmed(values: Sequence[float], low: float = 0.01, high: float = 0.99) -> list[float]:
+    """The values within the percentiles `low` and `high` (shares), both taken outwards to an actual value.
+
+    As latent editing consistency is averaged (Tov et al., SIGGRAPH 2021); of up to 100 values none is left out.
+    """
+    if not values:
+        return []
+    ordered, last = sorted(values), len(values) - 1
+    # Shares of a count are exact in real numbers only: 0.01 * 300 may come out a hair above 3.
+    bottom, top = ordered[math.floor(low * last + 1e-9)], ordered[math.ceil(high * last - 1e-9)]
+    return [value for value in values if bottom <= value <= top]
 
 
 def _rank(value: float, better: Better) -> float:

@@ -56,7 +56,7 @@ class Aligner:
             only add mirrored borders.
     """
 
-    version = "1"
+    version = "2"  # 2: large faces of large JPEGs are cut from a reduced decode
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from pipelines.images import resize_area
 from pipelines.models.likeness import Likeness, Target, Weights
 from pipelines.stages.lanes import in_lanes, select
 from pipelines.stages.optimize import head_error, ramp
-from pipelines.types import Generator, Inversion, Point
+from pipelines.types import Generator, Inversion, Point, Refiner
 
 POINT: Point = 64
 SQUARES = ((0, 0), (0, 256), (256, 0), (256, 256), (128, 128))  # (y, x) corners in the 512 px picture, taken in turn
@@ -60,7 +60,8 @@ class _Fit:
         self.generator, self.start, self.settings = generator, start, settings
         with torch.no_grad():
             self.feature = generator.features(start.latents, (POINT,))[POINT]
-        self.residual = torch.zeros_like(self.feature).requires_grad_()
+        first = start.residuals.get(POINT)
+        self.residual = (torch.zeros_like(self.feature) if first is None else first.clone()).requires_grad_()
         self.offsets = torch.zeros_like(start.latents[:, settings.first_row :]).requires_grad_()
         groups = [{"params": [self.residual]}, {"params": [self.offsets]}]
         self.optimiser = torch.optim.Adam(groups, lr=settings.lr, betas=(0.9, 0.99))
@@ -83,20 +84,30 @@ class _Fit:
 
 
 class FeatureRefiner:
-    """Fits residual and upper rows; see `pipelines.types.Refiner`."""
+    """Fits residual and upper rows; see `pipelines.types.Refiner`. A residual that `start` has already is fitted further."""
 
     name = "feature"
-    version = "1"
+    version = "2"
 
-    def __init__(self, generator: Generator, likeness: Likeness, settings: FeatureSettings | None = None) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        likeness: Likeness,
+        settings: FeatureSettings | None = None,
+        first: Refiner | None = None,
+    ) -> None:
+        """`first` is run before: a residual from one pass of a network saves most of the steps."""
         self.generator = generator
         self.likeness = likeness
         self.settings = settings or FeatureSettings()
+        self.first = first
 
     def refine(self, images: Tensor, landmarks: Tensor | None, start: Inversion) -> Inversion:
         """images n x 3 x R x R in [-1, 1]; `start` holds their codes -> codes with other upper rows, a residual at 64."""
         if landmarks is None:
             landmarks = images.new_full((len(images), 68, 2), math.nan)
+        if self.first is not None:
+            start = self.first.refine(images, landmarks, start)
         return in_lanes(
             lambda index: self._lane(images[index], landmarks[index], select(start, index)), len(images), images.device
         )
@@ -109,7 +120,7 @@ class FeatureRefiner:
         losses, correction = images.new_zeros(len(images)), images.new_zeros(())
         for step in range(settings.steps):
             through_head = step < settings.steps - settings.finish
-            if through_head and step % settings.refresh == settings.refresh - 1:
+            if through_head and step % settings.refresh == 0:
                 inject = {POINT: fit.feature + fit.residual.detach()}
                 correction = head_error(self.generator, fit.latents().detach(), inject)
             losses = (

@@ -1,5 +1,7 @@
 """`optimize`: find the codes of a photo by gradient descent, first one w for all rows, then small offsets per row.
 
+`encoder+optimize` does the same from an encoder's codes, in fewer steps and with all rows free from the start.
+
 A code that stays in W, near the generator's own distribution, edits best (Tov et al. 2021); the little likeness that a row
 can add comes last and stays small. All terms look at the 256 px picture of the low-resolution head.
 """
@@ -16,7 +18,7 @@ from torch import Tensor
 from pipelines.images import resize_area
 from pipelines.models.likeness import Likeness, Target, Weights
 from pipelines.stages.lanes import in_lanes
-from pipelines.types import Generator, Injection, Inversion, Point
+from pipelines.types import Embedder, Generator, Injection, Inversion, Point
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,20 @@ class OptimizeEmbedder:
     name = "optimize"
     version = "1"
 
-    def __init__(self, generator: Generator, likeness: Likeness, settings: OptimizeSettings | None = None) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        likeness: Likeness,
+        settings: OptimizeSettings | None = None,
+        first: Embedder | None = None,
+    ) -> None:
+        """`first` gives the codes to start from; None: the mean w."""
         self.generator = generator
         self.likeness = likeness
         self.settings = settings or OptimizeSettings()
+        self.first = first
+        if first is not None:
+            self.name = f"{first.name}+optimize"
         self._colour = torch.linalg.pinv(generator.w_whiten.double()).float()
 
     def embed(self, images: Tensor, landmarks: Tensor | None) -> Inversion:
@@ -72,10 +84,9 @@ class OptimizeEmbedder:
         return in_lanes(lambda index: self._lane(images[index], landmarks[index]), len(images), images.device)
 
     def _lane(self, images: Tensor, landmarks: Tensor) -> Inversion:
-        settings, generator = self.settings, self.generator
+        settings = self.settings
         target = self.likeness.target(images, landmarks, settings.weights)
-        shared = images.new_zeros(len(images), generator.w_avg.numel()).requires_grad_()
-        offsets = images.new_zeros(len(images), generator.num_ws, generator.w_avg.numel()).requires_grad_()
+        shared, offsets = (start.requires_grad_() for start in self._start(images, landmarks))
         optimiser = torch.optim.Adam([{"params": [shared]}, {"params": [offsets]}], lr=settings.lr, betas=(0.9, 0.99))
         losses = images.new_zeros(len(images))
         for step in range(settings.steps):
@@ -88,6 +99,17 @@ class OptimizeEmbedder:
             optimiser.step()
         with torch.no_grad():
             return Inversion(self._codes(shared, offsets), {}, {"embed_loss": losses.detach()})
+
+    def _start(self, images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        """The shared w in whitened coordinates, n x 512, and the rows' offsets from it, n x L x 512, in w's deviations."""
+        generator = self.generator
+        if self.first is None:
+            dim = generator.w_avg.numel()
+            return images.new_zeros(len(images), dim), images.new_zeros(len(images), generator.num_ws, dim)
+        codes = self.first.embed(images, landmarks).latents
+        shared = (codes.mean(dim=1) - generator.w_avg) @ generator.w_whiten
+        around = generator.w_avg + shared @ self._colour.to(shared)
+        return shared, (codes - around.unsqueeze(1)) / generator.w_std
 
     def _codes(self, shared: Tensor, offsets: Tensor) -> Tensor:
         generator = self.generator

@@ -1,4 +1,4 @@
-"""Fit the low-resolution head of `mobile-ffhq` (`pipelines.models.preview`) to the generator itself.
+"""Fit the two low-resolution heads of `mobile-ffhq` (`pipelines.models.preview`) to the generator itself.
 
 No photo is needed: pairs of 128 px feature and area-downsampled 1024 px picture are drawn from the generator. Codes
 cover what inversion visits (truncation 0.4 to 1, style mixing, per-row offsets), and half of the samples carry a residual
@@ -11,18 +11,19 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.models.mobile import MobileStyleGAN
-from pipelines.models.preview import PREVIEW_POINT
+from pipelines.models.mobile import PREVIEW_BLOCK, SKETCH_BLOCK, MobileStyleGAN
+from pipelines.models.preview import PREVIEW_POINT, SKETCH_POINT, PictureHead
+from pipelines.training.codes import draw_codes
 from pipelines.types import Point
 
-CROP = 64  # side of the training crops on the 128 px feature
+CROP = 48  # side of the training crops on the features
 
 
 @torch.no_grad()
@@ -48,25 +49,9 @@ def w_statistics(generator: MobileStyleGAN, samples: int = 200_000, seed: int = 
     }
 
 
-def draw_codes(generator: MobileStyleGAN, rng: torch.Generator) -> Tensor:
-    """One W+ code, 1 x 18 x 512, from the wide distribution that the head is fitted on."""
-    pair = generator.map(torch.randn(2, 512, generator=rng))
-    psi = 0.4 + 0.6 * torch.rand(2, 1, generator=rng)
-    pair = generator.w_avg + psi * (pair - generator.w_avg)
-    rows = pair[:1].unsqueeze(1).repeat(1, generator.num_ws, 1)
-    kind = torch.rand(3, generator=rng)
-    if kind[0] < 0.5:
-        cut = int(torch.randint(1, generator.num_ws, (1,), generator=rng))
-        rows[:, cut:] = pair[1]
-    if kind[1] < 0.4:
-        scale = 0.3 * float(torch.rand(1, generator=rng))
-        rows = rows + scale * generator.w_std * torch.randn(rows.shape, generator=rng)
-    return rows
-
-
 def draw_residual(generator: MobileStyleGAN, feature: Tensor, rng: torch.Generator) -> Tensor:
     """A residual such as a refiner finds: another face's feature, faded in under a smooth mask, plus fine grain."""
-    other = generator.preview(draw_codes(generator, rng), collect=(64,)).features[64]
+    other = generator.features(draw_codes(generator, rng), (64,))[64]
     blobs = torch.randn(1, 1, 6, 6, generator=rng)
     mask = torch.sigmoid(3 * F.interpolate(blobs, (64, 64), mode="bicubic"))
     strength = float(torch.rand(1, generator=rng))
@@ -75,15 +60,15 @@ def draw_residual(generator: MobileStyleGAN, feature: Tensor, rng: torch.Generat
 
 
 @torch.no_grad()
-def draw_pair(generator: MobileStyleGAN, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """(128 px feature, codes, 256 px picture) of one generated face."""
+def draw_pair(generator: MobileStyleGAN, rng: torch.Generator) -> tuple[dict[Point, Tensor], Tensor, Tensor]:
+    """(features at both heads' points, codes, 256 px picture) of one generated face."""
     codes = draw_codes(generator, rng)
     inject: dict[Point, Tensor] = {}
     if torch.rand(1, generator=rng) < 0.5:
-        feature = generator.preview(codes, collect=(64,)).features[64]
+        feature = generator.features(codes, (64,))[64]
         inject = {64: feature + draw_residual(generator, feature, rng)}
-    made = generator.synthesize(codes, inject=inject, collect=(PREVIEW_POINT,))
-    return made.features[PREVIEW_POINT], codes, F.avg_pool2d(made.image, generator.resolution // 256)
+    made = generator.synthesize(codes, inject=inject, collect=(SKETCH_POINT, PREVIEW_POINT))
+    return made.features, codes, F.avg_pool2d(made.image, generator.resolution // 256)
 
 
 class PairBank:
@@ -94,7 +79,10 @@ class PairBank:
         self.count = count
         self._counter = folder / "drawn.json"
         self.drawn = json.loads(self._counter.read_text()) if self._counter.exists() else 0
-        self.features = self._open(folder / "features.f16", (count, 256, 128, 128))
+        self.features: dict[Point, np.memmap] = {
+            SKETCH_POINT: self._open(folder / "features-64b.f16", (count, 512, 64, 64)),
+            PREVIEW_POINT: self._open(folder / "features-128b.f16", (count, 256, 128, 128)),
+        }
         self.codes = self._open(folder / "codes.f16", (count, 18, 512))
         self.images = self._open(folder / "images.f16", (count, 3, 256, 256))
 
@@ -105,28 +93,57 @@ class PairBank:
     def fill(self, generator: MobileStyleGAN, seed: int, report: Callable[[dict[str, float]], None]) -> None:
         for i in range(self.drawn, self.count):
             # Seeded per sample, so that a resumed bank equals an undisturbed one.
-            feature, codes, image = draw_pair(generator, torch.Generator().manual_seed(seed * 1_000_003 + i))
-            for bank, value in ((self.features, feature), (self.codes, codes), (self.images, image)):
-                bank[i] = value[0].half().numpy()
+            features, codes, image = draw_pair(generator, torch.Generator().manual_seed(seed * 1_000_003 + i))
+            for point, bank in self.features.items():
+                bank[i] = features[point][0].half().numpy()
+            self.codes[i], self.images[i] = codes[0].half().numpy(), image[0].half().numpy()
             self.drawn = i + 1
             if self.drawn % 20 == 0 or self.drawn == self.count:
                 self._counter.write_text(json.dumps(self.drawn))
                 report({"drawn": self.drawn, "of": self.count})
 
-    def crops(self, batch: int, lo: int, hi: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """`batch` random crops of the pairs lo..hi-1: features, codes, pictures (float32)."""
-        features, codes, images = [], [], []
+    def crops(self, head: Head, batch: int, lo: int, hi: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """`batch` random crops of the pairs lo..hi-1: features, codes, pictures of twice the features' side (float32)."""
+        bank, features, codes, images = self.features[head.point], [], [], []
+        side, scale = bank.shape[2], 256 // bank.shape[2]
         for i in rng.integers(lo, hi, batch):
-            y, x = rng.integers(0, 128 - CROP + 1, 2)
-            features.append(self.features[i, :, y : y + CROP, x : x + CROP])
+            y, x = rng.integers(0, side - CROP + 1, 2)
+            features.append(bank[i, :, y : y + CROP, x : x + CROP])
             codes.append(self.codes[i])
-            images.append(self.images[i, :, 2 * y : 2 * (y + CROP), 2 * x : 2 * (x + CROP)])
+            images.append(self.images[i, :, scale * y : scale * (y + CROP), scale * x : scale * (x + CROP)])
         f, c, m = (torch.from_numpy(np.stack(part)).float() for part in (features, codes, images))
-        return f.contiguous(memory_format=torch.channels_last), c, m
+        return f.contiguous(memory_format=torch.channels_last), c, F.avg_pool2d(m, scale // 2)
+
+
+class Head(NamedTuple):
+    """One of the two heads and where it looks."""
+
+    point: Point
+    block: int
+    net: PictureHead
+    picture: Callable[[Tensor, Tensor], Tensor]
+
+
+def heads(generator: MobileStyleGAN) -> tuple[Head, Head]:
+    """The 128 px head ("sketch") and the 256 px head ("preview") of `generator`."""
+    sketch = Head(SKETCH_POINT, SKETCH_BLOCK, generator.sketch_head, generator.sketch_from)
+    return sketch, Head(PREVIEW_POINT, PREVIEW_BLOCK, generator.preview_head, generator.preview_from)
+
+
+@torch.no_grad()
+def even_out(generator: MobileStyleGAN, head: Head, bank: PairBank, rng: np.random.Generator, held_out: int) -> None:
+    """Set the head's fixed scales: of what it reads, and of the styles above it."""
+    feature, codes, _ = bank.crops(head, 32, held_out, bank.count, rng)
+    read, _ = generator.styles_above(codes, head.block)
+    head.net.scale.copy_(1 / (feature * read[:, :, None, None]).std(dim=(0, 2, 3)))
+    _, styles = generator.styles_above(torch.from_numpy(bank.codes[held_out:]).float(), head.block)
+    head.net.centre.copy_(styles.mean(0))
+    head.net.spread.copy_(styles.std(0).clamp(min=1e-4))
 
 
 def fit_head(
     generator: MobileStyleGAN,
+    head: Head,
     bank: PairBank,
     steps: int,
     report: Callable[[dict[str, float]], None],
@@ -135,44 +152,43 @@ def fit_head(
     held_out: int = 24,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Fit `generator.preview_head` in place; returns the held-out PSNR in dB (peak 2 on [-1, 1]) and its spread."""
-    head = generator.preview_head.requires_grad_(True)
+    """Fit one head in place; returns the held-out PSNR in dB (peak 2 on [-1, 1]), mean and worst."""
+    net = head.net.requires_grad_(True)
     rng = np.random.default_rng(seed)
-    feature, codes, _ = bank.crops(32, held_out, bank.count, rng)
-    with torch.no_grad():
-        read = feature * generator.next_style(codes)[:, :, None, None]
-        head.scale.copy_(1 / read.std(dim=(0, 2, 3)))
-    styles, others = list(head.styles.parameters()), [p for n, p in head.named_parameters() if "styles" not in n]
-    # A style layer sums 2,560 inputs: the same step size there moves its output far more, and it learns the few codes by
-    # heart unless its weights decay.
-    groups: list[dict[str, Any]] = [{"params": others}, {"params": styles, "weight_decay": 0.5}]
+    even_out(generator, head, bank, rng, held_out)
+    styles = [p for n, p in net.named_parameters() if "styles" in n or "neck" in n]
+    others = [p for n, p in net.named_parameters() if "styles" not in n and "neck" not in n]
+    # A style layer moves its output far more per step, and learns the few codes by heart unless its weights decay.
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": styles, "weight_decay": 0.3}]
     optimiser = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [lr, lr / 30], total_steps=steps, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [lr, lr / 6], total_steps=steps, pct_start=0.05)
     started = time.monotonic()
     for step in range(1, steps + 1):
-        feature, codes, image = bank.crops(batch, held_out, bank.count, rng)
-        loss = F.mse_loss(generator.preview_from(feature, codes), image)
+        feature, codes, image = bank.crops(head, batch, held_out, bank.count, rng)
+        loss = F.mse_loss(head.picture(feature, codes), image)
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         if step % 200 == 0 or step == steps:
-            psnr = held_out_psnr(generator, bank, held_out)
+            psnr = held_out_psnr(head, bank, held_out)
             report({"step": step, "loss": loss.item(), "psnr": float(psnr.mean()), "s": time.monotonic() - started})
-    head.requires_grad_(False)
-    psnr = held_out_psnr(generator, bank, held_out)
+    net.requires_grad_(False)
+    psnr = held_out_psnr(head, bank, held_out)
     return {"psnr_mean": float(psnr.mean()), "psnr_min": float(psnr.min()), "held_out": held_out}
 
 
 @torch.no_grad()
-def held_out_psnr(generator: MobileStyleGAN, bank: PairBank, count: int) -> Tensor:
+def held_out_psnr(head: Head, bank: PairBank, count: int) -> Tensor:
     """PSNR in dB of each of the first `count` pairs, which `fit_head` never trains on."""
     values = []
     for i in range(count):
         feature, codes, image = (
-            torch.from_numpy(a[i : i + 1]).float() for a in (bank.features, bank.codes, bank.images)
+            torch.from_numpy(a[i : i + 1]).float() for a in (bank.features[head.point], bank.codes, bank.images)
         )
-        error = F.mse_loss(generator.preview_from(feature, codes), image)
+        feature = feature.contiguous(memory_format=torch.channels_last)
+        made = head.picture(feature, codes)
+        error = F.mse_loss(made, F.adaptive_avg_pool2d(image, made.shape[2]))
         values.append(10 * torch.log10(4 / error))
     return torch.stack(values)

@@ -22,7 +22,7 @@ from pipelines.models.faces import DlibFinder
 from pipelines.models.mobile import MobileStyleGAN
 from pipelines.stages.align import locate
 from pipelines.training import directions as fitting
-from pipelines.training.head import PairBank, fit_head, w_statistics
+from pipelines.training.head import PairBank, fit_head, heads, w_statistics
 from pipelines.weights.mobile_ir import mobile_state
 from pipelines.weights.openvino_ir import read_constants
 from pipelines.weights.store import WeightStore
@@ -59,22 +59,33 @@ def _bare_generator(store: WeightStore) -> MobileStyleGAN:
 
 
 def train_head(
-    store: WeightStore, out: Path, report: Report, pairs: int = 780, steps: int = 2600, seed: int = 0
+    store: WeightStore,
+    out: Path,
+    report: Report,
+    pairs: int = 1000,
+    steps: int = 2400,
+    sketch_steps: int = 1400,
+    seed: int = 0,
 ) -> Path:
-    """Fit the 256 px head of `mobile-ffhq` and the statistics of its w; resumes drawing pairs where it stopped."""
+    """Fit the 256 and 128 px heads of `mobile-ffhq` and the statistics of its w; resumes drawing pairs where it stopped."""
     generator = _bare_generator(store)
     statistics = w_statistics(generator, seed=seed)
     for name, value in statistics.items():
         getattr(generator, name).copy_(value)
     bank = PairBank(out / "pairs", pairs)
     bank.fill(generator, seed, report)
-    figures = fit_head(generator, bank, steps, report, seed=seed)
-    state = {f"preview_head.{k}": v.half() for k, v in generator.preview_head.state_dict().items()}
+    figures: dict[str, dict[str, float]] = {}
+    state: dict[str, Tensor] = {}
+    for name, head, count in zip(("sketch", "preview"), heads(generator), (sketch_steps, steps), strict=True):
+        torch.manual_seed(seed)
+        figures[name] = fit_head(generator, head, bank, count, report, seed=seed)
+        state |= {f"{name}_head.{k}": v.half() for k, v in head.net.state_dict().items()}
     card = {
         "name": PREVIEW_ASSET,
-        "what": "256 px image head on the 128 px features of mobile-ffhq; mean, deviation and whitening matrix of its w",
-        "data": f"{pairs} generated faces (no photos), {figures['held_out']} of them held out",
-        "command": f"ganinv train head --pairs {pairs} --steps {steps} --seed {seed}",
+        "what": "256 px image head on the 128 px features of mobile-ffhq (preview), 128 px head on its 64 px features "
+        "(sketch); mean, deviation and whitening matrix of its w",
+        "data": f"{pairs} generated faces (no photos), half of them untruncated, 24 held out",
+        "command": f"ganinv train head --pairs {pairs} --sketch-steps {sketch_steps} --steps {steps} --seed {seed}",
         "figures": figures,
         "licence": "Apache-2.0; fitted to a generator that was distilled from NVIDIA's FFHQ StyleGAN2 (non-commercial)",
     }

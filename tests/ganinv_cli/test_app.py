@@ -234,7 +234,7 @@ def test_train_runs_the_verb_and_prints_the_file(ganinv: Any, monkeypatch: pytes
     result = ganinv("train", "head", "--steps", "7", "--json", "-o", "x")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["weights"] == str(Path("x/head.safetensors"))
-    assert called == {"pairs": 780, "steps": 7, "seed": 0, "out": Path("x")}
+    assert called == {"pairs": 1000, "steps": 7, "sketch_steps": 1400, "seed": 0, "out": Path("x")}
     assert "loss 0.5" in result.stderr
 
 

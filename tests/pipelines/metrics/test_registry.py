@@ -5,11 +5,20 @@ import torch
 
 from pipelines.errors import UsageError, WeightsError
 from pipelines.metrics.faces import Trio
-from pipelines.metrics.registry import METRICS, SHORT, Tools, build_metrics, check_names, known_metrics, resolve
+from pipelines.metrics.registry import (
+    METRICS,
+    SHORT,
+    Tools,
+    build_metrics,
+    check_names,
+    known_metrics,
+    of_kind,
+    resolve,
+)
 from pipelines.weights.store import WeightStore
 from tests.pipelines.metrics.fakes import FakeStore, faces, noisy, picture
 
-FREE = [name for name in METRICS.names() if not METRICS.get(name).entries]
+FREE = [name for name in of_kind("pair", METRICS.names()) if not METRICS.get(name).entries]
 
 
 def test_an_unknown_metric_names_the_nearest_first() -> None:

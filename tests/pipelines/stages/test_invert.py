@@ -92,3 +92,35 @@ def test_ramp_rises_and_falls() -> None:
     assert factors[0] < 0.5
     assert max(factors) == pytest.approx(1.0)
     assert 0 < factors[-1] < 0.05
+
+
+class Halfway:
+    """A refiner whose result is a given one."""
+
+    name, version = "halfway", "1"
+
+    def __init__(self, found: Inversion) -> None:
+        self.found = found
+
+    def refine(self, images: Tensor, landmarks: Tensor | None, start: Inversion) -> Inversion:
+        return self.found
+
+
+def test_refining_goes_on_from_a_first_residual(generator: MobileStyleGAN, photos: Tensor, landmarks: Tensor) -> None:
+    mean = Inversion(generator.w_avg.repeat(3, 18, 1))
+    likeness = tiny_likeness()
+    good = FeatureRefiner(generator, likeness, FINE).refine(photos, landmarks, mean)
+    short = FeatureSettings(**{**FINE.__dict__, "steps": 3, "finish": 1, "lr": 0.02})
+    cold = FeatureRefiner(generator, likeness, short).refine(photos, landmarks, mean)
+    warm = FeatureRefiner(generator, likeness, short, Halfway(good)).refine(photos, landmarks, mean)
+    assert error(generator, warm, photos).mean() < error(generator, cold, photos).mean()
+
+
+def test_optimising_goes_on_from_codes(generator: MobileStyleGAN, photos: Tensor, landmarks: Tensor) -> None:
+    likeness = tiny_likeness()
+    first = OptimizeEmbedder(generator, likeness, FAST)
+    known = first.embed(photos, landmarks)
+    nothing = OptimizeSettings(steps=1, lr=0.0, rows_lr=0.0, weights=FAST.weights)
+    again = OptimizeEmbedder(generator, likeness, nothing, first)
+    assert again.name == "optimize+optimize"
+    assert torch.allclose(again.embed(photos, landmarks).latents, known.latents, atol=1e-3)

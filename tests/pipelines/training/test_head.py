@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from pipelines.models.mobile import MobileStyleGAN
-from pipelines.training.head import PairBank, fit_head, w_statistics
+from pipelines.training.head import PairBank, fit_head, heads, w_statistics
 
 
 def test_whitened_codes_have_unit_variance() -> None:
@@ -24,20 +25,24 @@ def test_whitened_codes_have_unit_variance() -> None:
     assert 0.9 < float(u.square().mean()) < 1.1
 
 
-def test_bank_resumes_and_the_head_learns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_bank_resumes_and_the_head_learns(tmp_path: Path, place: int) -> None:
     bank = PairBank(tmp_path, 6)
     rng = np.random.default_rng(0)
-    bank.features[:] = rng.standard_normal(bank.features.shape)
+    for features in bank.features.values():
+        features[:, :, :48, :48] = rng.standard_normal(features[:, :, :48, :48].shape)
+    bank.codes[:] = rng.standard_normal(bank.codes.shape)
     bank.images[:] = 0.5
     bank.drawn = 6
-    generator = MobileStyleGAN(channels=(8, 8, 8, 8, 256, 8, 8))
-    generator.blocks[5].up.bias.fill_(1.0)
-    generator.blocks[5].conv1.affine.bias.fill_(1.0)
+    generator = MobileStyleGAN(channels=(8, 8, 8, 512, 256, 8, 8))
+    head = heads(generator)[place]
+    generator.blocks[head.block].up.bias.fill_(1.0)
+    generator.blocks[head.block].conv1.affine.bias.fill_(1.0)
     reports: list[dict[str, float]] = []
-    first = fit_head(generator, bank, 2, reports.append, batch=1, held_out=2)
-    second = fit_head(generator, bank, 12, reports.append, batch=1, held_out=2)
+    first = fit_head(generator, head, bank, 2, reports.append, batch=1, held_out=2)
+    second = fit_head(generator, head, bank, 30, reports.append, batch=1, held_out=2)
     assert second["psnr_mean"] > first["psnr_mean"]
-    assert reports[-1]["step"] == 12
+    assert reports[-1]["step"] == 30
     again = PairBank(tmp_path, 6)
     assert again.drawn == 0  # nothing was counted as drawn, so a resumed run draws again
-    assert np.array_equal(again.features[2], bank.features[2])
+    assert all(np.array_equal(again.features[point][2], bank.features[point][2]) for point in bank.features)

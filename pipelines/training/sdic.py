@@ -1,0 +1,105 @@
+"""What a compensator learns: photos come back through their codes, and pasted detail stays through an edit.
+
+SDIC (Zhang et al., arXiv 2312.07079) trains on inversions alone; the pairs are ours (`pipelines.training.edit_pairs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.models.directions import DirectionSet
+from pipelines.models.likeness import Likeness, Weights
+from pipelines.stages.compensate import POINT, base_view
+from pipelines.stages.encode import EncoderNetwork
+from pipelines.training.edit_pairs import draw_edit_pairs
+from pipelines.training.photos import FacePhotos
+from pipelines.training.sdic_losses import EditTarget, SDICBatch, SDICWeights, View, picture, sdic_step
+from pipelines.training.sdic_settings import SDICSettings
+from pipelines.types import Generator, Inversion
+
+VALIDATION = Weights(perceptual=0.8, pixel=1.0, identity=0.1, size=256)
+
+
+class SDICTask:
+    """See `pipelines.training.loop.Task`; the network is a `LeanSDIC`.
+
+    Args:
+        generator: frozen; `directions` belong to it.
+        encoder: frozen: n x 3 x 256 x 256 -> codes.
+        landmarks: 68 x 2 mean landmarks of aligned faces, in shares of the side.
+    """
+
+    def __init__(
+        self,
+        settings: SDICSettings,
+        generator: Generator,
+        encoder: EncoderNetwork,
+        likeness: Likeness,
+        directions: DirectionSet,
+        photos: FacePhotos,
+        landmarks: Tensor,
+        device: torch.device,
+        ranks: tuple[int, int] = (0, 1),
+        held_out: int = 32,
+    ) -> None:
+        self.settings, self.generator, self.encoder, self.likeness = settings, generator, encoder, likeness
+        self.directions, self.photos, self.device, self.ranks = directions, photos, device, ranks
+        self.landmarks = landmarks.to(device)
+        self.validation = photos.validation(held_out).to(device)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing outside the network changes."""
+
+    def terms(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+        """The losses of one batch: photos, or every `pairs_every`-th time generated pairs."""
+        settings = self.settings
+        view = self._view(step)
+        image = Weights(settings.perceptual, settings.pixel, settings.identity, 128 if view == "sketch" else 256)
+        weights = SDICWeights(image=image, compensation=settings.compensation)
+        terms = sdic_step(network, self.generator, self.likeness, self._faces(step), weights, view)
+        terms.pop("total")
+        return terms
+
+    def validate(self, network: nn.Module) -> tuple[dict[str, float], tuple[Tensor, ...]]:
+        """Pixel, perceptual and identity terms of held-out photos, through the 256 px head."""
+        sums: dict[str, float] = {}
+        rows: tuple[Tensor, ...] = ()
+        for start in range(0, len(self.validation), 4):
+            faces = self.validation[start : start + 4]
+            base, made = self._compensated(network, faces)
+            rows = rows or (faces, base, made)
+            landmarks = self.landmarks.expand(len(faces), -1, -1)
+            target = self.likeness.target(faces, landmarks, VALIDATION)
+            for name, value in self.likeness(made, target, VALIDATION).items():
+                sums[name] = sums.get(name, 0.0) + float(value.sum()) / len(self.validation)
+        return sums, rows
+
+    def _compensated(self, network: nn.Module, faces: Tensor) -> tuple[Tensor, Tensor]:
+        codes = self.encoder(faces)
+        base, features = base_view(self.generator, Inversion(codes))
+        found = network(faces, base, features[POINT], codes)
+        return base, picture(self.generator, found.latents, found.feature)
+
+    def _view(self, step: int) -> View:
+        settings = self.settings
+        view = "head" if step >= settings.steps - settings.fine else settings.view
+        corrected = view == "head" and settings.corrected_every and step % settings.corrected_every == 0
+        return "corrected" if corrected else view
+
+    @torch.no_grad()
+    def _faces(self, step: int) -> SDICBatch:
+        settings, (rank, ranks) = self.settings, self.ranks
+        count, place = max(1, settings.batch // ranks), step * ranks + rank
+        if settings.pairs_every and step % settings.pairs_every == settings.pairs_every - 1:
+            seeds = [(settings.seed * 1_000_003 + place) * 64 + i for i in range(count)]
+            pairs = draw_edit_pairs(self.generator, self.directions, seeds)
+            return SDICBatch(pairs.source, pairs.codes, edit=EditTarget(pairs.edited, pairs.target))
+        photos = self.photos.batch(place, count, settings.seed).to(self.device)
+        return SDICBatch(photos, self.encoder(photos), self.landmarks.expand(count, -1, -1))

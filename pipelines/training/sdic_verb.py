@@ -1,0 +1,95 @@
+"""What `ganinv train sdic` does: assemble networks and data, run the loop, write the asset with its card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+from accelerate import Accelerator
+
+from pipelines.allocator import keep_freed_memory
+from pipelines.builders import Parts, embedders, generators
+from pipelines.errors import UsageError
+from pipelines.models.directions import DirectionSet, own_directions
+from pipelines.models.sdic_lean import LeanSDIC, lean_for
+from pipelines.stages.encode import EncoderEmbedder
+from pipelines.training.checkpoint import load_state
+from pipelines.training.encoder_verb import LICENCE, averaged, mean_landmarks
+from pipelines.training.halved import HalfGenerator
+from pipelines.training.loop import BEST, Loop, Report
+from pipelines.training.photos import FacePhotos
+from pipelines.training.sdic import SDICTask
+from pipelines.training.sdic_settings import SDICSettings
+from pipelines.training.verbs import write_asset
+from pipelines.types import Generator
+from pipelines.weights.store import WeightStore
+
+
+def train_sdic(
+    store: WeightStore,
+    out: Path,
+    report: Report,
+    settings: SDICSettings,
+    data: Sequence[Path],
+    device: str = "auto",
+    every: int = 200,
+    until: int | None = None,
+) -> Path:
+    """Train a lean compensator for an encoder's codes; goes on where it stopped. Arguments as `train_encoder`.
+
+    Raises:
+        UsageError: unusable data, other options than the run in `out` began with, an embedder that is no encoder.
+        GanInvError: the loss is no number any more.
+    """
+    keep_freed_memory()
+    photos = FacePhotos(data)
+    settings = replace(settings, data=photos.digest())
+    out.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(cpu=device == "cpu")
+    parts = Parts(store, accelerator.device)
+    generator = generators.get(settings.generator).build(parts)
+    encoder = embedders.get(settings.encoder).build(parts, generator)
+    if not isinstance(encoder, EncoderEmbedder):
+        raise UsageError(f"'{settings.encoder}' is no trained encoder; a compensator is trained on an encoder's codes")
+    network = _network(settings, generator)
+    seen = cast(Generator, HalfGenerator(generator)) if settings.half else generator
+    ranks = (accelerator.process_index, accelerator.num_processes)
+    landmarks = mean_landmarks(photos, store, out)
+    directions = DirectionSet(own_directions(generator.num_ws))
+    task = SDICTask(
+        settings, seen, encoder.network, parts.likeness(), directions, photos, landmarks, accelerator.device, ranks
+    )
+    Loop(settings, network, task, out, accelerator, report, every).run(until)
+    return _write(out, settings, len(photos.train))
+
+
+def _network(settings: SDICSettings, generator: Generator) -> LeanSDIC:
+    network = lean_for(
+        generator,
+        seed=settings.seed,
+        discrepancy=settings.discrepancy,
+        latent=settings.latent,
+        feature=settings.feature,
+    )
+    if settings.init:
+        network.load_state_dict(averaged(Path(settings.init)))
+    return network
+
+
+def _write(out: Path, settings: SDICSettings, faces: int) -> Path:
+    best = load_state(out / BEST)
+    name = f"sdic-{settings.generator}"
+    card: dict[str, Any] = {
+        "name": name,
+        "what": f"lean SDIC compensator of {settings.generator} for the codes of '{settings.encoder}'",
+        "data": f"{faces} real aligned faces, and generated pairs with pasted detail",
+        "settings": {key: value for key, value in asdict(settings).items() if key != "init"},
+        "chosen": "least sum of pixel, perceptual and identity terms on held-out real faces",
+        "step": best["step"],
+        "validation": best["figures"],
+        "licence": LICENCE,
+    }
+    tensors = {key: value.half() if value.is_floating_point() else value for key, value in best["network"].items()}
+    return write_asset(out, name, tensors, card)

@@ -1,0 +1,91 @@
+"""The compensator's task: photos and pairs give the terms they should, and it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pipelines.errors import UsageError
+from pipelines.models.directions import Direction, DirectionSet
+from pipelines.models.sdic_lean import LeanSDIC, lean_for
+from pipelines.training.halved import HalfGenerator
+from pipelines.training.loop import Loop
+from pipelines.training.photos import FacePhotos
+from pipelines.training.sdic import SDICTask
+from pipelines.training.sdic_settings import SDICSettings
+from tests.pipelines.training.test_photos import make_tar
+from tests.tiny import tiny_generator, tiny_likeness
+
+
+def settings(**changes: Any) -> SDICSettings:
+    return dataclasses.replace(
+        SDICSettings(steps=4, batch=1, pairs_every=3, view="head", lr=1e-2, half=False), **changes
+    )
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> SDICTask:
+    generator = tiny_generator()
+
+    def encoder(images: Tensor) -> Tensor:
+        return generator.w_avg.expand(len(images), 18, -1).contiguous()
+
+    directions = DirectionSet([Direction(name, torch.ones(18, 16), "", "") for name in ("smile", "age")])
+    photos = FacePhotos([make_tar(tmp_path / "b.tar", 45)])
+    landmarks = torch.full((68, 2), 0.5)
+    return SDICTask(
+        settings(), generator, encoder, tiny_likeness(), directions, photos, landmarks, torch.device("cpu"), held_out=1
+    )
+
+
+def network(task: SDICTask) -> LeanSDIC:
+    return lean_for(task.generator, channels=8)
+
+
+def test_photos_and_pairs_take_turns(task: SDICTask) -> None:
+    net = network(task)
+    photos, pairs = task.terms(net, 0), task.terms(net, 2)
+    assert {"pixel", "perceptual", "identity", "compensation"} <= set(photos)
+    assert not any(name.startswith("edit_") for name in photos)
+    assert {"edit_pixel", "edit_perceptual"} <= set(pairs)
+    again = task.terms(net, 2)
+    assert all(torch.equal(pairs[name], again[name]) for name in pairs)
+
+
+def test_it_learns_and_goes_on(task: SDICTask, tmp_path: Path) -> None:
+    def run(folder: str, until: int | None = None) -> Loop:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        loop = Loop(settings(), network(task), task, tmp_path / folder, Accelerator(cpu=True), lambda f: None, every=2)
+        before = sum(loop.validate()[0].values())
+        loop.run(until)
+        assert sum(loop.validate()[0].values()) < before
+        return loop
+
+    whole = run("whole")
+    run("cut", until=2)
+    after = run("cut")
+    assert all(torch.equal(value, after.averaged[name]) for name, value in whole.averaged.items())
+
+
+def test_settings_that_cannot_be_meant() -> None:
+    with pytest.raises(UsageError, match="does nothing"):
+        SDICSettings(latent=False, feature=False)
+    with pytest.raises(UsageError, match="--fine"):
+        SDICSettings(steps=5, fine=6)
+
+
+def test_half_precision_comes_back_as_float() -> None:
+    generator = tiny_generator()
+    half: Any = HalfGenerator(generator)
+    w = generator.map(torch.randn(1, 16, generator=torch.Generator().manual_seed(0)))
+    made, exact = half.synthesize(w, collect=(64,)), generator.synthesize(w, collect=(64,))
+    assert made.image.dtype == made.features[64].dtype == torch.float32
+    assert not torch.equal(made.features[64], exact.features[64])
+    assert torch.allclose(made.features[64], exact.features[64], atol=0.1 * float(exact.features[64].abs().max()))
+    assert half.num_ws == 18
