@@ -18,10 +18,10 @@ class LivelyGenerator(TinyGenerator):
 
 def lively_generator(seed: int = 0) -> MobileStyleGAN:
     """Styles are large enough for a signal to climb from the lowest row to the picture."""
-    torch.manual_seed(seed)
     generator = LivelyGenerator(channels=(8,) * 7, dim=16)
+    rng = torch.Generator().manual_seed(seed)
     for name, parameter in generator.named_parameters():
-        parameter.normal_(0, 0.3)
+        parameter.normal_(0, 0.3, generator=rng)
         if name.startswith("blocks") and name.endswith(("up.bias", "affine.bias")):
             parameter.add_(2)
     return generator

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from pipelines.builders import Parts, generators
+from pipelines.adopted import generator_part
+from pipelines.builders import Parts
 from pipelines.errors import WeightsError
 from pipelines.models.stylegan2_state import build_stylegan2, set_statistics
 from pipelines.weights.catalogue import WeightEntry
@@ -121,14 +123,27 @@ class _Store:
         return _state() | {"latent_avg": torch.ones(DIM)}
 
 
-def test_the_registered_generator_is_built_from_its_entry() -> None:
-    parts = Parts(_Store(resolution=64), torch.device("cpu"))  # type: ignore[arg-type]
-    built = generators.get("stylegan2-ffhq").build(parts)
+class _NoStore(_Store):
+    """Names and roles as a store knows them; nothing is on disk."""
+
+    def entries(self) -> list[WeightEntry]:
+        return [self.entry("stylegan2-ffhq")]
+
+    def resolve(self, name: str, role: str) -> str:
+        assert role == "generator"
+        return name
+
+
+def test_a_converted_generator_is_built_from_its_entry() -> None:
+    store: Any = _NoStore(resolution=64, num_ws=10)
+    part = generator_part("stylegan2-ffhq", store)
+    assert part.num_ws == 10
+    built = part.build(Parts(store, torch.device("cpu")))
     assert (built.name, built.resolution, built.num_ws) == ("stylegan2-ffhq", 64, 10)
     assert torch.equal(built.w_avg, torch.ones(DIM))
 
 
 def test_a_generator_of_another_size_than_its_entry_says_is_refused() -> None:
-    parts = Parts(_Store(), torch.device("cpu"))  # type: ignore[arg-type]
+    store: Any = _NoStore(resolution=1024)
     with pytest.raises(WeightsError, match=r"mine\.safetensors\) is a generator of 64 px, not of 1024"):
-        generators.get("stylegan2-ffhq").build(parts)
+        generator_part("stylegan2-ffhq", store).build(Parts(store, torch.device("cpu")))
