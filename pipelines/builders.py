@@ -35,7 +35,7 @@ ENCODER_ASSETS = {recipe: f"encoder-mobile-ffhq-{recipe}" for recipe in ("e4e", 
 ENCODER_ASSET = ENCODER_ASSETS["e4e"]  # the default: the best of them by the figures in docs/encoders.md
 SDIC_ASSET = "sdic-mobile-ffhq"
 FROM_ENCODER = OptimizeSettings(steps=30, rows_from=0)
-FROM_SDIC = FeatureSettings(steps=18, finish=10, refresh=4)
+FROM_SDIC = FeatureSettings(steps=18, finish=12, refresh=3)
 T = TypeVar("T")
 
 
