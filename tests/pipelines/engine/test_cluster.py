@@ -95,7 +95,7 @@ def test_kill_9_of_a_cluster_worker_then_of_the_parent(tmp_path: Path, cluster: 
     os.kill(cluster.workers[0].pid, signal.SIGKILL)
     assert run.wait() == 3, run.said
     done = [record for record in read_manifest(out).values() if record.status == "ok"]
-    assert ITEMS - 12 <= len(done) < ITEMS
+    assert len(done) >= ITEMS - 12  # what it had in work is lost, which may be nothing
     assert Forked(raw, out).wait() == 0
     check_whole(out, whole, ITEMS)
     shutil.rmtree(out)
