@@ -167,6 +167,8 @@ def build_chain(spec: InvertSpec, store: WeightStore, device: torch.device) -> C
     method, shared = _method(spec), Parts(store, device)
     part = generator_part(spec.generator, store)
     generator = part.build(shared)
+    if spec.compile:
+        generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
     refiner = refiners.get(method.refine).build(shared, generator) if method.refine else None
     compensator = compensators.get(method.compensate).build(shared, generator) if method.compensate else None
     weights = {name: store.sha256(name) for name in plan_chain(spec, store).weights}

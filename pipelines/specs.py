@@ -111,6 +111,8 @@ class InvertSpec(AlignSpec):
         generator: the generator's name.
         method: a named chain; `embed`, `refine` and `compensate` override its parts (None: the method's own).
         encoder: in place of the embedder, a published encoder: the name of converted weights, or an upstream file.
+        compile: build the generator's passes with torch.compile (minutes at first, needs a C++ compiler on CPUs); results
+            stay within rounding, so it is no part of the fingerprint.
         align: find and crop the faces first (the align options apply); else the input must hold aligned crops.
         aligned: the input is known to be aligned: do not check it.
     """
@@ -121,6 +123,7 @@ class InvertSpec(AlignSpec):
     encoder: str | None = None
     refine: str | None = None
     compensate: str | None = None
+    compile: bool = False
     align: bool = False
     aligned: bool = False
 
