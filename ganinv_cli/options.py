@@ -205,7 +205,9 @@ class Inverting:
     ] = None
     refine: Annotated[str | None, _method(text="Another refiner than the method's, or none.")] = None
     compensate: Annotated[str | None, _method(text="Another compensator than the method's, or none.")] = None
-    compile: Annotated[bool, _method("--compile", text="Use torch.compile; pays on long runs, needs a compiler.")] = False
+    compile: Annotated[bool, _method("--compile", text="Use torch.compile; pays on long runs, needs a compiler.")] = (
+        False
+    )
     align: Annotated[bool, _crop("--align", text="INPUT holds photos: find and crop the faces first.")] = False
     aligned: Annotated[bool, _crop("--aligned", text="INPUT holds aligned crops: do not check that.")] = False
 
