@@ -22,7 +22,7 @@ from pipelines.models.faces import DlibFinder
 from pipelines.training.checkpoint import load_state
 from pipelines.training.encoder import EncoderTask
 from pipelines.training.encoder_settings import EncoderSettings
-from pipelines.training.loop import BEST, Loop, Report
+from pipelines.training.loop import BEST, Loop, LoopSettings, Report
 from pipelines.training.photos import FacePhotos, check_alignment
 from pipelines.training.recipes import recipes
 from pipelines.training.style_centre import cached_centre
@@ -96,7 +96,9 @@ def train_encoder(
     ranks = (accelerator.process_index, accelerator.num_processes)
     task = EncoderTask(settings, generator, judges, photos, accelerator.device, ranks)
     Loop(settings, network, task, out, accelerator, report, every).run(until)
-    return _write(out, settings, len(photos.train))
+    what = f"{settings.network} encoder of {settings.generator}, recipe {settings.recipe}: a 256 px face -> W+"
+    data_said = f"{len(photos.train)} real aligned faces and generated ones"
+    return write_best(out, f"encoder-{settings.generator}-{settings.recipe}", what, data_said, settings)
 
 
 def averaged(path: Path) -> dict[str, Tensor]:
@@ -130,13 +132,13 @@ def _judges(
     return Judges(view, parts.likeness(), mean_landmarks(photos, store, out), centre)
 
 
-def _write(out: Path, settings: EncoderSettings, faces: int) -> Path:
+def write_best(out: Path, name: str, what: str, data: str, settings: LoopSettings) -> Path:
+    """The run's best averaged weights in half precision, as the asset `name` with its card."""
     best = load_state(out / BEST)
-    name = f"encoder-{settings.generator}-{settings.recipe}"
     card: dict[str, Any] = {
         "name": name,
-        "what": f"{settings.network} encoder of {settings.generator}, recipe {settings.recipe}: a 256 px face -> W+",
-        "data": f"{faces} real aligned faces and generated ones",
+        "what": what,
+        "data": data,
         "settings": {key: value for key, value in vars(settings).items() if key != "init"},
         "chosen": "least sum of pixel, perceptual and identity terms on held-out real faces",
         "step": best["step"],

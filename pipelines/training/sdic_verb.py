@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from accelerate import Accelerator
 
@@ -15,14 +15,12 @@ from pipelines.errors import UsageError
 from pipelines.models.directions import DirectionSet, own_directions
 from pipelines.models.sdic_lean import LeanSDIC, lean_for
 from pipelines.stages.encode import EncoderEmbedder
-from pipelines.training.checkpoint import load_state
-from pipelines.training.encoder_verb import LICENCE, averaged, mean_landmarks
+from pipelines.training.encoder_verb import averaged, mean_landmarks, write_best
 from pipelines.training.halved import HalfGenerator
-from pipelines.training.loop import BEST, Loop, Report
+from pipelines.training.loop import Loop, Report
 from pipelines.training.photos import FacePhotos
 from pipelines.training.sdic import SDICTask
 from pipelines.training.sdic_settings import SDICSettings
-from pipelines.training.verbs import write_asset
 from pipelines.types import Generator
 from pipelines.weights.store import WeightStore
 
@@ -62,7 +60,9 @@ def train_sdic(
         settings, seen, encoder.network, parts.likeness(), directions, photos, landmarks, accelerator.device, ranks
     )
     Loop(settings, network, task, out, accelerator, report, every).run(until)
-    return _write(out, settings, len(photos.train))
+    what = f"lean SDIC compensator of {settings.generator} for the codes of '{settings.encoder}'"
+    data_said = f"{len(photos.train)} real aligned faces, and generated pairs with pasted detail"
+    return write_best(out, f"sdic-{settings.generator}", what, data_said, settings)
 
 
 def _network(settings: SDICSettings, generator: Generator) -> LeanSDIC:
@@ -76,20 +76,3 @@ def _network(settings: SDICSettings, generator: Generator) -> LeanSDIC:
     if settings.init:
         network.load_state_dict(averaged(Path(settings.init)))
     return network
-
-
-def _write(out: Path, settings: SDICSettings, faces: int) -> Path:
-    best = load_state(out / BEST)
-    name = f"sdic-{settings.generator}"
-    card: dict[str, Any] = {
-        "name": name,
-        "what": f"lean SDIC compensator of {settings.generator} for the codes of '{settings.encoder}'",
-        "data": f"{faces} real aligned faces, and generated pairs with pasted detail",
-        "settings": {key: value for key, value in asdict(settings).items() if key != "init"},
-        "chosen": "least sum of pixel, perceptual and identity terms on held-out real faces",
-        "step": best["step"],
-        "validation": best["figures"],
-        "licence": LICENCE,
-    }
-    tensors = {key: value.half() if value.is_floating_point() else value for key, value in best["network"].items()}
-    return write_asset(out, name, tensors, card)
