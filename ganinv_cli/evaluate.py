@@ -15,7 +15,7 @@ from pipelines.errors import NoInputError, RequirementError
 DEFAULT_RUNS = ("edits", "inversions")
 METRICS = (
     *("lpips", "id", "lpips-alex", "lpips-st-alex", "id-arcface", "id-dlib"),
-    *("same-person", "psnr", "ssim", "ms-ssim", "mse", "attributes"),
+    *("same-person", "psnr", "ssim", "ms-ssim", "mse", "mse-outside", "attributes"),
     *("nscd", "lec", "lec-age", "lec-yaw", "lec-smile"),
 )
 

@@ -88,7 +88,7 @@ def encoder(
     view: Annotated[
         str, typer.Option(help="What losses look at: sketch (128 px), preview (256 px) or full.")
     ] = "sketch",
-    half: Annotated[bool, typer.Option("--half/--float", help="bfloat16 in the frozen networks.")] = True,
+    half: Annotated[bool, typer.Option("--half/--float", help="bfloat16 in the generator and the encoder.")] = True,
     init: Annotated[str, typer.Option(help="Start from another run's best.safetensors.")] = "",
     start: Annotated[float, typer.Option(min=0.0, help="Share of the published schedule that lies behind it.")] = 0.0,
     device: Annotated[
@@ -148,6 +148,12 @@ def sdic(
     perceptual: Annotated[float, typer.Option(min=0.0, help="Weight of the perceptual term.")] = 0.8,
     identity: Annotated[float, typer.Option(min=0.0, help="Weight of the identity term.")] = 0.1,
     compensation: Annotated[float, typer.Option(min=0.0, help="Weight of the pull towards no change.")] = 0.5,
+    moves: Annotated[
+        float, typer.Option(min=0.0, help="Weight of: edits move a face as far as the encoder's own do.")
+    ] = 0.0,
+    carry: Annotated[
+        bool, typer.Option("--carry/--no-carry", help="Learn to correct how edits carry the residual.")
+    ] = False,
     raw: Annotated[
         bool, typer.Option("--raw", help="Ablation: the plain difference in place of the map network.")
     ] = False,
@@ -155,7 +161,7 @@ def sdic(
     feature: Annotated[bool, typer.Option("--feature/--no-feature", help="Ablation: the same for the feature.")] = True,
     lr: Annotated[float, typer.Option(min=0.0, help="Step size.")] = 1e-3,
     optimiser: Annotated[str, typer.Option(help="adamw, or ranger as published.")] = "adamw",
-    half: Annotated[bool, typer.Option("--half/--float", help="bfloat16 in the frozen generator.")] = True,
+    half: Annotated[bool, typer.Option("--half/--float", help="bfloat16 in the generator and the network.")] = True,
     init: Annotated[str, typer.Option(help="Start from another run's best.safetensors.")] = "",
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
     every: Annotated[int, typer.Option(min=1, help="Steps between validations and checkpoints.")] = 200,
@@ -181,6 +187,8 @@ def sdic(
             perceptual=perceptual,
             identity=identity,
             compensation=compensation,
+            moves=moves,
+            carry=carry,
             discrepancy="raw" if raw else "network",
             latent=latent,
             feature=feature,

@@ -19,6 +19,7 @@ from pipelines.metrics import lec, nscd, pair
 from pipelines.metrics.attributes import AttributeChange
 from pipelines.metrics.faces import Trio
 from pipelines.metrics.identity import ArcFaceIdentity, DlibDescriptors, DlibIdentity, SamePerson
+from pipelines.metrics.outside import OutsideError
 from pipelines.metrics.perceptual import Perceptual
 from pipelines.metrics.summary import Better
 from pipelines.models.faces import DlibFinder
@@ -202,6 +203,7 @@ _add("psnr", MetricEntry("dB, 256 px", "higher", (), _pixels("psnr", pair.psnr))
 _add("ssim", MetricEntry("256 px, RGB", "higher", (), _pixels("ssim", pair.ssim)))
 _add("ms-ssim", MetricEntry("256 px, RGB", "higher", (), _pixels("ms-ssim", pair.ms_ssim)))
 _add("mse", MetricEntry("on [-1, 1], 256 px", "lower", (), _pixels("mse", pair.mse)))
+_add("mse-outside", MetricEntry("mse outside the source's face", "lower", (LANDMARKS,), lambda _: OutsideError(), True))
 _add(
     "attributes",
     MetricEntry(

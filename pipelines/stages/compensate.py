@@ -20,7 +20,7 @@ from torch import Tensor
 from pipelines.images import resize_area
 from pipelines.models.sdic import SDICNetwork, official_resize
 from pipelines.models.sdic_lean import LeanSDIC
-from pipelines.stages.edit import carried, residual_gate
+from pipelines.stages.edit import GATE_WIDTH, carried, residual_gate
 from pipelines.stages.lanes import in_lanes, select
 from pipelines.types import Generator, Injection, Inversion, Point, Synthesis
 
@@ -60,15 +60,17 @@ def base_view(generator: Generator, inversion: Inversion) -> tuple[Tensor, dict[
     return generator.preview(inversion.latents, inject=inject).image, features
 
 
-def carry(residual: Tensor, base: Tensor, edited: Tensor, network: SDICNetwork | None = None) -> Tensor:
+def carry(
+    residual: Tensor, base: Tensor, edited: Tensor, network: SDICNetwork | None = None, width: float = GATE_WIDTH
+) -> Tensor:
     """The part of the residual n x C x H x W that an edit from feature `base` to `edited` keeps, where it now belongs.
 
     `carried`, corrected by the network where that has learned to (`pipelines.models.sdic_carry`). Where base and edited agree
     everywhere, the result is the residual, exactly.
     """
-    moved = carried(residual, base, edited)
+    moved = carried(residual, base, edited, width)
     if isinstance(network, LeanSDIC) and network.carry is not None:
-        return network.corrected(moved, residual, base, edited, 1 - residual_gate(base, edited))
+        return network.corrected(moved, residual, base, edited, 1 - residual_gate(base, edited, width))
     return moved
 
 
@@ -79,15 +81,19 @@ class SDICCompensator:
         generator: offers a feature at point 64.
         network: `LeanSDIC`, or the official `SDIC`.
         official: the official arithmetic of picture, resizing and edits (see above).
+        width: of the gate that lets a residual go under an edit (`pipelines.stages.edit.residual_gate`).
     """
 
     name = "sdic"
     version = "1"
 
-    def __init__(self, generator: Generator, network: SDICNetwork, official: bool = False) -> None:
+    def __init__(
+        self, generator: Generator, network: SDICNetwork, official: bool = False, width: float = GATE_WIDTH
+    ) -> None:
         self.generator = generator
         self.network = network
         self.official = official
+        self.width = width
 
     @torch.no_grad()
     def prepare(self, images: Tensor, base: Synthesis | None, inversion: Inversion) -> Prepared:
@@ -130,7 +136,7 @@ class SDICCompensator:
         if self.official:
             return self._synthesize(prepared, latents, features, prepared.residuals)
         residuals = {
-            point: carry(residual, prepared.features[point], features[point], self._corrector(point))
+            point: carry(residual, prepared.features[point], features[point], self._corrector(point), self.width)
             for point, residual in prepared.residuals.items()
         }
         return self._synthesize(prepared, latents, features, residuals)

@@ -35,10 +35,10 @@ def residual_gate(base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Te
     return torch.exp(-departure / (size * width**2))
 
 
-def carried(residual: Tensor, base: Tensor, edited: Tensor) -> Tensor:
-    """The part of a residual n x C x H x W that an edit keeps, moved to where it now belongs."""
+def carried(residual: Tensor, base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Tensor:
+    """The part of a residual n x C x H x W that an edit keeps, moved to where it now belongs; `width` of its gate."""
     flow = motion(base, edited)
-    return residual_gate(warp(base, flow), edited) * warp(residual, flow)
+    return residual_gate(warp(base, flow), edited, width) * warp(residual, flow)
 
 
 class Editor:

@@ -71,7 +71,8 @@ class EncoderTask:
         settings, moment = self.settings, self._moment(step)
         getattr(network, "module", network).stage = moment.stage
         images, targets, true = self._faces(step)
-        codes = network(images)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.half):
+            codes = network(images).float()
         terms: dict[str, Tensor] = {}
         if step >= settings.teach:
             if moment.weights["adversarial"]:

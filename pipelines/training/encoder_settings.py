@@ -30,7 +30,7 @@ class EncoderSettings:
         average: decay of the averaged weights that are validated and kept; 0: none.
         view: picture that losses see (`pipelines.training.view`).
         weights: recipe weights overridden by the user.
-        half: bfloat16 autocast in the frozen networks.
+        half: the generator and the encoder run in bfloat16; weights, losses and validation stay float32.
         start: share of the published schedule that lies behind the first step: 0, or more for a run that goes on from a
             trained encoder (`init`). Cycle Encoding's second leg, W+ -> W, starts at 2/3.
         init: checkpoint to start from.

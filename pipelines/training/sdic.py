@@ -11,16 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipelines.metrics.outside import outside_face
 from pipelines.models.directions import DirectionSet
 from pipelines.models.likeness import Likeness, Weights
 from pipelines.stages.compensate import POINT, base_view
 from pipelines.stages.encode import EncoderNetwork
 from pipelines.training.edit_pairs import draw_edit_pairs
+from pipelines.training.loop import chances
 from pipelines.training.photos import FacePhotos
-from pipelines.training.sdic_losses import EditTarget, SDICBatch, SDICWeights, View, picture, sdic_step
+from pipelines.training.sdic_losses import EditTarget, MoveTarget, SDICBatch, SDICWeights, View, picture, sdic_step
 from pipelines.training.sdic_settings import SDICSettings
 from pipelines.types import Generator, Inversion
 
+MOVES = ("smile", "age")  # edits of photos that `moves` looks at
 VALIDATION = Weights(perceptual=0.8, pixel=1.0, identity=0.1, size=256)
 
 
@@ -49,6 +52,7 @@ class SDICTask:
         self.settings, self.generator, self.encoder, self.likeness = settings, generator, encoder, likeness
         self.directions, self.photos, self.device, self.ranks = directions, photos, device, ranks
         self.landmarks = landmarks.to(device)
+        self.inside = torch.from_numpy(~outside_face(landmarks.cpu().numpy(), 64)).float()[None, None].to(device)
         self.validation = photos.validation(held_out).to(device)
 
     def state(self) -> dict[str, Any]:
@@ -62,8 +66,8 @@ class SDICTask:
         settings = self.settings
         view = self._view(step)
         image = Weights(settings.perceptual, settings.pixel, settings.identity, 128 if view == "sketch" else 256)
-        weights = SDICWeights(image=image, compensation=settings.compensation)
-        terms = sdic_step(network, self.generator, self.likeness, self._faces(step), weights, view)
+        weights = SDICWeights(image=image, compensation=settings.compensation, moves=settings.moves)
+        terms = sdic_step(network, self.generator, self.likeness, self._faces(step), weights, view, settings.half)
         terms.pop("total")
         return terms
 
@@ -102,4 +106,15 @@ class SDICTask:
             pairs = draw_edit_pairs(self.generator, self.directions, seeds)
             return SDICBatch(pairs.source, pairs.codes, edit=EditTarget(pairs.edited, pairs.target))
         photos = self.photos.batch(place, count, settings.seed).to(self.device)
-        return SDICBatch(photos, self.encoder(photos), self.landmarks.expand(count, -1, -1))
+        codes = self.encoder(photos)
+        return SDICBatch(photos, codes, self.landmarks.expand(count, -1, -1), move=self._move(codes, place))
+
+    def _move(self, codes: Tensor, place: int) -> MoveTarget | None:
+        """One edit for the whole batch, of a strength between 1 and 2, either way."""
+        settings = self.settings
+        if not settings.moves or place % settings.moves_every:
+            return None
+        kind, strength = torch.rand(2, generator=chances(settings.seed, place, -2)).tolist()
+        name = MOVES[int(kind * len(MOVES))]
+        signed = (1.0 + abs(2 * strength - 1)) * (1 if strength > 0.5 else -1)
+        return MoveTarget(self.directions.apply(codes, [(name, signed)]), self.inside)

@@ -34,6 +34,7 @@ class SDICWeights:
         compensation: of 0.8 MSE(F', F) + 0.2 MSE(W', W), which keeps the changes small.
         discrepancy: of the mean |D - (I - R)|; off in the published script.
         teacher: of the distance to the refiner's residual.
+        moves: of the difference between what an edit does to the compensated face and to the encoder's own.
     """
 
     image: Weights = field(default=Weights(perceptual=0.8, pixel=1.0, identity=0.1, size=256))
@@ -41,6 +42,20 @@ class SDICWeights:
     compensation: float = 0.5
     discrepancy: float = 0.0
     teacher: float = 0.0
+    moves: float = 0.0
+
+
+@dataclass(frozen=True)
+class MoveTarget:
+    """An edit of photos, whose true picture nobody knows, but whose effect inside the face the encoder's own edit shows.
+
+    Attributes:
+        codes: n x L x 512, edited.
+        inside: 1 x 1 x S x S in [0, 1], where aligned faces are; the comparison is made at S px.
+    """
+
+    codes: Tensor
+    inside: Tensor
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,7 @@ class SDICBatch:
         base: n x 3 x 256 x 256, the picture of `codes` as `pipelines.stages.compensate.base_view` gives it, where it is
             kept from an earlier step; None: rendered.
         edit: the same faces under an edit.
+        move: an edit of photos.
         teacher: the refiner's result for the same photos and codes.
     """
 
@@ -78,6 +94,7 @@ class SDICBatch:
     landmarks: Tensor | None = None
     base: Tensor | None = None
     edit: EditTarget | None = None
+    move: MoveTarget | None = None
     teacher: Teacher | None = None
 
 
@@ -112,6 +129,7 @@ def sdic_step(
     batch: SDICBatch,
     weights: SDICWeights | None = None,
     view: View = "head",
+    half: bool = False,
 ) -> dict[str, Tensor]:
     """The weighted terms of one batch and their sum under "total": scalars; call ``total.backward()``.
 
@@ -119,12 +137,14 @@ def sdic_step(
         network: trained; the generator and `likeness` are frozen.
         view: through what the losses look: the generator's cheap head, the head with its error on this batch taken out (one
             more pass of the upper blocks, without gradients), or the full picture.
+        half: the network's own pass in bfloat16 autocast.
     """
     weights = weights or SDICWeights()
     source, codes = batch.source, batch.codes.detach()
     nowhere = source.new_full((len(source), 68, 2), float("nan"))
     base, plain = _base(generator, codes, batch.base)
-    found = network(source, base, plain, codes)
+    with torch.autocast(source.device.type, torch.bfloat16, enabled=half):
+        found = network(source, base, plain, codes)
     made = picture(generator, found.latents, found.feature, view)
     losses = _image_terms(
         likeness, made, source, nowhere if batch.landmarks is None else batch.landmarks, weights.image
@@ -141,8 +161,28 @@ def sdic_step(
         # Faces may move under an edit, so the source's landmarks would cut the wrong chip.
         terms = _image_terms(likeness, made, batch.edit.image, nowhere, weights.image)
         losses |= {f"edit_{name}": weights.edit * term for name, term in terms.items()}
+    if batch.move is not None and weights.moves:
+        edited = _edited(network, generator, found, plain, codes, batch.move.codes, view)
+        losses["moves"] = weights.moves * move_loss(generator, base, made.detach(), edited, batch.move)
     losses["total"] = torch.stack(list(losses.values())).sum()
     return losses
+
+
+def move_loss(generator: Generator, base: Tensor, made: Tensor, edited: Tensor, move: MoveTarget) -> Tensor:
+    """How differently an edit moves the compensated face and the encoder's own: mean absolute difference inside the face.
+
+    A residual holds on to what an edit should change; this is what lets go of it. Outside the face, where the encoder's edit
+    changes what it should not, nothing is asked.
+
+    Args:
+        base: n x 3 x 256 x 256, the encoder's picture.
+        made, edited: n x 3 x S x S, the compensated face before and after the edit.
+    """
+    side = move.inside.shape[-1]
+    with torch.no_grad():
+        wanted = resize_area(generator.preview(move.codes).image, side) - resize_area(base, side)
+    difference = resize_area(edited, side) - resize_area(made, side) - wanted
+    return (difference.abs() * move.inside).sum() / (3 * len(difference) * move.inside.sum())
 
 
 @torch.no_grad()

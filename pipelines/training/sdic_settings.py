@@ -22,8 +22,11 @@ class SDICSettings:
         corrected_every: of the steps at 256 px, every so many see the full picture's error taken out of the head: a network
             that never does learns to please the head (docs/decisions/0013); 0: none.
         perceptual, pixel, identity, compensation: weights of the terms.
+        moves: weight of the term that asks edits of photos to move as far as the encoder's own do; 0: none. It is taken at
+            every `moves_every`-th step on photos.
+        carry: a learned correction of how edits carry the residual (`pipelines.models.sdic_carry`).
         discrepancy, latent, feature: the ablations of the paper (`pipelines.models.sdic_lean.LeanSDIC`).
-        half: bfloat16 autocast in the frozen generator.
+        half: the generator and the network run in bfloat16; weights, losses and validation stay float32.
         init: another run's best.safetensors to start from.
     """
 
@@ -40,6 +43,9 @@ class SDICSettings:
     pixel: float = 1.0
     identity: float = 0.1
     compensation: float = 0.5
+    moves: float = 0.0
+    moves_every: int = 2
+    carry: bool = False
     discrepancy: Literal["network", "raw"] = "network"
     latent: bool = True
     feature: bool = True

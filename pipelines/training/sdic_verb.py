@@ -47,6 +47,8 @@ def train_sdic(
     out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=device == "cpu")
     parts = Parts(store, accelerator.device)
+    if settings.carry and accelerator.num_processes > 1:
+        raise UsageError("--carry is trained outside the network's forward pass, which one process alone can do")
     generator = generators.get(settings.generator).build(parts)
     encoder = embedders.get(settings.encoder).build(parts, generator)
     if not isinstance(encoder, EncoderEmbedder):
@@ -72,7 +74,18 @@ def _network(settings: SDICSettings, generator: Generator) -> LeanSDIC:
         discrepancy=settings.discrepancy,
         latent=settings.latent,
         feature=settings.feature,
+        carry=settings.carry,
     )
     if settings.init:
-        network.load_state_dict(averaged(Path(settings.init)))
+        start_from(network, Path(settings.init))
     return network
+
+
+def start_from(network: LeanSDIC, best: Path) -> None:
+    """Load another run's best weights; a carry may be learned on top of a network that had none.
+
+    Raises:
+        UsageError: there is no such checkpoint.
+    """
+    fresh = {key: value for key, value in network.state_dict().items() if key.startswith("carry.")}
+    network.load_state_dict(fresh | averaged(best))

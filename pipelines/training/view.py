@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
-import torch
 from torch import Tensor
 
 from pipelines.errors import UsageError
 from pipelines.images import resize_area
+from pipelines.training.halved import HalfGenerator
 from pipelines.types import Generator
 
 View = Callable[[Tensor], Tensor]
@@ -19,11 +20,13 @@ def make_view(generator: Generator, name: str, half: bool = False) -> View:
 
     Args:
         name: ``full`` (the generator's picture, area-downsampled to 256), ``preview`` (256 px) or ``sketch`` (128 px).
-        half: compute in bfloat16 where the device's autocast does; the picture comes back as float32.
+        half: compute in bfloat16 (`HalfGenerator`); the picture comes back as float32.
 
     Raises:
         UsageError: the generator has no such head.
     """
+    if half:
+        generator = cast(Generator, HalfGenerator(generator))
     makers: dict[str, Callable[[Tensor], Tensor]] = {
         "full": lambda codes: resize_area(generator.synthesize(codes).image, 256),
         "preview": lambda codes: generator.preview(codes).image,
@@ -33,10 +36,4 @@ def make_view(generator: Generator, name: str, half: bool = False) -> View:
         makers["sketch"] = lambda codes: sketch(codes).image
     if name not in makers:
         raise UsageError(f"'{generator.name}' has no view '{name}'; known: {', '.join(makers)}")
-    make = makers[name]
-
-    def view(codes: Tensor) -> Tensor:
-        with torch.autocast(codes.device.type, torch.bfloat16, enabled=half):
-            return make(codes).float()
-
-    return view
+    return makers[name]

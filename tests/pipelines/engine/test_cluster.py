@@ -93,7 +93,8 @@ def test_kill_9_of_a_cluster_worker_then_of_the_parent(tmp_path: Path, cluster: 
     wait_until(lambda: run.ended() or noted(out) >= 10)
     time.sleep(chance.random() * 0.1)
     os.kill(cluster.workers[0].pid, signal.SIGKILL)
-    assert run.wait() == 3, run.said
+    # 3: items were in its hands; 0: it died between two of them, and the other worker took the rest.
+    assert run.wait() in (0, 3), run.said
     done = [record for record in read_manifest(out).values() if record.status == "ok"]
     assert len(done) >= ITEMS - 12  # what it had in work is lost, which may be nothing
     assert Forked(raw, out).wait() == 0

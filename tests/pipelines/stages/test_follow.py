@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.stages.edit import carried
-from pipelines.stages.follow import motion, warp
+from pipelines.stages.follow import _costs, motion, warp
 
 
 def scene(seed: int = 0) -> Tensor:
@@ -49,3 +49,23 @@ def test_motion_stays_local() -> None:
 def test_zero_flow_is_the_identity_bit_for_bit() -> None:
     x = scene()
     assert torch.equal(warp(x, torch.zeros(1, 2, 64, 64)), x)
+
+
+def test_matching_costs_are_those_of_a_difference_per_shift() -> None:
+    base, edited, radius = (
+        scene()[:, :, :, :48],
+        scene(2)[:, :, :, :48],
+        2,
+    )  # not square, so that axes cannot be swapped
+    costs = _costs(base, edited, radius)
+    padded = F.pad(base, (radius,) * 4, mode="replicate")
+    for place, (dy, dx) in enumerate((dy, dx) for dy in range(5) for dx in range(5)):
+        wanted = (edited - padded[:, :, dy : dy + 64, dx : dx + 48]).square().mean(dim=1)
+        assert torch.allclose(costs[:, place], wanted, atol=1e-4)
+
+
+def test_a_batch_moves_as_its_faces_alone() -> None:
+    base, edited = torch.cat([scene(0), scene(1)]), torch.cat([scene(1), scene(0)])
+    both = motion(base, edited)
+    assert torch.allclose(both[:1], motion(base[:1], edited[:1]), atol=1e-5)
+    assert torch.allclose(both[1:], motion(base[1:], edited[1:]), atol=1e-5)

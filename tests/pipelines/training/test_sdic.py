@@ -14,11 +14,13 @@ from torch import Tensor
 from pipelines.errors import UsageError
 from pipelines.models.directions import Direction, DirectionSet
 from pipelines.models.sdic_lean import LeanSDIC, lean_for
+from pipelines.training.checkpoint import save_state
 from pipelines.training.halved import HalfGenerator
 from pipelines.training.loop import Loop
 from pipelines.training.photos import FacePhotos
 from pipelines.training.sdic import SDICTask
 from pipelines.training.sdic_settings import SDICSettings
+from pipelines.training.sdic_verb import start_from
 from tests.pipelines.training.test_photos import make_tar
 from tests.tiny import tiny_generator, tiny_likeness
 
@@ -89,3 +91,51 @@ def test_half_precision_comes_back_as_float() -> None:
     assert not torch.equal(made.features[64], exact.features[64])
     assert torch.allclose(made.features[64], exact.features[64], atol=0.1 * float(exact.features[64].abs().max()))
     assert half.num_ws == 18
+
+
+def test_half_precision_takes_injections() -> None:
+    generator = tiny_generator()
+    half: Any = HalfGenerator(generator)
+    w = generator.map(torch.randn(1, 16, generator=torch.Generator().manual_seed(0)))
+    feature = generator.features(w, (64,))[64]
+    size = float(feature.abs().max())
+    replaced = half.preview(w, inject={64: feature + size}, collect=(64,)).features[64]
+    mapped = half.preview(w, inject={64: lambda x: x + size}, collect=(64,)).features[64]
+    assert replaced.dtype == mapped.dtype == torch.float32
+    assert torch.allclose(replaced, feature + size, atol=0.02 * size)
+    assert torch.allclose(mapped, feature + size, atol=0.1 * size)
+    leaf = feature.clone().requires_grad_()
+    half.preview(w, inject={64: leaf}).image.sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.dtype == torch.float32
+    assert leaf.grad.abs().max() > 0
+
+
+def test_edits_of_photos_are_asked_to_move(task: SDICTask) -> None:
+    net = network(task)
+    assert "moves" not in task.terms(net, 0)
+    task.settings = settings(moves=0.5)
+    task.inside = torch.ones(1, 1, 64, 64)
+    terms = task.terms(net, 0)
+    assert terms["moves"].item() >= 0
+    assert "moves" not in task.terms(net, 1)  # every second step
+    again = task.terms(net, 0)
+    assert terms["moves"].item() == again["moves"].item()
+    moves = {name: task._move(torch.zeros(1, 18, 16), 2 * i) for i, name in enumerate("abcdefgh")}
+    sizes = {round(float(move.codes[0, 0, 0]), 4) for move in moves.values() if move is not None}
+    assert len(sizes) > 4
+    assert all(1 <= abs(size) <= 2 for size in sizes)
+    assert min(sizes) < 0 < max(sizes)
+
+
+def test_a_carry_is_learned_on_top_of_a_network_without_one(tmp_path: Path) -> None:
+    generator = tiny_generator()
+    bare, made = lean_for(generator, channels=8), lean_for(generator, channels=8, carry=True)
+    with torch.no_grad():
+        for value in bare.parameters():
+            value.add_(0.01)
+    save_state(tmp_path / "best.safetensors", {"step": 1, "figures": {}, "network": dict(bare.state_dict())})
+    start_from(made, tmp_path / "best.safetensors")
+    assert made.carry is not None
+    assert made.carry.factor.weight.abs().max() == 0
+    assert all(torch.equal(made.state_dict()[key], value) for key, value in bare.state_dict().items())

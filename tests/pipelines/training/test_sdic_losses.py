@@ -16,10 +16,12 @@ from pipelines.models.sdic_lean import LeanSDIC, lean_for
 from pipelines.stages.compensate import base_view
 from pipelines.training.sdic_losses import (
     EditTarget,
+    MoveTarget,
     SDICBatch,
     SDICWeights,
     Teacher,
     compensation_loss,
+    move_loss,
     picture,
     sdic_step,
     teacher_loss,
@@ -169,3 +171,19 @@ def test_a_few_steps_bring_the_picture_closer(generator: MobileStyleGAN) -> None
         history.append(float(losses["total"].detach()))
     assert history[-1] < 0.5 * history[0]
     assert network.carry.content.weight.any()  # type: ignore[union-attr]
+
+
+def test_an_edit_that_moves_like_the_encoders_costs_nothing(generator: MobileStyleGAN) -> None:
+    inside = torch.zeros(1, 1, 64, 64)
+    inside[:, :, 16:48, 16:48] = 1
+    move = MoveTarget(codes(seed=5), inside)
+    base, there = generator.preview(codes()).image, generator.preview(move.codes).image
+    made = photo()
+    same = move_loss(generator, base, made, made + (there - base), move)
+    assert same.item() == pytest.approx(0, abs=1e-5)
+    still = move_loss(generator, base, made, made, move)
+    by_hand = (resize_area(there, 64) - resize_area(base, 64)).abs()[:, :, 16:48, 16:48].mean()
+    assert still.item() == pytest.approx(float(by_hand), rel=1e-4)
+    outside = torch.zeros_like(made)
+    outside[:, :, :32] = 1.0  # 32 of 256 px: rows 0 to 7 of 64
+    assert move_loss(generator, base, made, made + (there - base) + outside, move).item() == pytest.approx(0, abs=1e-5)
