@@ -34,7 +34,8 @@ class SDICWeights:
         compensation: of 0.8 MSE(F', F) + 0.2 MSE(W', W), which keeps the changes small.
         discrepancy: of the mean |D - (I - R)|; off in the published script.
         teacher: of the distance to the refiner's residual.
-        moves: of the difference between what an edit does to the compensated face and to the encoder's own.
+        moves: of the difference between what an edit does to the compensated face and to the encoder's own, inside the
+            face, and of the difference to the photo outside.
     """
 
     image: Weights = field(default=Weights(perceptual=0.8, pixel=1.0, identity=0.1, size=256))
@@ -163,7 +164,9 @@ def sdic_step(
         losses |= {f"edit_{name}": weights.edit * term for name, term in terms.items()}
     if batch.move is not None and weights.moves:
         edited = _edited(network, generator, found, plain, codes, batch.move.codes, view)
-        losses["moves"] = weights.moves * move_loss(generator, base, made.detach(), edited, batch.move)
+        moves = move_loss(generator, base, made.detach(), edited, batch.move)
+        stays = stay_loss(source, edited, batch.move)
+        losses |= {"moves": weights.moves * moves, "stays": weights.moves * stays}
     losses["total"] = torch.stack(list(losses.values())).sum()
     return losses
 
@@ -171,8 +174,7 @@ def sdic_step(
 def move_loss(generator: Generator, base: Tensor, made: Tensor, edited: Tensor, move: MoveTarget) -> Tensor:
     """How differently an edit moves the compensated face and the encoder's own: mean absolute difference inside the face.
 
-    A residual holds on to what an edit should change; this is what lets go of it. Outside the face, where the encoder's edit
-    changes what it should not, nothing is asked.
+    A residual holds on to what an edit should change; this is what lets go of it.
 
     Args:
         base: n x 3 x 256 x 256, the encoder's picture.
@@ -183,6 +185,13 @@ def move_loss(generator: Generator, base: Tensor, made: Tensor, edited: Tensor, 
         wanted = resize_area(generator.preview(move.codes).image, side) - resize_area(base, side)
     difference = resize_area(edited, side) - resize_area(made, side) - wanted
     return (difference.abs() * move.inside).sum() / (3 * len(difference) * move.inside.sum())
+
+
+def stay_loss(source: Tensor, edited: Tensor, move: MoveTarget) -> Tensor:
+    """Mean absolute difference of an edited face to its photo n x 3 x 256 x 256 outside the face, where nothing should change."""
+    side, outside = move.inside.shape[-1], 1 - move.inside
+    difference = resize_area(edited, side) - resize_area(source, side)
+    return (difference.abs() * outside).sum() / (3 * len(difference) * outside.sum()).clamp(min=1)
 
 
 @torch.no_grad()

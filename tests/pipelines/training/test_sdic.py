@@ -115,9 +115,11 @@ def test_edits_of_photos_are_asked_to_move(task: SDICTask) -> None:
     net = network(task)
     assert "moves" not in task.terms(net, 0)
     task.settings = settings(moves=0.5)
-    task.inside = torch.ones(1, 1, 64, 64)
+    task.inside = torch.zeros(1, 1, 64, 64)
+    task.inside[:, :, 16:48, 16:48] = 1
     terms = task.terms(net, 0)
     assert terms["moves"].item() >= 0
+    assert terms["stays"].item() > 0
     assert "moves" not in task.terms(net, 1)  # every second step
     again = task.terms(net, 0)
     assert terms["moves"].item() == again["moves"].item()

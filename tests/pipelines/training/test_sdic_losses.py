@@ -24,6 +24,7 @@ from pipelines.training.sdic_losses import (
     move_loss,
     picture,
     sdic_step,
+    stay_loss,
     teacher_loss,
 )
 from pipelines.types import Injection, Inversion, Point, Synthesis
@@ -187,3 +188,14 @@ def test_an_edit_that_moves_like_the_encoders_costs_nothing(generator: MobileSty
     outside = torch.zeros_like(made)
     outside[:, :, :32] = 1.0  # 32 of 256 px: rows 0 to 7 of 64
     assert move_loss(generator, base, made, made + (there - base) + outside, move).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_outside_the_face_an_edit_is_held_to_the_photo() -> None:
+    inside = torch.zeros(1, 1, 64, 64)
+    inside[:, :, 16:48, 16:48] = 1
+    move = MoveTarget(codes(), inside)
+    edited = photo()
+    edited[:, :, 64:192, 64:192] += 1.0
+    assert stay_loss(photo(), edited, move).item() == pytest.approx(0, abs=1e-6)
+    edited[:, :, :32] += 0.5  # an eighth of the picture, a sixth of what lies outside
+    assert stay_loss(photo(), edited, move).item() == pytest.approx(0.5 / 6, rel=1e-4)
