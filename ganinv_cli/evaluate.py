@@ -70,6 +70,7 @@ def evaluate(
     with console.clean_stdout():
         from pipelines.evaluate import EvaluateSpec, RequirementUnmet
         from pipelines.evaluate import evaluate as score
+        from pipelines.evaluate_archives import run_folder
 
         spec = make_spec(EvaluateSpec, chosen | values(machine))
         unmet: RequirementError | None = None
@@ -77,7 +78,7 @@ def evaluate(
             result = score(spec, cache.store(), on_progress=console.run_reporter("evaluate"))
         except RequirementUnmet as error:  # all was measured and written: show it first
             result, unmet = error.metrics, error
-    show_result(result, folder, scoring.report, voice.as_json)
+    show_result(result, run_folder(folder), scoring.report, voice.as_json)
     if unmet is not None:
         raise unmet
 

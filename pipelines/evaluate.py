@@ -18,6 +18,7 @@ from pipelines.contact import contact_sheet
 from pipelines.engine.device import resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent
 from pipelines.errors import NoInputError, RequirementError, UsageError
+from pipelines.evaluate_archives import run_folder
 from pipelines.images import encode, write_atomic
 from pipelines.metrics.faces import Locate
 from pipelines.metrics.registry import (
@@ -48,7 +49,8 @@ class EvaluateSpec(BaseModel):
     """What to evaluate.
 
     Attributes:
-        run: a folder that `invert` or `edit` wrote; with `reference` also a plain folder of face crops.
+        run: a folder that `invert` or `edit` wrote, or its archives (see `run_folder`; metrics.json then goes into
+            the folder beside them); with `reference` also a plain folder of face crops.
         reference: compare with these pictures, by key, instead of the run's own sources.
         metrics: names of `pipelines.metrics.registry`, short ones included.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -104,6 +106,7 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
     asked = list(dict.fromkeys([*spec.metrics, *(r.metric.split(".")[0] for r in requirements)]))
     check_names(asked)
     device = resolve_device(spec.device)
+    spec = spec.model_copy(update={"run": run_folder(spec.run)})
     pairing = pair_run(spec.run, spec.reference)
     tools = Tools(store, device)
     locator = _Locator(tools)

@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
+from pipelines.engine.reader import read_source
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.geometry import crop_quad
-from pipelines.images import IMAGE_SUFFIXES, decode, read_photo
+from pipelines.images import IMAGE_SUFFIXES, decode
 from pipelines.latents import load_inversion
 from pipelines.manifest import Record, has_manifest, read_manifest
 from pipelines.metrics.faces import Picture
@@ -37,8 +38,8 @@ class Row:
     """One face: where its source and its results lie.
 
     Attributes:
-        source: the photo, the crop, or the reference picture.
-        results: edit -> file.
+        source: the photo, the crop, or the reference picture; ``ARCHIVE::MEMBER`` where it lies in an archive.
+        results: edit -> file, or ``ARCHIVE::MEMBER``.
         quad: the face's corners in the photo; None where the source is the crop itself.
         digest: sha256 that the source had when it was inverted; "" where nobody noted it.
         latents: the file of its codes; None where the run has none.
@@ -110,7 +111,7 @@ def load_row(row: Row, codes: bool = False) -> LoadedRow:
     size = 0
     for edit, path in row.results.items():
         try:
-            image = _square(decode(read_photo(path)), path)
+            image = _square(decode(read_source(str(path))), path)
             size = size or len(image)
             results[edit] = Picture.of(image)
         except PhotoError as error:
@@ -129,7 +130,7 @@ def _codes(row: Row, problems: list[Problem]) -> Tensor | None:
         problems.append(Problem(row.key, "latents", "the run stored no codes of this face"))
         return None
     try:
-        return load_inversion(read_photo(row.latents))[0].latents[0]
+        return load_inversion(read_source(str(row.latents)))[0].latents[0]
     except PhotoError as error:
         problems.append(Problem(row.key, "latents", _told(row.latents, error)))
         return None
@@ -141,7 +142,7 @@ def _told(path: Path, error: PhotoError) -> str:
 
 def _source(row: Row, size: int) -> U8Image:
     """The source face, cut out of its photo as the run cut it (`size` px) where it is a part of one."""
-    data = read_photo(row.source)
+    data = read_source(str(row.source))
     if row.digest and hashlib.sha256(data).hexdigest() != row.digest:
         raise PhotoError("changed", f"'{row.source}' has changed since the run; run again, or give --reference")
     photo = decode(data)

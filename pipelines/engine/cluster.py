@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,12 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from pipelines.engine.worker import Errand, run_share
-from pipelines.errors import GanInvError, UsageError
+from pipelines.engine.worker import Errand, Outcome, run_share
+from pipelines.errors import UsageError
 
 SHARES_PER_WORKER = 4  # of a cluster: its workers are not equally fast, and may come and go
 CONNECT_SECONDS = 15
+IDLE_SECONDS = 86_400  # a worker that waits for a slow input keeps its models
 
 
 class WorkerDied(Exception):
@@ -25,14 +27,30 @@ class WorkerDied(Exception):
 
 @dataclass(frozen=True)
 class Local:
-    """This machine: one process a share, ended when the pass is over (a GPU's memory is free again then)."""
+    """This machine: one process a device, ended when the pass is over (a GPU's memory is free again then).
+
+    Args:
+        devices: their names.
+        parent: this process.
+        seats: a folder where the processes agree who computes on which.
+    """
 
     devices: tuple[str, ...]
-    parent: int | None = None
+    parent: int | None
+    seats: str
+
+    @property
+    def workers(self) -> int:
+        return len(self.devices)
 
     @property
     def shares(self) -> int:
         return len(self.devices)
+
+    @property
+    def seated(self) -> tuple[str, ...]:
+        """The devices that processes take for themselves."""
+        return self.devices
 
     @property
     def threads(self) -> int:
@@ -48,7 +66,12 @@ class Local:
     def opened(self) -> Iterator[dict[str, Any]]:
         """The arguments of `joblib.Parallel`."""
         try:
-            yield {"backend": "loky", "n_jobs": len(self.devices), "max_nbytes": None}
+            yield {
+                "backend": "loky",
+                "n_jobs": len(self.devices),
+                "max_nbytes": None,
+                "idle_worker_timeout": IDLE_SECONDS,
+            }
         finally:
             self.kill()
 
@@ -66,14 +89,20 @@ class Dask:
     device: str
     parent: None = None
     threads: None = None
+    seated: tuple[str, ...] = ()
+    seats: str = ""
 
     @property
     def devices(self) -> tuple[str, ...]:
         return (self.device,)
 
     @property
+    def workers(self) -> int:
+        return max(1, len(self.client.scheduler_info(n_workers=-1)["workers"]))
+
+    @property
     def shares(self) -> int:
-        return SHARES_PER_WORKER * max(1, len(self.client.scheduler_info(n_workers=-1)["workers"]))
+        return SHARES_PER_WORKER * self.workers
 
     def kill(self) -> None:
         """Nothing: the workers see that the run has let go of its folder, and other people's work may run there."""
@@ -96,7 +125,8 @@ def site(backend: str, scheduler: str | None, devices: Sequence[str]) -> Iterato
         UsageError: dask is not installed, or no scheduler answers at that address, or it has no workers.
     """
     if backend == "loky":
-        yield Local(tuple(devices), os.getpid())
+        with tempfile.TemporaryDirectory(prefix="ganinv-") as seats:
+            yield Local(tuple(devices), os.getpid(), seats)
         return
     try:
         import distributed
@@ -116,14 +146,20 @@ def site(backend: str, scheduler: str | None, devices: Sequence[str]) -> Iterato
             client.close()
 
 
-def outcomes(place: Site, errands: Sequence[Errand]) -> Iterator[GanInvError | None]:
+def outcomes(place: Site, errands: Iterable[Errand], all_at_once: bool) -> Iterator[Outcome]:
     """Sends the errands out; gives each one's outcome as it comes back, in any order.
+
+    Args:
+        place: where to.
+        errands: asked for one by one, by several threads in turn; must not raise.
+        all_at_once: send all; else two for each process, and another when one comes back.
 
     Raises:
         WorkerDied: a process was killed; on one machine this ends all of them.
     """
     with place.opened() as options:
-        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all", **options)
+        ahead = "all" if all_at_once else "2*n_jobs"
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead, **options)
         try:
             yield from parallel(joblib.delayed(run_share)(errand) for errand in errands)
         except BrokenProcessPool as error:

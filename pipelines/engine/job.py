@@ -13,7 +13,7 @@ from pipelines.engine.loader import Reader
 from pipelines.engine.places import check_places, refuse_foreign_files, without_own
 from pipelines.engine.reader import Task
 from pipelines.engine.resume import Ledger, divide
-from pipelines.engine.source import FolderPhotos, Listing, Photo, take_part
+from pipelines.engine.source import LazyPhotos, Listing, Photo, take_part
 from pipelines.engine.todo import Todo
 from pipelines.engine.work import Work
 from pipelines.errors import UsageError
@@ -73,10 +73,11 @@ class Job:
     def check(self) -> Sequence[Photo]:
         """This run's photos; raises UsageError where the folders cannot be meant so.
 
-        Of a large folder's photos only the first are looked at; `todo` looks at each as it comes.
+        Of `LazyPhotos` only the first are looked at, `todo` looks at each as it comes; but the name of each is asked
+        for where `align` is to write into a folder with other files in it, which must not be written over.
         """
         spec, photos = self.spec, self.listing.photos
-        first = photos.first() if isinstance(photos, FolderPhotos) else photos
+        first = photos.first if isinstance(photos, LazyPhotos) else photos
         check_places(spec.input, spec.output, first, self.tops)
         if not spec.resume and not spec.overwrite and has_manifest(spec.output):
             raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")
@@ -92,14 +93,15 @@ class Job:
             ledger = self.ledger(KnownRecords(self.spec.output))
             return ledger, *divide(self._checked(photos), ledger, self.spec.overwrite, self.spec.retry_failed)
 
-    def todo(self, photos: FolderPhotos) -> tuple[Ledger, Todo]:
+    def todo(self, photos: LazyPhotos) -> tuple[Ledger, Todo]:
         """As `divide`, but found while the run goes on."""
         ledger, spec = self.ledger(KnownRecords(self.spec.output)), self.spec
-        return ledger, Todo(self._checked(photos), ledger, spec.overwrite, spec.retry_failed, photos)
+        counted = photos if photos.countable else None
+        return ledger, Todo(self._checked(photos), ledger, spec.overwrite, spec.retry_failed, counted)
 
     def _checked(self, photos: Sequence[Photo]) -> Iterable[Photo]:
         """What `check` could not look at before the run began."""
-        return without_own(photos, self.spec.output, self.tops) if isinstance(photos, FolderPhotos) else photos
+        return without_own(photos, self.spec.output, self.tops) if isinstance(photos, LazyPhotos) else photos
 
     def ledger(self, records: Mapping[str, Record]) -> Ledger:
         """`records` as seen by this run."""

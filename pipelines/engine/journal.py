@@ -109,6 +109,13 @@ class Journals:
                 self._read[path] = begin + end
                 yield from (json.loads(line) for line in data[:end].splitlines())
 
+    def retire(self, share: int) -> None:
+        """Removes the journals of a share that has come back and is known to the end: all are looked at every time."""
+        for path in self._folder.glob(f"{self._token}-{share:04d}-*{_SUFFIX}"):
+            self._read.pop(path, None)
+            with suppress(OSError):
+                path.unlink()
+
     def stop(self) -> None:
         """Tells the workers to end early."""
         with suppress(OSError):  # on a full disk they stop by themselves

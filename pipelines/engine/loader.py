@@ -33,6 +33,7 @@ class PhotoStream:
         workers: decoding processes; 0 reads in this process, without a time limit and without guard against crashes.
         timeout: seconds for one photo; None: no limit.
         fork: start by forking where the system can; False once a model lives in this process.
+        spare: idle processes of an earlier stream with the same readers: used first, and given back at the end.
 
     Attributes:
         notes: sentences about decoders that died.
@@ -45,6 +46,7 @@ class PhotoStream:
         workers: int,
         timeout: float | None = None,
         fork: bool = True,
+        spare: list[Decoder] | None = None,
     ) -> None:
         self.notes: list[str] = []
         self._tasks = iter(tasks)
@@ -56,7 +58,10 @@ class PhotoStream:
             workers = 0
         self._workers = min(workers, len(tasks)) if isinstance(tasks, Sized) else workers
         forks = fork and "fork" in multiprocessing.get_all_start_methods()
-        self._decoders = [Decoder(make_reader, "fork" if forks else "spawn") for _ in range(self._workers)]
+        self._spare = spare
+        self._decoders = [
+            spare.pop() if spare else Decoder(make_reader, "fork" if forks else "spawn") for _ in range(self._workers)
+        ]
         self._ready: queue.Queue[Loaded | BaseException | None] = queue.Queue(maxsize=2)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._drive, name="photo-stream", daemon=True)
@@ -92,7 +97,10 @@ class PhotoStream:
             self._ready.put(error)
         finally:
             for decoder in self._decoders:
-                decoder.end()
+                if self._spare is not None and decoder.task is None:
+                    self._spare.append(decoder)
+                else:
+                    decoder.end()
 
     def _read_here(self) -> Iterator[Loaded]:
         reader = None

@@ -41,17 +41,19 @@ class Hold:
         free = self.alone
         if shard is not None:
             self._files.append(os.open(output / f"{LOCK}.{shard[0]}-of-{shard[1]}", os.O_RDWR | os.O_CREAT, 0o666))
-            free = (self.alone or _lock(self._files[0], exclusive=False)) and _lock(self._files[1], exclusive=True)
+            free = (self.alone or try_lock(self._files[0], exclusive=False)) and try_lock(
+                self._files[1], exclusive=True
+            )
         self.free = free
 
     def try_alone(self) -> bool:
         """Whether no other run is in the folder; if so, none can enter before `share` or the end."""
-        return _lock(self._files[0], exclusive=True)
+        return try_lock(self._files[0], exclusive=True)
 
     def share(self) -> None:
         """Lets other shards in again (nothing where the run has no shards)."""
         if self._shared:
-            _lock(self._files[0], exclusive=False)
+            try_lock(self._files[0], exclusive=False)
 
     def close(self) -> None:
         for file in self._files:
@@ -104,7 +106,7 @@ class WorkerHold:
     def __init__(self, output: Path, shard: tuple[int, int] | None) -> None:
         self._parent = output / (LOCK if shard is None else f"{LOCK}.{shard[0]}-of-{shard[1]}")
         self._file = os.open(output / _workers_name(shard), os.O_RDWR | os.O_CREAT, 0o666)
-        _lock(self._file, exclusive=False)
+        try_lock(self._file, exclusive=False)
         self._locks_work = not self._parent_let_go()
 
     def abandoned(self) -> bool:
@@ -117,7 +119,7 @@ class WorkerHold:
     def _parent_let_go(self) -> bool:
         file = os.open(self._parent, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            return _lock(file, exclusive=False)
+            return try_lock(file, exclusive=False)
         finally:
             os.close(file)
 
@@ -133,7 +135,7 @@ def _outlast_workers(output: Path, shard: tuple[int, int] | None) -> None:
     for name in names:
         file = os.open(output / name, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            while not _lock(file, exclusive=True):
+            while not try_lock(file, exclusive=True):
                 if time.monotonic() > deadline:
                     raise UsageError(f"workers of a run that was killed still work in '{output}'; end them first")
                 time.sleep(0.1)
@@ -145,7 +147,8 @@ def _busy(output: Path) -> UsageError:
     return UsageError(f"another run works in '{output}'; wait for it, or choose another folder with -o")
 
 
-def _lock(file: int, exclusive: bool) -> bool:
+def try_lock(file: int, exclusive: bool) -> bool:
+    """Locks an open file without waiting; False: another process has it. True where there are no locks."""
     if fcntl is None:  # pragma: no cover
         return True
     try:

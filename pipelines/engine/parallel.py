@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import queue
-import secrets
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from pipelines.engine.cluster import Site, WorkerDied, outcomes, site
+from pipelines.engine.cluster import Site, site
 from pipelines.engine.events import Tally
-from pipelines.engine.job import Job, nothing
-from pipelines.engine.journal import InWork, Journals, News, is_done, remove_journals
+from pipelines.engine.feed import Feed
+from pipelines.engine.job import Job
+from pipelines.engine.journal import InWork, News, is_done
 from pipelines.engine.reader import Task
 from pipelines.engine.resume import Ledger
-from pipelines.engine.shard import divide_among
-from pipelines.engine.source import Listing
-from pipelines.engine.worker import Errand
-from pipelines.errors import GanInvError
-from pipelines.manifest import PARTS, Record, read_manifest, read_part
-
-_LOOK_SECONDS = 0.2
-STOP_SECONDS = 60.0  # how long workers may take over their batches after a stop
-_END = object()
+from pipelines.engine.sending import Sending
+from pipelines.engine.shard import Share, divide_among, shares_of
+from pipelines.manifest import Record
 
 
 class Spread:
@@ -44,24 +35,41 @@ class Spread:
         self._left: set[str] = set()  # photos that a dead worker had taken up
         self._warned: set[str] = set()
 
-    def run(self, ledger: Ledger, tasks: Sequence[Task]) -> None:
-        """Does the tasks; raises what stopped a worker on purpose (`GanInvError`), once all have ended."""
+    def run(self, ledger: Ledger, tasks: Iterable[Task]) -> None:
+        """Does the tasks; raises what stopped a worker on purpose (`GanInvError`), once all have ended.
+
+        Args:
+            ledger: what is known of the tasks' items.
+            tasks: all of them in a sequence, to be divided evenly; or found as they are asked for, and then sent in
+                growing shares of `items_per_shard` photos at most, two for each worker at a time.
+        """
         spec = self._job.spec
         with site(spec.backend, spec.scheduler, self._job.devices) as place:
-            while tasks:
-                step = _Pass(self._job, place, ledger, tasks)
-                try:
-                    died = step.run(self._take, self._too_many)
-                    if died is None:
-                        return
-                    done = step.done()
-                    self._bury(step.in_work, done, died)
-                finally:
-                    step.clear()
-                left = [task for task in tasks if not (task.photo.key in self._left or is_done(task.photo.key, done))]
-                if len(left) == len(tasks) or self._too_many():  # it died before it took anything: it would again
-                    return
-                ledger, tasks = self._job.ledger(read_manifest(spec.output)), left
+            feed = Feed(_shares(tasks, ledger, place, spec.items_per_shard))
+            again: list[Share] | None = []
+            try:
+                while again is not None:
+                    sending = Sending(self._job, place, feed, again, isinstance(tasks, Sequence))
+                    again = self._send(sending, ledger, place)
+            finally:
+                feed.end()
+            feed.check()
+
+    def _send(self, sending: Sending, ledger: Ledger, place: Site) -> list[Share] | None:
+        """One pass; None: that was all. Else a worker died: what is to be sent again, before the rest of the feed."""
+        try:
+            died = sending.run(self._take, self._too_many)
+            if died is None:
+                return None
+            done, out = sending.done(), sending.out()
+            self._bury(sending.in_work, done, died)
+        finally:
+            sending.clear()
+        left = [task for task in out if not (task.photo.key in self._left or is_done(task.photo.key, done))]
+        if (len(left) == len(out) and not sending.returned) or self._too_many():
+            return None  # it died before it took anything: it would again
+        known = self._job.ledger({**ledger.part(task.photo for task in left), **done})
+        return divide_among(left, known, place.devices, place.shares)
 
     def _take(self, news: News) -> None:
         kind, tally = news["kind"], self._tally
@@ -93,71 +101,7 @@ class Spread:
         )
 
 
-class _Pass:
-    """One sending out of shares, with its own names in `manifest.d`."""
-
-    def __init__(self, job: Job, place: Site, ledger: Ledger, tasks: Sequence[Task]) -> None:
-        self.in_work = InWork()
-        self._output = job.spec.output
-        self._token = secrets.token_hex(4)
-        self._journals = Journals(self._output, self._token)
-        self._place = place
-        shares = divide_among(tasks, ledger, place.devices, place.shares)
-        bare = replace(job, listing=Listing(()), prepare=nothing)  # workers need neither, and a listing is large
-        self._errands = [Errand(bare, share, self._token, place.parent, place.threads) for share in shares]
-        self._back: queue.SimpleQueue[GanInvError | BaseException | object | None] = queue.SimpleQueue()
-
-    def run(self, take: Callable[[News], None], too_many: Callable[[], bool]) -> str | None:
-        """Until every share has come back; None, or why a worker died."""
-        courier = threading.Thread(target=self._send, name="shares", daemon=True)
-        courier.start()
-        try:
-            failure = self._follow(take, too_many)
-        except BaseException:  # Ctrl-C: what is finished is to be noted
-            self._journals.stop()
-            courier.join(STOP_SECONDS)
-            self._place.kill()
-            raise
-        courier.join()
-        if isinstance(failure, WorkerDied):
-            return str(failure)
-        if failure is not None:
-            raise failure
-        return None
-
-    def done(self) -> dict[str, Record]:
-        """What the workers of this pass have noted."""
-        records: dict[str, Record] = {}
-        for path in (self._output / PARTS).glob(f"{self._token}-*.jsonl"):
-            records |= read_part(path)
-        return records
-
-    def clear(self) -> None:
-        remove_journals(self._output, self._token)
-
-    def _send(self) -> None:
-        try:
-            for outcome in outcomes(self._place, self._errands):
-                self._back.put(outcome)
-        except BaseException as error:
-            self._back.put(error)
-        finally:
-            self._back.put(_END)
-
-    def _follow(self, take: Callable[[News], None], too_many: Callable[[], bool]) -> BaseException | None:
-        """Passes the journals' news on while the shares are out; the first thing that went wrong, or None."""
-        failure: BaseException | None = None
-        while True:
-            try:
-                back = self._back.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                back = None
-            for news in self._journals.news():
-                self.in_work.see(news)
-                take(news)
-            if back is _END:
-                return failure
-            if isinstance(back, BaseException):
-                failure = failure or back
-            if isinstance(back, GanInvError) or too_many():  # a full disk is full for all of them
-                self._journals.stop()
+def _shares(tasks: Iterable[Task], ledger: Ledger, place: Site, most: int) -> Iterable[Share]:
+    if isinstance(tasks, Sequence):
+        return divide_among(tasks, ledger, place.devices, place.shares)
+    return shares_of(tasks, ledger, place.devices, place.workers, most)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipelines.types import Failure, Quad
 
 FACE = "face"  # the kind of output that `align` writes
 LATENTS = "latents"  # the kind of output that marks an inverted item
+FURTHER = re.compile(r"(.+)\.[1-9]\d*", re.DOTALL)  # the key of a further face
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,12 @@ class Photo:
 
 @dataclass(frozen=True)
 class Listing:
-    """The photos, sorted by key, and what a person should hear about the rest.
+    """The photos, in the input's own order, and what a person should hear about the rest.
 
     Attributes:
-        photos: sorted by key. Of a large folder they are found as they are asked for (`engine.source.FolderPhotos`).
-        notes: one sentence per kind of thing that was left out; of a large folder complete once all were asked for.
+        photos: folders by key, archives by key or (large ones) as they lie, lists as they are written. Those of a
+            large or slow input are found as they are asked for (`engine.lazy.LazyPhotos`).
+        notes: one sentence per kind of thing that was left out; complete once all photos were asked for.
         latents: the folder with codes of the same keys (input was a folder of `invert` or `edit`), or None.
     """
 

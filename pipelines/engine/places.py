@@ -82,6 +82,9 @@ def refuse_foreign_files(output: Path, planned: Iterable[str]) -> None:
     """Raises UsageError where a planned file exists in a folder that no run of this tool has written."""
     if not output.is_dir() or has_manifest(output) or (output / LOCK).exists():
         return
+    with os.scandir(output) as there:
+        if next(there, None) is None:  # nothing can be in the way, so nobody need know all that is planned
+            return
     for relative in planned:
         if (output / relative).exists():
             raise UsageError(f"'{output / relative}' is in the way and was not written by a run; choose another folder")

@@ -96,6 +96,36 @@ def find_files(url: str) -> dict[str, tuple[str, Stat | None]]:
     return files
 
 
+def list_folder(url: str) -> list[tuple[str, bool, Stat | None]]:
+    """What lies in one remote folder, not below it: (name, is it a folder, stat). Empty where there is no such folder.
+
+    Nothing of the listing stays in memory: stores keep what they were asked, which over millions of photos is too much.
+
+    Raises:
+        UsageError: the store cannot be reached or refuses.
+    """
+    store, root = open_store(url)
+    base = root.rstrip("/") + "/"
+    try:
+        found: list[Mapping[str, Any]] = _again(lambda: store.ls(base.rstrip("/") or "/", detail=True))
+    except FileNotFoundError:
+        return []
+    except UsageError:
+        raise
+    except Exception as error:  # each store has its own tree of exceptions
+        raise UsageError(
+            f"'{url}' cannot be listed ({_first_line(error)}); check the address and your rights"
+        ) from None
+    store.invalidate_cache(root)
+    rows = []
+    for info in found:
+        name, kind = str(info["name"]).rstrip("/"), info.get("type", "file")
+        if name.startswith(base) and kind in ("file", "directory"):
+            is_folder = kind == "directory"
+            rows.append((name[len(base) :], is_folder, None if is_folder else _stat(info)))
+    return rows
+
+
 def remote_stat(url: str) -> Stat | None:
     """(bytes, a number that changes with the content's date or tag), or None where the store does not say."""
     try:

@@ -21,7 +21,7 @@ from pipelines.engine.parallel import Spread
 from pipelines.engine.places import remove_half_written
 from pipelines.engine.reader import Task
 from pipelines.engine.resume import Ledger
-from pipelines.engine.source import FolderPhotos, Photo
+from pipelines.engine.source import LazyPhotos, Photo
 from pipelines.engine.stream import Stream
 from pipelines.errors import OutputError
 from pipelines.images import write_atomic
@@ -81,8 +81,8 @@ class _Plan:
 
 
 def _plan(job: Job, photos: Sequence[Photo], tally: Tally) -> _Plan:
-    """All tasks, or for one device over a large folder the first, and the others as they are found."""
-    if isinstance(photos, FolderPhotos) and _here(job):
+    """All tasks, or of a large or slow input the first, and the others as they are found."""
+    if isinstance(photos, LazyPhotos):
         ledger, todo = job.todo(photos)
         tally.start(0)
         first = next(todo, None)
@@ -120,7 +120,7 @@ def _work(job: Job, plan: _Plan, tally: Tally) -> None:
             stream = Stream(job, plan.ledger, plan.tasks, tally, too_many)
             stream.run(partial(job.make_work, job.devices[0]), part_name(job))
         else:
-            Spread(job, tally, too_many).run(plan.ledger, list(plan.tasks))
+            Spread(job, tally, too_many).run(plan.ledger, plan.tasks)
     finally:
         plan.look()
         _warn(job, tally)

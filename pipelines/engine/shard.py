@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, islice
 
 from pipelines.engine.device import resolve_device
 from pipelines.engine.reader import Task
@@ -13,6 +14,7 @@ from pipelines.errors import UsageError
 from pipelines.manifest import Record
 
 MOST_PROCESSES = 256
+FIRST_SHARE = 32  # photos of each worker's first share, where nobody knows how many there will be
 
 
 def device_names(name: str) -> tuple[str, ...]:
@@ -67,3 +69,27 @@ def divide_among(tasks: Sequence[Task], ledger: Ledger, devices: Sequence[str], 
         records = ledger.part(task.photo for task in part)
         made.append(Share(number, devices[number % len(devices)], part, records))
     return made
+
+
+def shares_of(
+    tasks: Iterable[Task], ledger: Ledger, devices: Sequence[str], workers: int, most: int
+) -> Iterator[Share]:
+    """Shares of tasks that are found as they are asked for, dealt to the devices in turn.
+
+    The first are small, so that every worker soon has one and none stands idle over a short rest; each round is twice
+    the one before. Sizes do not depend on time: the same tasks make the same shares.
+
+    Args:
+        tasks: in order; no more of them are taken than the next share needs.
+        ledger: what is known of them.
+        devices: their names.
+        workers: shares of a round.
+        most: photos of one share.
+    """
+    tasks = iter(tasks)
+    for number in count():
+        size = min(most, FIRST_SHARE << min(number // workers, 20))
+        part = renumbered(list(islice(tasks, size)))
+        if not part:
+            return
+        yield Share(number, devices[number % len(devices)], part, ledger.part(task.photo for task in part))

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO, overload
+from typing import IO
 
 from pipelines.decode import IMAGE_SUFFIXES
 from pipelines.engine.known import KnownRecords
-from pipelines.engine.members import members
-from pipelines.engine.photos import FACE, LATENTS, Listing, Origin, Photo, split_key
-from pipelines.engine.remote import as_url, find_files, is_url, read_remote
-from pipelines.engine.tarball import expand, unsafe_name
-from pipelines.engine.walk import FURTHER, FolderWalk
+from pipelines.engine.lazy import Find, LazyPhotos, Patience, look_ahead
+from pipelines.engine.lines import FileLines, StreamLines
+from pipelines.engine.listed import ArchivePhotos, ListedPhotos
+from pipelines.engine.photos import FACE, FURTHER, LATENTS, Listing, Origin, Photo, split_key
+from pipelines.engine.remote import as_url, read_remote
+from pipelines.engine.tarball import expand, unreadable
+from pipelines.engine.walk import FolderWalk, RemoteWalk
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.manifest import Record, has_manifest
 
-__all__ = ["FACE", "LATENTS", "FolderPhotos", "Listing", "Origin", "Photo", "list_input", "take_part"]
-LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run starts
+__all__ = ["FACE", "LATENTS", "LazyPhotos", "Listing", "Origin", "Photo", "list_input", "take_part"]
+LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run starts,
+LISTED_SECONDS = 5.0  # unless they come slowly: then those that are there so long after the first
 
 
-def list_input(source: Path, use_run: bool = False, faces_all: bool = False, stdin: TextIO | None = None) -> Listing:
-    """All photos that INPUT means.
+def list_input(source: Path, use_run: bool = False, faces_all: bool = False, stdin: IO[str] | None = None) -> Listing:
+    """All photos that INPUT means; of a large or slow input (see `LazyPhotos`) the first are listed, and checked.
 
     Args:
         source: folder (searched recursively), picture, ``.txt`` list, ``.tar``, ``NAME-{000..012}.tar``, ``-``, or a
@@ -36,114 +39,114 @@ def list_input(source: Path, use_run: bool = False, faces_all: bool = False, std
         stdin: where ``-`` reads its paths, one a line (default: standard input).
 
     Raises:
-        UsageError: the input does not exist or cannot be meant; two photos would share one key.
+        UsageError: the input does not exist or cannot be meant; two of the photos that are listed first share a key.
         NoInputError: there is not one photo.
     """
-    url = as_url(source)
-    if str(source) == "-":
-        listing = _from_lines(stdin or sys.stdin, os.getcwd())
-    elif url is not None and not os.path.lexists(source):
-        listing = _from_url(url)
-    elif source.is_dir():
-        listing = _from_folder(source, use_run, faces_all)
-    else:
-        listing = _from_file(source)
-    if isinstance(listing.photos, FolderPhotos):
-        return listing
-    if not listing.photos:
-        left_out = "; " + "; ".join(listing.notes) if listing.notes else ""
-        raise NoInputError(f"there is no picture in '{source}'{left_out}")
-    _refuse_shared_keys(listing.photos, faces_all)
-    return listing
-
-
-class FolderPhotos(Sequence[Photo]):
-    """A large folder's photos, sorted by key, found as they are asked for: every iteration walks the folder.
-
-    Photos that share a key, or that lie in an archive which cannot be read, are failing ones.
-
-    Args:
-        root, records, faces_all: as of `FolderWalk`.
-        start, stop: which of the folder's photos these are.
-
-    Attributes:
-        notes: see `FolderWalk`; there once an iteration has come to the folder's end.
-    """
-
-    def __init__(
-        self,
-        root: str,
-        records: Mapping[str, Record],
-        faces_all: bool,
-        start: int = 0,
-        stop: int | None = None,
-    ) -> None:
-        self.notes: list[str] = []
-        self._about = root, records, faces_all
-        self._start, self._stop = start, stop
-        self._count: int | None = None
-
-    def __iter__(self) -> Iterator[Photo]:
-        walk = FolderWalk(*self._about, strict=False)
-        yield from islice(walk, self._start, self._stop)
-        self.notes[:] = walk.notes
-
-    def __len__(self) -> int:
-        """Counted by a walk, the first time."""
-        if self._count is None:
-            self._count = sum(1 for _ in self)
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Photo: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Photo, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Photo | tuple[Photo, ...]:
-        return tuple(self)[index]
-
-    def first(self) -> tuple[Photo, ...]:
-        """Those that are listed, and checked, before a run starts."""
-        return tuple(islice(self, LISTED_FIRST))
-
-    def part(self, start: int, stop: int | None) -> FolderPhotos:
-        """The photos from `start` to before `stop`, found likewise."""
-        ends = [end for end in (self._stop, None if stop is None else self._start + stop) if end is not None]
-        part = FolderPhotos(*self._about, self._start + start, min(ends, default=None))
-        part.notes = self.notes
-        return part
+    return _Input(source, faces_all).listing(use_run, stdin)
 
 
 def take_part(photos: Sequence[Photo], limit: int | None, shard: tuple[int, int] | None) -> Sequence[Photo]:
-    """The first `limit` photos, of those the contiguous run of shard (I, N), I from 1; shards differ by one at most.
+    """The first `limit` photos, of those every N-th from the I-th on for shard (I, N), I from 1.
 
-    Of `FolderPhotos` again such; they are counted first where there are shards, and only then.
+    Shards differ by one photo at most, and none needs to know how many there are: of `LazyPhotos` again such.
     """
     if limit is not None:
-        photos = photos.part(0, limit) if isinstance(photos, FolderPhotos) else photos[:limit]
-    if shard is None:
+        photos = photos[:limit]
+    return photos if shard is None else photos[shard[0] - 1 :: shard[1]]
+
+
+class _Input:
+    """INPUT, and how its photos are found."""
+
+    def __init__(self, source: Path, faces_all: bool) -> None:
+        self._source = source
+        self._faces_all = faces_all
+        self._patience = Patience(LISTED_SECONDS)
+
+    def listing(self, use_run: bool, stdin: IO[str] | None) -> Listing:
+        source, url = self._source, as_url(self._source)
+        if str(source) == "-":
+            return self._lines(StreamLines(stdin or sys.stdin, self._patience), os.getcwd())
+        if url is not None and not os.path.lexists(source):
+            return self._url(url)
+        return self._folder(use_run) if source.is_dir() else self._file()
+
+    def _listed(self, find: Find, countable: bool = True) -> Listing:
+        """The whole listing, where that is soon there; else what is found while the run goes on."""
+        notes: list[str] = []
+        first, whole = look_ahead(find(True, notes), LISTED_FIRST, self._patience)
+        self._some(first, notes)
+        _refuse_shared_keys(first, self._faces_all)
+        if whole:
+            return Listing(first, tuple(notes))
+        photos = LazyPhotos(find, first, countable)
+        return Listing(photos, photos.notes)
+
+    def _some(self, photos: tuple[Photo, ...], notes: Sequence[str]) -> tuple[Photo, ...]:
+        if not photos:
+            left_out = "; " + "; ".join(notes) if notes else ""
+            raise NoInputError(f"there is no picture in '{self._source}'{left_out}")
         return photos
-    index, count = shard
-    start, stop = len(photos) * (index - 1) // count, len(photos) * index // count
-    return photos.part(start, stop) if isinstance(photos, FolderPhotos) else photos[start:stop]
+
+    def _folder(self, use_run: bool) -> Listing:
+        root = self._source
+        records = KnownRecords(root) if use_run and has_manifest(root) else None
+        if records is not None and records.has_output(LATENTS):
+            return Listing(self._some(_from_inversions(records), []), latents=Path(os.path.abspath(root)) / "latents")
+        known: Mapping[str, Record] = records if records is not None else {}
+        place, faces_all = os.path.abspath(root), self._faces_all
+        return self._listed(lambda strict, notes: FolderWalk(place, known, faces_all, strict, notes))
+
+    def _file(self) -> Listing:
+        """A file of this machine, or a pattern of tar archives."""
+        source = self._source
+        if not source.exists():
+            names = expand(os.path.abspath(source))
+            if len(names) > 1:
+                return self._archives(names)
+            raise UsageError(
+                f"the input '{source}' does not exist; give a folder, a picture, a .txt list or a .tar archive"
+            )
+        suffix = source.suffix.lower()
+        if suffix == ".txt":
+            whole = source.is_file()  # else a pipe with a name
+            lines = FileLines(source) if whole else StreamLines(open(source, "rb"), self._patience)  # noqa: SIM115
+            return self._lines(lines, os.path.dirname(os.path.abspath(source)))
+        if suffix == ".tar":
+            return self._archives((os.path.abspath(source),))
+        if suffix in {".zip", ".gz", ".tgz", ".7z", ".rar"}:
+            raise UsageError(f"'{source}' is an archive; unpack it and give the folder, or make it a plain .tar")
+        return Listing((Photo(split_key(source.name)[0], os.path.abspath(source)),))
+
+    def _url(self, url: str) -> Listing:
+        suffix = split_key(posixpath.basename(url))[1].lower()
+        if suffix == ".tar":
+            return self._listed(ArchivePhotos(expand(url), self._faces_all), countable=False)
+        if suffix == ".txt":
+            try:
+                text = read_remote(url)
+            except PhotoError as error:
+                raise UsageError(error.message) from None
+            return self._lines(StreamLines(io.BytesIO(text), self._patience), posixpath.dirname(url))
+        if suffix in IMAGE_SUFFIXES:
+            return Listing((Photo(split_key(posixpath.basename(url))[0], url),))
+        faces_all = self._faces_all
+        return self._listed(lambda strict, notes: RemoteWalk(url, faces_all, strict, notes), countable=False)
+
+    def _lines(self, lines: FileLines | StreamLines, base: str) -> Listing:
+        return self._listed(ListedPhotos(lines, base, self._faces_all))
+
+    def _archives(self, paths: tuple[str, ...]) -> Listing:
+        """Those of this machine; one that is not there is told now, and not when its turn comes."""
+        for path in paths:
+            try:
+                os.stat(path)
+            except OSError as error:
+                raise unreadable(path, error) from None
+        return self._listed(ArchivePhotos(paths, self._faces_all))
 
 
-def _from_folder(root: Path, use_run: bool, faces_all: bool) -> Listing:
-    records = KnownRecords(root) if use_run and has_manifest(root) else None
-    if records is not None and records.has_output(LATENTS):
-        return _from_inversions(root, records)
-    place = os.path.abspath(root)
-    walk = FolderWalk(place, records or {}, faces_all, strict=True)
-    first = tuple(islice(walk, LISTED_FIRST + 1))
-    if len(first) <= LISTED_FIRST:
-        return Listing(first, tuple(walk.notes))
-    _refuse_shared_keys(first, faces_all)
-    photos = FolderPhotos(place, records or {}, faces_all)
-    return Listing(photos, photos.notes)
-
-
-def _from_inversions(root: Path, records: Mapping[str, Record]) -> Listing:
+def _from_inversions(records: Mapping[str, Record]) -> tuple[Photo, ...]:
     """The faces that an inverted folder was made from: crops as they are, photos to be cut where they were cut."""
     photos = []
     for key in sorted(records):
@@ -151,104 +154,7 @@ def _from_inversions(root: Path, records: Mapping[str, Record]) -> Listing:
         if record.status == "ok":
             cut = Origin(record.source, record.digest, record.quad) if record.quad else None
             photos.append(Photo(key, record.source, origin=cut, cut=cut, trusted=True))
-    return Listing(tuple(photos), latents=Path(os.path.abspath(root)) / "latents")
-
-
-def _from_file(source: Path) -> Listing:
-    """A file of this machine, or a pattern of tar archives."""
-    if not source.exists():
-        names = expand(os.path.abspath(source))
-        if len(names) > 1:
-            return _from_tars(names)
-        raise UsageError(
-            f"the input '{source}' does not exist; give a folder, a picture, a .txt list or a .tar archive"
-        )
-    suffix = source.suffix.lower()
-    if suffix == ".txt":
-        with open(source, encoding="utf-8", errors="surrogateescape") as lines:
-            return _from_lines(lines, os.path.dirname(os.path.abspath(source)))
-    if suffix == ".tar":
-        return _from_tars((os.path.abspath(source),))
-    if suffix in {".zip", ".gz", ".tgz", ".7z", ".rar"}:
-        raise UsageError(f"'{source}' is an archive; unpack it and give the folder, or make it a plain .tar")
-    return Listing((Photo(split_key(source.name)[0], os.path.abspath(source)),))
-
-
-def _from_url(url: str) -> Listing:
-    suffix = split_key(posixpath.basename(url))[1].lower()
-    if suffix == ".tar":
-        return _from_tars(expand(url))
-    if suffix == ".txt":
-        try:
-            text = read_remote(url).decode("utf-8", errors="surrogateescape")
-        except PhotoError as error:
-            raise UsageError(error.message) from None
-        return _from_lines(text.splitlines(), posixpath.dirname(url))
-    if suffix in IMAGE_SUFFIXES:
-        return Listing((Photo(split_key(posixpath.basename(url))[0], url),))
-    photos: list[Photo] = []
-    notes: list[str] = []
-    for relative, (address, stat) in find_files(url).items():
-        key, suffix = split_key(relative)
-        if suffix.lower() == ".tar":
-            _add_tar(address, key + "/", photos, notes)
-        elif suffix.lower() in IMAGE_SUFFIXES:
-            reason = unsafe_name(relative)
-            if reason:
-                notes.append(f"{url}: {relative!r} {reason} and was left out")
-            else:
-                photos.append(Photo(posixpath.normpath(key), address, stat=stat))
-    return Listing(tuple(sorted(photos, key=lambda photo: photo.key)), tuple(notes))
-
-
-def _from_tars(paths: tuple[str, ...]) -> Listing:
-    """Members by their paths; below the archive's own name where there are several archives."""
-    photos: list[Photo] = []
-    notes: list[str] = []
-    for path in paths:
-        prefix = split_key(posixpath.basename(path))[0] + "/" if len(paths) > 1 else ""
-        _add_tar(path, prefix, photos, notes)
-    return Listing(tuple(sorted(photos, key=lambda photo: photo.key)), tuple(notes))
-
-
-def _add_tar(path: str, prefix: str, photos: list[Photo], notes: list[str]) -> None:
-    """The pictures of one archive."""
-    found, refused = members(path, prefix)
-    photos.extend(found)
-    notes.extend(refused)
-
-
-def _from_lines(lines: Iterable[str], base: str) -> Listing:
-    """Paths or URLs, one a line, relative to `base`. A key does not depend on other lines, so lists can grow."""
-    photos: dict[str, Photo] = {}
-    members: list[Photo] = []
-    notes: list[str] = []
-    for line in lines:
-        text = line.rstrip("\r\n")
-        if not text.strip():
-            continue
-        path = text if is_url(text) else f"{base}/{text}" if is_url(base) else os.path.abspath(os.path.join(base, text))
-        relative = _relative(path, base)
-        reason = unsafe_name(relative)
-        if reason:
-            notes.append(f"{text!r} {reason} and was left out")
-        elif split_key(relative)[1].lower() == ".tar":
-            _add_tar(path, split_key(relative)[0] + "/", members, notes)
-        else:
-            photos.setdefault(path, Photo(split_key(posixpath.normpath(relative))[0], path))
-    return Listing(tuple(sorted((*photos.values(), *members), key=lambda photo: photo.key)), tuple(notes))
-
-
-def _relative(path: str, base: str) -> str:
-    """What names a listed file: its path below the list's folder, else its whole path (or host and path)."""
-    remote, head = is_url(path), base.rstrip("/") + "/"
-    if path.startswith(head):
-        relative = path[len(head) :]
-    elif remote:
-        relative = path.split("://", 1)[1]
-    else:
-        relative = Path(path).relative_to(Path(path).anchor).as_posix()
-    return relative.split("?", 1)[0] if remote else relative
+    return tuple(photos)
 
 
 def _refuse_shared_keys(photos: Sequence[Photo], faces_all: bool) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 
+from pipelines.engine.decoder import Decoder
 from pipelines.engine.events import Tally
 from pipelines.engine.gate import Gate
 from pipelines.engine.job import Job
@@ -51,17 +52,20 @@ class Stream:
         self._faceless: list[str] = []
         self._stale = 0
 
-    def run(self, make_work: Callable[[], Work], part: str, fork: bool = True) -> None:
+    def run(
+        self, make_work: Callable[[], Work], part: str, fork: bool = True, spare: list[Decoder] | None = None
+    ) -> None:
         """Reads, works and writes until everything is done or something stops the run; then all is flushed.
 
         Args:
             make_work: called after the decoders have been started.
             part: the manifest's part to append to.
             fork: whether decoders may be forked (no model lives in this process yet).
+            spare: decoders that an earlier stream of the same job left; see `PhotoStream`.
         """
         job = self._job
         workers = min(job.workers, len(self._tasks)) if isinstance(self._tasks, Sized) else job.workers
-        stream = PhotoStream(self._taken(), job.make_reader, workers, job.spec.timeout, fork)
+        stream = PhotoStream(self._taken(), job.make_reader, workers, job.spec.timeout, fork, spare)
         try:
             manifest = ManifestWriter(job.spec.output, part)
             writer = Writer(job.spec.output, manifest)

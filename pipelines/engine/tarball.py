@@ -11,6 +11,7 @@ import os
 import posixpath
 import re
 import tarfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any
@@ -83,21 +84,82 @@ def split_member(path: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
-def read_index(path: str) -> Index:
-    """The members of a local or remote archive; see `Index`.
+class Scan:
+    """One pass over an archive's headers: members as they come, so the first is known before the last was reached.
 
-    Raises:
-        UsageError: it cannot be opened, or it is compressed (its members cannot be reached one by one).
+    Args:
+        path: of the archive, local or a URL.
+
+    Attributes:
+        refused: a sentence per member that was left out, the first 20 by name; complete after the pass.
+        torn: as of `Index`, after the pass.
+        count: members so far.
     """
-    try:
-        file: Any = open_remote(path) if is_url(path) else open(path, "rb")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise UsageError(f"the archive '{path}' cannot be read ({error.strerror}); check its path and rights") from None
-    with file:
-        start = file.read(6)
-        if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
-            raise UsageError(f"'{path}' is compressed; uncompress it: members are read one by one from a plain tar")
-        return _scan(file, path)
+
+    def __init__(self, path: str) -> None:
+        self.refused: list[str] = []
+        self.torn = ""
+        self.count = 0
+        self._path = path
+
+    def __iter__(self) -> Iterator[Member]:
+        """Regular files with names that can be keys, in the archive's order.
+
+        Raises:
+            UsageError: it cannot be opened, or it is compressed (its members cannot be reached one by one).
+        """
+        path = self._path
+        try:
+            file: Any = open_remote(path) if is_url(path) else open(path, "rb")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise unreadable(path, error) from None
+        with file:
+            start = file.read(6)
+            if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+                raise UsageError(f"'{path}' is compressed; uncompress it: members are read one by one from a plain tar")
+            yield from self._members(file)
+
+    def _members(self, file: IO[bytes]) -> Iterator[Member]:
+        total = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        left_out = 0
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                while (entry := archive.next()) is not None:
+                    archive.members = []  # type: ignore[attr-defined]  # or it keeps every header
+                    reason = _unusable(entry)
+                    if reason:
+                        left_out += 1
+                        if left_out <= SHOWN:
+                            self.refused.append(f"{self._path}: {entry.name!r} {reason} and was left out")
+                    elif entry.isreg() and entry.offset_data + entry.size <= total:
+                        self.count += 1
+                        yield Member(posixpath.normpath(entry.name), entry.offset_data, entry.size)
+                self.torn = _ending(file, archive.offset)
+        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+            self.torn = f"the archive is damaged or cut off ({str(error) or type(error).__name__})"
+        if left_out > SHOWN:
+            self.refused.append(f"{self._path}: {left_out - SHOWN} more members were left out for their names or kinds")
+
+
+def unreadable(path: str, error: OSError) -> UsageError:
+    """The sentence about an archive that cannot be opened."""
+    return UsageError(f"the archive '{path}' cannot be read ({error.strerror}); check its path and rights")
+
+
+def read_index(path: str) -> Index:
+    """The members of a local or remote archive; see `Index`. Raises UsageError as a `Scan` does."""
+    scan = Scan(path)
+    return Index(last_of_each(scan), tuple(scan.refused), scan.torn)
+
+
+def last_of_each(members: Iterable[Member]) -> tuple[Member, ...]:
+    """Of several members with one name the last, as `tar` itself unpacks them."""
+    named: dict[str, Member] = {}
+    for member in members:
+        named.pop(member.name, None)
+        named[member.name] = member
+    return tuple(named.values())
 
 
 def read_member(path: str, span: tuple[int, int] | None = None) -> bytes:
@@ -143,33 +205,6 @@ def _look_up(archive: str, name: str) -> tuple[int, int]:
 def _places(archive: str, mark: int) -> dict[str, tuple[int, int]]:
     """Name -> place; `mark` makes a changed archive a new question."""
     return {member.name: (member.offset, member.size) for member in read_index(archive).members}
-
-
-def _scan(file: IO[bytes], path: str) -> Index:
-    total = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    members: dict[str, Member] = {}
-    refused: list[str] = []
-    left_out, torn = 0, ""
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            while (entry := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # or it keeps every header
-                reason = _unusable(entry)
-                if reason:
-                    left_out += 1
-                    if left_out <= SHOWN:
-                        refused.append(f"{path}: {entry.name!r} {reason} and was left out")
-                elif entry.isreg() and entry.offset_data + entry.size <= total:
-                    name = posixpath.normpath(entry.name)
-                    members.pop(name, None)
-                    members[name] = Member(name, entry.offset_data, entry.size)
-            torn = _ending(file, archive.offset)
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
-        torn = f"the archive is damaged or cut off ({str(error) or type(error).__name__})"
-    if left_out > SHOWN:
-        refused.append(f"{path}: {left_out - SHOWN} more members were left out for their names or kinds")
-    return Index(tuple(members.values()), tuple(refused), torn)
 
 
 def _unusable(entry: tarfile.TarInfo) -> str:

@@ -1,4 +1,4 @@
-"""What a run over a large folder has to read, found while it works: the first photo starts before the last is listed."""
+"""What a run over a large or slow input has to read, found while it works: the first photo starts before the last is listed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ class Todo(Iterator[Task]):
         photos: in order.
         ledger: what is known of them.
         overwrite, retry_failed: as in the spec.
-        counted: the same photos, to be counted by the way.
+        counted: the same photos, to be counted by the way; None where that costs too much: the total then grows.
     """
 
     def __init__(
-        self, photos: Iterable[Photo], ledger: Ledger, overwrite: bool, retry_failed: bool, counted: Iterable[Photo]
+        self,
+        photos: Iterable[Photo],
+        ledger: Ledger,
+        overwrite: bool,
+        retry_failed: bool,
+        counted: Iterable[Photo] | None,
     ) -> None:
         self._photos = iter(photos)
         self._ledger = ledger
@@ -34,10 +39,11 @@ class Todo(Iterator[Task]):
         self._told = self._told_done = 0
         self._count: int | None = None
         self._counter = threading.Thread(target=self._count_all, args=(counted,), name="count", daemon=True)
+        self._countable = counted is not None
 
     def __next__(self) -> Task:
         # Not before: a run that has nothing to do need not know how much, and decoders are forked after the first task.
-        if self._next == 1 and self._counter.ident is None:
+        if self._next == 1 and self._countable and self._counter.ident is None:
             self._counter.start()
         for photo in self._photos:
             self._seen += 1

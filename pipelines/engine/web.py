@@ -60,7 +60,7 @@ class WebStore:
         parts = info["ranges"] and info["size"] is not None
         return io.BufferedReader(_WebFile(self, url, info["size"] if parts else None), block_size)
 
-    def find(self, url: str, detail: bool = True) -> dict[str, Any]:
+    def ls(self, url: str, detail: bool = True) -> list[dict[str, Any]]:
         """Raises UsageError: a web server tells nobody what lies in its folders."""
         raise UsageError(f"'{url}' is a folder of a web server, which cannot be listed; give a .txt list of addresses")
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import torch
 
+from pipelines.engine.decoder import Decoder
 from pipelines.engine.job import Job
 from pipelines.engine.journal import InWork, Journals, JournalTally, is_done
 from pipelines.engine.lock import WorkerHold
+from pipelines.engine.seat import take_seat
 from pipelines.engine.shard import Share, renumbered
 from pipelines.engine.stream import Stream
 from pipelines.engine.work import Work
@@ -36,6 +38,8 @@ class Errand:
         token: of the pass; workers' files in `manifest.d` begin with it.
         parent: process id of the parent where it runs on the same machine; None: ask the folder's lock.
         threads: of torch; None: as they are.
+        devices: one for each process of the same machine, which takes one of them and keeps it; none: the share's.
+        seats: the folder where processes note which they have taken.
     """
 
     job: Job
@@ -43,13 +47,48 @@ class Errand:
     token: str
     parent: int | None = None
     threads: int | None = None
+    devices: tuple[str, ...] = ()
+    seats: str = ""
+
+    @property
+    def device(self) -> str:
+        """What this process computes on."""
+        return take_seat(self.seats, self.devices) if self.devices else self.share.device
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the share of this number; `trouble`: what a user must hear, and why it was not finished."""
+
+    number: int
+    trouble: GanInvError | None = None
+
+
+class _Bench:
+    """What a process keeps from one share of a pass to the next: its models, and (`decoders`) those who decode."""
+
+    def __init__(self) -> None:
+        self.work: Work | None = None
+        self.decoders: list[Decoder] = []
+        self._key = ""
+
+    def turn_to(self, key: str) -> None:
+        """Begins with nothing where the last share was of another pass, or for another device."""
+        if key != self._key:
+            self.clear()
+            self._key = key
+
+    def clear(self) -> None:
+        self.work = None
+        while self.decoders:
+            self.decoders.pop().end()
 
 
 _turn = threading.Lock()  # cluster workers may run several calls at once; the models here serve one
-_made: dict[str, Work] = {}  # a worker that does several shares of a pass builds its models once
+_bench = _Bench()
 
 
-def run_share(errand: Errand) -> GanInvError | None:
+def run_share(errand: Errand) -> Outcome:
     """Does a share. What a user must hear comes back as a value; a bug raises."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -59,12 +98,12 @@ def run_share(errand: Errand) -> GanInvError | None:
         try:
             _do(errand)
         except GanInvError as error:
-            _made.clear()
-            return error
+            _bench.clear()
+            return Outcome(errand.share.number, error)
         except BaseException:
-            _made.clear()
+            _bench.clear()
             raise
-    return None
+    return Outcome(errand.share.number)
 
 
 def _do(errand: Errand) -> None:
@@ -78,7 +117,10 @@ def _do(errand: Errand) -> None:
         ledger = errand.job.ledger(share.records)
         with closing(_Watch(errand, hold)) as watch:
             stream = Stream(errand.job, ledger, share.tasks, tally, partial(_must_stop, errand, tally, watch))
-            stream.run(partial(_work, errand), name, fork=not _made)
+            _bench.turn_to(f"{errand.token} {errand.device}")
+            # Those of a cluster's worker would stay for ever: nobody tells it that the run has ended.
+            spare = _bench.decoders if errand.devices else None
+            stream.run(partial(_work, errand), name, fork=_bench.work is None, spare=spare)
 
 
 def _must_stop(errand: Errand, tally: JournalTally, watch: _Watch) -> bool:
@@ -88,11 +130,9 @@ def _must_stop(errand: Errand, tally: JournalTally, watch: _Watch) -> bool:
 
 
 def _work(errand: Errand) -> Work:
-    key = f"{errand.token} {errand.share.device}"
-    if key not in _made:
-        _made.clear()  # another run's models
-        _made[key] = errand.job.make_work(errand.share.device)
-    return _made[key]
+    if _bench.work is None:
+        _bench.work = errand.job.make_work(errand.device)
+    return _bench.work
 
 
 def _left_over(output: Path, attempts: str, share: Share, tally: JournalTally) -> Share:

@@ -188,7 +188,7 @@ def move_loss(generator: Generator, base: Tensor, made: Tensor, edited: Tensor, 
 
 
 def stay_loss(source: Tensor, edited: Tensor, move: MoveTarget) -> Tensor:
-    """Mean absolute difference of an edited face to its photo n x 3 x 256 x 256 outside the face, where nothing should change."""
+    """Mean absolute difference of an edited face to its photo n x 3 x 256 x 256 outside the face."""
     side, outside = move.inside.shape[-1], 1 - move.inside
     difference = resize_area(edited, side) - resize_area(source, side)
     return (difference.abs() * outside).sum() / (3 * len(difference) * outside.sum()).clamp(min=1)

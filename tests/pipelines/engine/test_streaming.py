@@ -15,7 +15,7 @@ from pipelines.engine import source
 from pipelines.engine.events import ProgressEvent, RunSummary
 from pipelines.engine.job import Job
 from pipelines.engine.run import run_job
-from pipelines.engine.source import FolderPhotos
+from pipelines.engine.source import LazyPhotos
 from pipelines.errors import UsageError
 from pipelines.manifest import MANIFEST, read_manifest
 from tests.factories import FakeFaces, align_job, edit_job, output_files, write_photo, write_photos
@@ -66,7 +66,7 @@ def test_the_files_and_counts_are_those_of_a_listed_run(
     monkeypatch.setattr(source, "LISTED_FIRST", 3)
     out, events = tmp_path / "streamed", list[ProgressEvent]()
     job = make(raw, out, workers=workers)
-    assert isinstance(job.listing.photos, FolderPhotos)
+    assert isinstance(job.listing.photos, LazyPhotos)
     streamed = run_job(job, events.append)
     assert counts(streamed) == counts(listed) == (9, 1, 0, 10)
     assert (streamed.failures, streamed.warnings) == (listed.failures, listed.warnings)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.engine import source
 from pipelines.engine.photos import Photo, split_key
-from pipelines.engine.source import FolderPhotos, list_input, take_part
+from pipelines.engine.source import LazyPhotos, list_input, take_part
 from pipelines.engine.walk import FolderWalk
 from pipelines.errors import UsageError
 from tests.factories import write_photo, write_photos
@@ -22,8 +22,8 @@ from tests.factories import write_photo, write_photos
 NAMES = st.text(alphabet=" !-.0aB~é", min_size=1, max_size=4).filter(lambda name: name[0] != "." and name != "..")
 
 
-def photos(root: Path, faces_all: bool = False) -> FolderPhotos:
-    return FolderPhotos(str(root), {}, faces_all)
+def photos(root: Path, faces_all: bool = False) -> LazyPhotos:
+    return LazyPhotos(lambda strict, notes: FolderWalk(str(root), {}, faces_all, strict, notes))
 
 
 def make_tar(path: Path, *names: str) -> None:
@@ -108,7 +108,7 @@ def test_small_folders_are_checked_before_anything_starts_and_large_ones_as_far(
         list_input(tmp_path)
     monkeypatch.setattr(source, "LISTED_FIRST", 4)
     listing = list_input(tmp_path)
-    assert isinstance(listing.photos, FolderPhotos)
+    assert isinstance(listing.photos, LazyPhotos)
     assert listing.notes == []
     assert [photo.key for photo in listing.photos][-2:] == ["z.jpg", "z.png"]
     assert listing.notes == ["1 files have no picture's suffix and were left out, for example 'notes.doc'"]
@@ -124,7 +124,7 @@ def test_parts_of_a_large_folder_are_those_of_its_list(tmp_path: Path) -> None:
     for limit in (None, 1, 7, 99):
         for shard in (None, (1, 1), (2, 3), (3, 3), (12, 13)):
             part = take_part(lazy, limit, shard)
-            assert isinstance(part, FolderPhotos)
+            assert isinstance(part, LazyPhotos)
             assert tuple(part) == tuple(take_part(listed, limit, shard))
             assert len(part) == len(tuple(part))
 
