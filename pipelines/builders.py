@@ -35,7 +35,7 @@ ENCODER_ASSETS = {recipe: f"encoder-mobile-ffhq-{recipe}" for recipe in ("e4e", 
 ENCODER_ASSET = ENCODER_ASSETS["e4e"]  # the default: the best of them by the figures in docs/encoders.md
 SDIC_ASSET = "sdic-mobile-ffhq"
 # An encoder's codes are near already: large steps of the shared w would first lose them (docs/decisions/0014).
-FROM_ENCODER = OptimizeSettings(steps=30, rows_from=0, lr=0.06, rows_lr=0.15, rows_penalty=0.1)
+FROM_ENCODER = OptimizeSettings(steps=30, rows_from=0, lr=0.04, rows_lr=0.1, rows_penalty=0.1)
 FROM_SDIC = FeatureSettings(steps=18, finish=12, refresh=3)
 T = TypeVar("T")
 

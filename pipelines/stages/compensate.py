@@ -85,7 +85,7 @@ class SDICCompensator:
     """
 
     name = "sdic"
-    version = "1"
+    version = "2"  # 2: as `pipelines.stages.edit.Editor`
 
     def __init__(
         self, generator: Generator, network: SDICNetwork, official: bool = False, width: float = GATE_WIDTH
