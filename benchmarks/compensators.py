@@ -24,8 +24,7 @@ from pipelines.images import to_uint8
 from pipelines.metrics.outside import outside_face
 from pipelines.models.directions import attribute_scales
 from pipelines.models.sdic_lean import load_lean
-from pipelines.stages.compensate import SDICCompensator
-from pipelines.stages.edit import GATE_WIDTH
+from pipelines.stages.compensate import WIDTH, SDICCompensator
 from pipelines.training.checkpoint import load_state
 from pipelines.types import Inversion
 
@@ -107,7 +106,7 @@ def main() -> None:
             bench, lambda i, c: bench.generator.preview(c).image.clamp(-1, 1), codes, outside
         )
         for name in options.compensators:
-            for width in options.gate or [GATE_WIDTH]:
+            for width in options.gate or [WIDTH]:
                 look = compensated(bench, name, codes, width)
                 rows[f"{name} {width}" if options.gate else name] = measure(bench, look, codes, outside)
     heads = list(next(iter(rows.values())))

@@ -20,11 +20,14 @@ from torch import Tensor
 from pipelines.images import resize_area
 from pipelines.models.sdic import SDICNetwork, official_resize
 from pipelines.models.sdic_lean import LeanSDIC
-from pipelines.stages.edit import GATE_WIDTH, carried, residual_gate
+from pipelines.stages.edit import carried, residual_gate
 from pipelines.stages.lanes import in_lanes, select
 from pipelines.types import Generator, Injection, Inversion, Point, Synthesis
 
 POINT: Point = 64
+WIDTH = (
+    0.7  # of the residual's gate: narrower than a fitted residual's, so that edits move farther (docs/decisions/0016)
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def base_view(generator: Generator, inversion: Inversion) -> tuple[Tensor, dict[
 
 
 def carry(
-    residual: Tensor, base: Tensor, edited: Tensor, network: SDICNetwork | None = None, width: float = GATE_WIDTH
+    residual: Tensor, base: Tensor, edited: Tensor, network: SDICNetwork | None = None, width: float = WIDTH
 ) -> Tensor:
     """The part of the residual n x C x H x W that an edit from feature `base` to `edited` keeps, where it now belongs.
 
@@ -88,7 +91,7 @@ class SDICCompensator:
     version = "2"  # 2: as `pipelines.stages.edit.Editor`
 
     def __init__(
-        self, generator: Generator, network: SDICNetwork, official: bool = False, width: float = GATE_WIDTH
+        self, generator: Generator, network: SDICNetwork, official: bool = False, width: float = WIDTH
     ) -> None:
         self.generator = generator
         self.network = network
