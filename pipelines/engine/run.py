@@ -66,7 +66,7 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
         summary.seconds = start.seconds()
         if plan.tasks:  # a run that had nothing to do leaves no trace
             _close(job, summary, start)
-        _merge(job.spec.output, hold)
+        _merge(job.spec.output, hold, sweep=not summary.complete)
         tally.tell("end")
     return summary
 
@@ -158,9 +158,15 @@ def _tidy(output: Path, hold: Hold) -> None:
         hold.share()
 
 
-def _merge(output: Path, hold: Hold) -> None:
-    """The last run in the folder merges; other shards' parts wait for theirs."""
+def _merge(output: Path, hold: Hold, sweep: bool) -> None:
+    """The last run in the folder merges; other shards' parts wait for theirs.
+
+    Args:
+        sweep: a worker may have died while it wrote. The next run would not look: it finds no parts after this.
+    """
     if hold.try_alone():
+        if sweep:
+            remove_half_written(output)
         merge_parts(output)
 
 
