@@ -149,6 +149,17 @@ class Generator(Protocol):
         """The plain features at `points` alone; nothing above the highest of them is computed."""
 
 
+@runtime_checkable
+class PartGenerator(Generator, Protocol):
+    """A generator that can make a part of its picture from a part of its 64 px feature."""
+
+    def synthesize_part(self, w: Tensor, feature: Tensor, corner: tuple[int, int]) -> Tensor:
+        """w n x 512 or n x L x 512, feature n x C x h x w cut out at `corner` (y, x) -> n x 3 x (h R / 64) x (w R / 64).
+
+        Near borders that are not the whole picture's it is wrong, as convolutions see nothing beyond them.
+        """
+
+
 class Embedder(Protocol):
     """Picture -> codes."""
 

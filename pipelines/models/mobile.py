@@ -24,6 +24,8 @@ SLOPE = 0.2
 CHANNELS = (512, 512, 512, 512, 256, 128, 64)
 HEAD_ROW = 15
 SKETCH_BLOCK, PREVIEW_BLOCK = 4, 5  # the first block that each cheap head stands in for
+SQUARE_BLOCK = 3  # the block after whose first convolution a square's feature lies: 64 px
+Corner = tuple[int, int]  # (y, x), pixels
 
 
 class Mapping8(nn.Module):
@@ -54,12 +56,13 @@ class StyledConv(nn.Module):
         self.mix = nn.Conv2d(c_in, c_out, 1) if separable else nn.Conv2d(c_in, c_out, 3, padding=1)
         self.noise = nn.Buffer(torch.zeros(1, 1, size, size))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x n x C_in x H x W, already multiplied by its style -> n x C_out x H x W."""
+    def forward(self, x: Tensor, corner: Corner = (0, 0)) -> Tensor:
+        """x n x C_in x H x W, already multiplied by its style -> n x C_out x H x W; `corner`: where in the whole x lies."""
         if self.depthwise is not None:
             x = self.depthwise(x)
+        noise = self.noise[:, :, corner[0] : corner[0] + x.shape[2], corner[1] : corner[1] + x.shape[3]]
         # Both steps write into the convolution's fresh output: the upper levels are bound by memory traffic.
-        return F.leaky_relu_(self.mix(x).add_(self.noise), SLOPE)
+        return F.leaky_relu_(self.mix(x).add_(noise), SLOPE)
 
 
 class Block(nn.Module):
@@ -71,9 +74,9 @@ class Block(nn.Module):
         self.conv1 = StyledConv(c_in // 4, c_out, size, dim=dim)
         self.conv2 = StyledConv(c_out, c_out, size, dim=dim)
 
-    def first(self, x: Tensor, row: Tensor) -> Tensor:
-        """x n x C_in x H/2 x W/2, row n x 512 -> the feature after the first (upsampling) convolution."""
-        result: Tensor = self.conv1(double_inverse_haar(x * self.style(row)[:, :, None, None]))
+    def first(self, x: Tensor, row: Tensor, corner: Corner = (0, 0)) -> Tensor:
+        """x n x C_in x H/2 x W/2, row n x 512 -> the feature after the first (upsampling) convolution, whose corner it is."""
+        result: Tensor = self.conv1(double_inverse_haar(x * self.style(row)[:, :, None, None]), corner)
         return result
 
     def style(self, row: Tensor) -> Tensor:
@@ -84,8 +87,8 @@ class Block(nn.Module):
         factors: Tensor = self.up(row) * self.conv1.affine(row).mul(0.5).repeat(1, 4)
         return factors
 
-    def second(self, x: Tensor, row: Tensor) -> Tensor:
-        result: Tensor = self.conv2(x * self.conv2.affine(row)[:, :, None, None])
+    def second(self, x: Tensor, row: Tensor, corner: Corner = (0, 0)) -> Tensor:
+        result: Tensor = self.conv2(x * self.conv2.affine(row)[:, :, None, None], corner)
         return result
 
 
@@ -161,9 +164,31 @@ class MobileStyleGAN(nn.Module):
         """w n x 512 or n x 18 x 512 -> n x 3 x 1024 x 1024, about [-1, 1], not clamped; features at `collect`."""
         rows = as_rows(w, self.num_ws)
         x, features = self._climb(rows, inject or {}, collect, self.steps[-1].point)
+        return Synthesis(self._image(x, rows), features)
+
+    def _image(self, x: Tensor, rows: Tensor) -> Tensor:
         style = self.head_affine(rows[:, HEAD_ROW])
-        bands = F.conv2d(x * style[:, :, None, None], self.head.weight * 0.5, _halved(self.head.bias))
-        return Synthesis(double_inverse_haar(bands), features)
+        return double_inverse_haar(
+            F.conv2d(x * style[:, :, None, None], self.head.weight * 0.5, _halved(self.head.bias))
+        )
+
+    def synthesize_part(self, w: Tensor, feature: Tensor, corner: Corner) -> Tensor:
+        """What a part of the 64 px feature becomes; its own borders are wrong where they are not the picture's.
+
+        Args:
+            w: n x 512 or n x 18 x 512.
+            feature: n x 512 x h x w, cut out of the feature after the 64 px block's first convolution.
+            corner: (y, x) of the part in that feature, in its pixels.
+
+        Returns:
+            n x 3 x 16h x 16w in the whole generator.
+        """
+        rows, scale = as_rows(w, self.num_ws), 1
+        x = feature.contiguous(memory_format=torch.channels_last)
+        for step in self.steps[2 * SQUARE_BLOCK + 2 :]:
+            scale *= 1 if step.second else 2
+            x = self._step(step, x, rows[:, step.row], (corner[0] * scale, corner[1] * scale))
+        return self._image(x, rows)
 
     def preview(
         self, w: Tensor, inject: Mapping[Point, Injection] | None = None, collect: tuple[Point, ...] = ()
@@ -246,11 +271,11 @@ class MobileStyleGAN(nn.Module):
         lowest = min(wanted, default=len(steps))
         return max((i for i in replaced if i <= lowest), default=0)
 
-    def _step(self, step: _Step, x: Tensor, row: Tensor) -> Tensor:
+    def _step(self, step: _Step, x: Tensor, row: Tensor, corner: Corner = (0, 0)) -> Tensor:
         if step.block < 0:
             scaled = self.const * self.conv0.affine(row)[:, :, None, None]
             first: Tensor = self.conv0(scaled)
             return first
         block = self.blocks[step.block]
         assert isinstance(block, Block)
-        return block.second(x, row) if step.second else block.first(x, row)
+        return block.second(x, row, corner) if step.second else block.first(x, row, corner)

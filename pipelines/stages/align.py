@@ -56,7 +56,7 @@ class Aligner:
             only add mirrored borders.
     """
 
-    version = "2"  # 2: large faces of large JPEGs are cut from a reduced decode
+    version = "3"  # 2: large faces of large JPEGs are cut from a reduced decode; 3: bicubic sampling
 
     def __init__(
         self,

@@ -6,7 +6,8 @@ feature (`pipelines.stages.edit`).
 
 Two things keep the result clean above 256 px. The codes' upper rows (colour and texture; edits act below them) are
 fitted along, so that the residual need not paint what a row can say. And the last steps look at the full picture, every
-other one at a 256 px square of its 512 px version: fitted at 256 px alone, hair and backgrounds come out crinkled.
+other one at a 256 px square of its 512 px version, of which no more is computed: fitted at 256 px alone, hair and
+backgrounds come out crinkled.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from pipelines.images import resize_area
 from pipelines.models.likeness import Likeness, Target, Weights
 from pipelines.stages.lanes import in_lanes, select
 from pipelines.stages.optimize import head_error, ramp
-from pipelines.types import Generator, Inversion, Point, Refiner
+from pipelines.types import Generator, Inversion, PartGenerator, Point, Refiner
 
 POINT: Point = 64
 SQUARES = ((0, 0), (0, 256), (256, 0), (256, 256), (128, 128))  # (y, x) corners in the 512 px picture, taken in turn
+FINER, SQUARE = 512, 256
+MARGIN = 4  # pixels of the 64 px feature: nine convolutions of 3 x 3 on the way up see 3.4 of them at the most
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class FeatureSettings:
         weights: no identity term. A residual is free enough to please an identity network with blotches on the skin.
     """
 
-    steps: int = 40
+    steps: int = 52
     finish: int = 26
     refresh: int = 6
     lr: float = 0.12
@@ -87,7 +90,7 @@ class FeatureRefiner:
     """Fits residual and upper rows; see `pipelines.types.Refiner`. A residual that `start` has already is fitted further."""
 
     name = "feature"
-    version = "2"
+    version = "3"
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ class FeatureRefiner:
     def _lane(self, images: Tensor, landmarks: Tensor, start: Inversion) -> Inversion:
         settings, fit = self.settings, _Fit(self.generator, start, self.settings)
         target = self.likeness.target(images, landmarks, settings.weights)
-        finer = resize_area(images, 512)
+        finer = resize_area(images, FINER)
         squares = [self.likeness.perceptual.features(_square(finer, corner)) for corner in SQUARES]
         losses, correction = images.new_zeros(len(images)), images.new_zeros(())
         for step in range(settings.steps):
@@ -135,20 +138,44 @@ class FeatureRefiner:
         return _total(self.likeness(made + correction, target, self.settings.weights))
 
     def _full(self, fit: _Fit, target: Target, finer: Tensor, squares: list[list[Tensor]], step: int) -> Tensor:
-        weights = self.settings.weights
-        made = self.generator.synthesize(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
-        made = resize_area(made, 512)
+        weights, feature = self.settings.weights, fit.feature + fit.residual
         if step % 2 == 0:
+            made = self.generator.synthesize(fit.latents(), inject={POINT: feature}).image
             return _total(self.likeness(resize_area(made, 256), target, weights))
         turn = step // 2 % len(SQUARES)
-        seen = self.likeness.perceptual.features(_square(made, SQUARES[turn]))
-        pixel = F.mse_loss(made, finer, reduction="none").mean(dim=(1, 2, 3))
+        square = made_square(self.generator, fit.latents(), feature, SQUARES[turn])
+        seen = self.likeness.perceptual.features(square)
+        pixel = F.mse_loss(square, _square(finer, SQUARES[turn]), reduction="none").mean(dim=(1, 2, 3))
         return weights.pixel * pixel + weights.perceptual * self.likeness.perceptual.distance(seen, squares[turn])
+
+
+def made_square(generator: Generator, latents: Tensor, feature: Tensor, corner: tuple[int, int]) -> Tensor:
+    """A square of the 512 px picture; where the generator can, nothing far from it is computed.
+
+    Args:
+        latents: n x L x 512.
+        feature: n x C x 64 x 64, residual included.
+        corner: (y, x) in the 512 px picture, multiples of 8.
+
+    Returns:
+        n x 3 x 256 x 256, as if cut out of the whole picture.
+    """
+    if not isinstance(generator, PartGenerator) or generator.resolution < FINER:
+        made = generator.synthesize(latents, inject={POINT: feature}).image
+        return _square(resize_area(made, FINER), corner)
+    size = feature.shape[-1]
+    scale = FINER // size
+    low = [max(at // scale - MARGIN, 0) for at in corner]
+    high = [min((at + SQUARE) // scale + MARGIN, size) for at in corner]
+    part = feature[:, :, low[0] : high[0], low[1] : high[1]]
+    made = generator.synthesize_part(latents, part, (low[0], low[1]))
+    made = resize_area(made, scale * (high[0] - low[0]))
+    return _square(made, (corner[0] - scale * low[0], corner[1] - scale * low[1]))
 
 
 def _square(image: Tensor, corner: tuple[int, int]) -> Tensor:
     y, x = corner
-    return image[:, :, y : y + 256, x : x + 256]
+    return image[:, :, y : y + SQUARE, x : x + SQUARE]
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:

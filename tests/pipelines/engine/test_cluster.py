@@ -20,6 +20,9 @@ from pipelines.errors import UsageError
 from pipelines.manifest import read_manifest
 from tests.factories import edit_job, output_files, write_photos
 from tests.pipelines.engine.killing import ENVIRON, Forked, Spawned, check_whole, noted, wait_until
+from tests.pipelines.engine.test_lazy import COUNT, Gate, gate, hold_lines, write_list
+
+__all__ = ["gate"]  # a fixture
 
 ITEMS = 60
 
@@ -83,6 +86,18 @@ def test_a_cluster_writes_the_bytes_of_one_process(tmp_path: Path, cluster: Clus
     assert run.said.startswith("9 0 1 True"), run.said
     assert output_files(tmp_path / "two") == output_files(tmp_path / "one")
     assert not (tmp_path / "two" / "manifest.d").exists()
+
+
+def test_a_cluster_works_while_the_input_is_listed(
+    tmp_path: Path, cluster: Cluster, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_list(tmp_path)
+    hold_lines(monkeypatch, gate)
+    summary = run_job(edit_job(paths, tmp_path / "out", backend="dask", scheduler=cluster.address))
+    assert gate.waited == [True], "nothing was on disk when the list was held up"
+    assert (summary.ok, summary.failed, summary.total) == (COUNT, 0, COUNT)
+    run_job(edit_job(tmp_path / "raw", tmp_path / "one"))
+    assert output_files(tmp_path / "out") == output_files(tmp_path / "one")
 
 
 def test_kill_9_of_a_cluster_worker_then_of_the_parent(tmp_path: Path, cluster: Cluster) -> None:

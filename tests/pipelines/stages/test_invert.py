@@ -11,11 +11,11 @@ from torch import Tensor
 from pipelines.images import resize_area
 from pipelines.models.likeness import Weights
 from pipelines.models.mobile import MobileStyleGAN
-from pipelines.stages.feature import POINT, FeatureRefiner, FeatureSettings
+from pipelines.stages.feature import POINT, SQUARES, FeatureRefiner, FeatureSettings, made_square
 from pipelines.stages.lanes import in_lanes
 from pipelines.stages.optimize import OptimizeEmbedder, OptimizeSettings, ramp
 from pipelines.types import Inversion
-from tests.tiny import tiny_generator, tiny_likeness
+from tests.tiny import TinyGenerator, tiny_generator, tiny_likeness
 
 FAST = OptimizeSettings(steps=12, rows_from=6, weights=Weights(1.0, 1.0, 0.1, 128))
 FINE = FeatureSettings(steps=8, refresh=2, finish=3, lr=1.0, pull=0.0, rows_lr=0.1, weights=Weights(1.0, 5.0, 0.1, 128))
@@ -124,3 +124,30 @@ def test_optimising_goes_on_from_codes(generator: MobileStyleGAN, photos: Tensor
     again = OptimizeEmbedder(generator, likeness, nothing, first)
     assert again.name == "optimize+optimize"
     assert torch.allclose(again.embed(photos, landmarks).latents, known.latents, atol=1e-3)
+
+
+class Watched(TinyGenerator):
+    """Notes the parts that it is asked for; its fixed noise is not zero, so that it matters where a part lies."""
+
+    def __init__(self) -> None:
+        super().__init__(channels=(8,) * 7, dim=16)
+        self.asked: list[tuple[int, ...]] = []
+        torch.manual_seed(4)
+        for tensor in (*self.parameters(), *(b for name, b in self.named_buffers() if name.endswith("noise"))):
+            tensor.normal_(0, 0.3)
+
+    def synthesize_part(self, w: Tensor, feature: Tensor, corner: tuple[int, int]) -> Tensor:
+        self.asked.append(tuple(feature.shape[-2:]))
+        return super().synthesize_part(w, feature, corner)
+
+
+@pytest.mark.parametrize(("corner", "side"), [(corner, 36) for corner in SQUARES[:4]] + [(SQUARES[4], 40)])
+def test_a_square_is_that_of_the_whole_picture(corner: tuple[int, int], side: int) -> None:
+    generator = Watched()
+    w = torch.randn(2, 18, 16, generator=torch.Generator().manual_seed(5))
+    feature = generator.features(w, (POINT,))[POINT]
+    whole = resize_area(generator.synthesize(w, inject={POINT: feature}).image, 512)
+    y, x = corner
+    made = made_square(generator, w, feature, corner)
+    assert torch.allclose(made, whole[:, :, y : y + 256, x : x + 256], atol=1e-5)
+    assert generator.asked == [(side, side)]
