@@ -5,9 +5,9 @@ fitted to one photo in a few dozen steps with a pull towards zero. Under an edit
 feature (`pipelines.stages.edit`).
 
 Two things keep the result clean above 256 px. The codes' upper rows (colour and texture; edits act below them) are
-fitted along, so that the residual need not paint what a row can say. And the last steps look at the full picture, every
-other one at a 256 px square of its 512 px version, of which no more is computed: fitted at 256 px alone, hair and
-backgrounds come out crinkled.
+fitted along, so that the residual need not paint what a row can say. And the last steps look in turn at the full picture
+shrunk to 256 px, at a square of its 512 px version, and at a square at full size, of which no more is computed: fitted at
+256 px alone, hair and backgrounds come out crinkled; without the last, skin gets a grid of fine dots.
 """
 
 from __future__ import annotations
@@ -23,12 +23,8 @@ from pipelines.images import resize_area
 from pipelines.models.likeness import Likeness, Target, Weights
 from pipelines.stages.lanes import in_lanes, select
 from pipelines.stages.optimize import head_error, ramp
-from pipelines.types import Generator, Inversion, PartGenerator, Point, Refiner
-
-POINT: Point = 64
-SQUARES = ((0, 0), (0, 256), (256, 0), (256, 256), (128, 128))  # (y, x) corners in the 512 px picture, taken in turn
-FINER, SQUARE = 512, 256
-MARGIN = 4  # pixels of the 64 px feature: nine convolutions of 3 x 3 on the way up see 3.4 of them at the most
+from pipelines.stages.squares import FULLS, HALVES, POINT, Square, cut, made_square
+from pipelines.types import Generator, Inversion, Refiner
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,8 @@ class FeatureSettings:
     """Defaults are what `docs/decisions` measured.
 
     Attributes:
-        steps: gradient steps in all; the last `finish` of them look at the full picture, not through the head.
+        steps: gradient steps in all; the last `finish` of them look at the full picture or at squares of it, not through
+            the head.
         refresh: every so many steps the low-resolution head's own error is measured against a full synthesis and
             taken out of what the losses see, so that the head's limits do not become the picture's.
         lr, rows_lr: step sizes of the residual, and of the upper rows in units of w's standard deviation.
@@ -46,7 +43,7 @@ class FeatureSettings:
     """
 
     steps: int = 52
-    finish: int = 26
+    finish: int = 30
     refresh: int = 6
     lr: float = 0.12
     rows_lr: float = 0.05
@@ -118,17 +115,18 @@ class FeatureRefiner:
     def _lane(self, images: Tensor, landmarks: Tensor, start: Inversion) -> Inversion:
         settings, fit = self.settings, _Fit(self.generator, start, self.settings)
         target = self.likeness.target(images, landmarks, settings.weights)
-        finer = resize_area(images, FINER)
-        squares = [self.likeness.perceptual.features(_square(finer, corner)) for corner in SQUARES]
+        first = settings.steps - settings.finish
         losses, correction = images.new_zeros(len(images)), images.new_zeros(())
         for step in range(settings.steps):
-            through_head = step < settings.steps - settings.finish
-            if through_head and step % settings.refresh == 0:
+            if step < first and step % settings.refresh == 0:
                 inject = {POINT: fit.feature + fit.residual.detach()}
                 correction = head_error(self.generator, fit.latents().detach(), inject)
-            losses = (
-                self._coarse(fit, target, correction) if through_head else self._full(fit, target, finer, squares, step)
-            )
+            if step < first:
+                losses = self._coarse(fit, target, correction)
+            else:
+                turn, view = divmod(step - first, 3)
+                squares = (HALVES, FULLS)[view - 1]
+                losses = self._square(fit, images, squares[turn % len(squares)]) if view else self._whole(fit, target)
             fit.step(losses, ramp(step, settings.steps))
         scores = {**start.scores, "refine_loss": losses.detach()}
         return Inversion(fit.latents().detach(), {POINT: fit.residual.detach()}, scores)
@@ -137,45 +135,16 @@ class FeatureRefiner:
         made = self.generator.preview(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
         return _total(self.likeness(made + correction, target, self.settings.weights))
 
-    def _full(self, fit: _Fit, target: Target, finer: Tensor, squares: list[list[Tensor]], step: int) -> Tensor:
-        weights, feature = self.settings.weights, fit.feature + fit.residual
-        if step % 2 == 0:
-            made = self.generator.synthesize(fit.latents(), inject={POINT: feature}).image
-            return _total(self.likeness(resize_area(made, 256), target, weights))
-        turn = step // 2 % len(SQUARES)
-        square = made_square(self.generator, fit.latents(), feature, SQUARES[turn])
-        seen = self.likeness.perceptual.features(square)
-        pixel = F.mse_loss(square, _square(finer, SQUARES[turn]), reduction="none").mean(dim=(1, 2, 3))
-        return weights.pixel * pixel + weights.perceptual * self.likeness.perceptual.distance(seen, squares[turn])
+    def _whole(self, fit: _Fit, target: Target) -> Tensor:
+        made = self.generator.synthesize(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
+        return _total(self.likeness(resize_area(made, 256), target, self.settings.weights))
 
-
-def made_square(generator: Generator, latents: Tensor, feature: Tensor, corner: tuple[int, int]) -> Tensor:
-    """A square of the 512 px picture; where the generator can, nothing far from it is computed.
-
-    Args:
-        latents: n x L x 512.
-        feature: n x C x 64 x 64, residual included.
-        corner: (y, x) in the 512 px picture, multiples of 8.
-
-    Returns:
-        n x 3 x 256 x 256, as if cut out of the whole picture.
-    """
-    if not isinstance(generator, PartGenerator) or generator.resolution < FINER:
-        made = generator.synthesize(latents, inject={POINT: feature}).image
-        return _square(resize_area(made, FINER), corner)
-    size = feature.shape[-1]
-    scale = FINER // size
-    low = [max(at // scale - MARGIN, 0) for at in corner]
-    high = [min((at + SQUARE) // scale + MARGIN, size) for at in corner]
-    part = feature[:, :, low[0] : high[0], low[1] : high[1]]
-    made = generator.synthesize_part(latents, part, (low[0], low[1]))
-    made = resize_area(made, scale * (high[0] - low[0]))
-    return _square(made, (corner[0] - scale * low[0], corner[1] - scale * low[1]))
-
-
-def _square(image: Tensor, corner: tuple[int, int]) -> Tensor:
-    y, x = corner
-    return image[:, :, y : y + SQUARE, x : x + SQUARE]
+    def _square(self, fit: _Fit, images: Tensor, square: Square) -> Tensor:
+        weights, perceptual = self.settings.weights, self.likeness.perceptual
+        made, goal = made_square(self.generator, fit.latents(), fit.feature + fit.residual, square), cut(images, square)
+        pixel = F.mse_loss(made, goal, reduction="none").mean(dim=(1, 2, 3))
+        distance = perceptual.distance(perceptual.features(made), perceptual.features(goal))
+        return weights.pixel * pixel + weights.perceptual * distance
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:

@@ -11,9 +11,10 @@ from torch import Tensor
 from pipelines.images import resize_area
 from pipelines.models.likeness import Weights
 from pipelines.models.mobile import MobileStyleGAN
-from pipelines.stages.feature import POINT, SQUARES, FeatureRefiner, FeatureSettings, made_square
+from pipelines.stages.feature import FeatureRefiner, FeatureSettings
 from pipelines.stages.lanes import in_lanes
 from pipelines.stages.optimize import OptimizeEmbedder, OptimizeSettings, ramp
+from pipelines.stages.squares import FULLS, HALVES, POINT, Square, cut, made_square
 from pipelines.types import Inversion
 from tests.tiny import TinyGenerator, tiny_generator, tiny_likeness
 
@@ -141,13 +142,19 @@ class Watched(TinyGenerator):
         return super().synthesize_part(w, feature, corner)
 
 
-@pytest.mark.parametrize(("corner", "side"), [(corner, 36) for corner in SQUARES[:4]] + [(SQUARES[4], 40)])
-def test_a_square_is_that_of_the_whole_picture(corner: tuple[int, int], side: int) -> None:
+@pytest.mark.parametrize("square", [*HALVES, *FULLS])
+def test_a_square_is_that_of_the_whole_picture(square: Square) -> None:
     generator = Watched()
     w = torch.randn(2, 18, 16, generator=torch.Generator().manual_seed(5))
     feature = generator.features(w, (POINT,))[POINT]
-    whole = resize_area(generator.synthesize(w, inject={POINT: feature}).image, 512)
-    y, x = corner
-    made = made_square(generator, w, feature, corner)
-    assert torch.allclose(made, whole[:, :, y : y + 256, x : x + 256], atol=1e-5)
-    assert generator.asked == [(side, side)]
+    whole = generator.synthesize(w, inject={POINT: feature}).image
+    assert torch.allclose(made_square(generator, w, feature, square), cut(whole, square), atol=1e-5)
+    assert len(generator.asked) == 1
+    assert max(generator.asked[0]) <= (40 if square.size == 512 else 24)  # of 64
+
+
+def test_a_small_generators_squares_are_cut_out_of_its_enlarged_picture() -> None:
+    generator = MobileStyleGAN(channels=(8,) * 5, dim=16)
+    w = torch.randn(1, 18, 16, generator=torch.Generator().manual_seed(5))
+    made = made_square(generator, w, generator.features(w, (POINT,))[POINT], HALVES[4])
+    assert torch.equal(made, cut(generator.synthesize(w).image, HALVES[4]))
