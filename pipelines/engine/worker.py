@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -84,6 +85,29 @@ class _Bench:
             self.decoders.pop().end()
 
 
+class _Kin:
+    """Ends this process when its parent is gone, also between shares: an idle one would keep models and memory for ever.
+
+    A killed parent's queues do not tell: every worker holds both ends of them.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def watch(self, parent: int) -> None:
+        """From the first call on."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, args=(parent,), name="kin", daemon=True)
+            self._thread.start()
+
+    @staticmethod
+    def _look(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(_ORPHANED)  # the next run may be waiting, and a batch can take minutes
+
+
+_kin = _Kin()
 _turn = threading.Lock()  # cluster workers may run several calls at once; the models here serve one
 _bench = _Bench()
 
@@ -92,6 +116,8 @@ def run_share(errand: Errand) -> Outcome:
     """Does a share. What a user must hear comes back as a value; a bug raises."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if errand.parent is not None:
+        _kin.watch(errand.parent)
     if errand.threads is not None:
         torch.set_num_threads(errand.threads)
     with _turn:
@@ -158,7 +184,7 @@ def _left_over(output: Path, attempts: str, share: Share, tally: JournalTally) -
 
 
 class _Watch:
-    """A thread that looks whether the parent has called for a stop, or is gone."""
+    """A thread that looks whether the parent has called for a stop, or, of a cluster's worker, is gone."""
 
     def __init__(self, errand: Errand, hold: WorkerHold) -> None:
         self._parent, self._hold = errand.parent, hold
@@ -177,7 +203,5 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._over.wait(_WATCH_SECONDS):
-            if self._parent is not None and os.getppid() != self._parent:
-                os._exit(_ORPHANED)  # the next run may be waiting, and a batch can take minutes
             if self._journals.stopped() or (self._parent is None and self._hold.abandoned()):
                 self._stop.set()

@@ -81,6 +81,19 @@ def test_kill_9_of_a_worker_and_of_the_parent_of_two(tmp_path: Path, raw: Path, 
     check_whole(out, whole, ITEMS)
 
 
+def test_idle_workers_end_with_a_killed_parent(tmp_path: Path, raw: Path) -> None:
+    """A worker that has no share in hand, too: it would keep its models, on a GPU their memory, for ever."""
+    run = Spawned(raw, tmp_path / "out")
+    wait_until(lambda: run.ended() or noted(tmp_path / "out") >= ITEMS // 2)
+    workers = workers_of(run.pid)
+    assert len(workers) == 2
+    os.kill(run.pid, signal.SIGSTOP)  # it gives no more work; they come to the end of theirs
+    wait_until(lambda: noted(tmp_path / "out") == ITEMS)
+    time.sleep(0.5)
+    os.kill(run.pid, signal.SIGKILL)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 60)
+
+
 @pytest.mark.slow
 def test_kill_9_fifty_times(tmp_path: Path, raw: Path, whole: dict[str, bytes]) -> None:
     chance, kills, turn = random.Random(3), 0, 0
