@@ -12,6 +12,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from pipelines.allocator import keep_freed_memory
 from pipelines.engine.events import OnEvent, RunSummary, Tally
 from pipelines.engine.gate import Gate
 from pipelines.engine.job import Job, nothing
@@ -47,6 +48,7 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
         OutputError: the output cannot be written; what was finished is noted.
         KeyboardInterrupt: passed on after what was finished has been noted.
     """
+    keep_freed_memory()  # before any thread begins
     photos = job.check()
     start = _Start()
     summary = RunSummary(job.command, str(job.spec.output))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from pipelines.allocator import keep_freed_memory
 from pipelines.engine.decoder import Decoder
 from pipelines.engine.job import Job
 from pipelines.engine.journal import InWork, Journals, JournalTally, is_done
@@ -116,6 +117,7 @@ def run_share(errand: Errand) -> Outcome:
     """Does a share. What a user must hear comes back as a value; a bug raises."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    keep_freed_memory()  # before any thread begins
     if errand.parent is not None:
         _kin.watch(errand.parent)
     if errand.threads is not None:

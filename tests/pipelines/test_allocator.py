@@ -10,25 +10,34 @@ import pytest
 from pipelines import allocator
 
 PROBE = """
-import resource, sys, torch
+import resource, sys, threading, torch
 from pipelines.allocator import keep_freed_memory
 told = keep_freed_memory() if sys.argv[1] == "keep" else True
 assert told
-torch.ones(8 << 20).sum()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(40):
-    torch.ones(8 << 20).sum()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def work():
+    torch.ones(24 << 20).sum()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(40):
+        torch.ones(24 << 20).sum()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=work)
+if sys.argv[2] == "thread":
+    thread.start()
+    thread.join()
+else:
+    work()
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
-def test_large_buffers_are_not_mapped_afresh() -> None:
+@pytest.mark.parametrize("place", ["main", "thread"])
+def test_large_buffers_are_not_mapped_afresh(place: str) -> None:
     if not allocator.keep_freed_memory():
         pytest.skip("this C library has no mallopt")
     faults = {}
     for mode in ("keep", "leave"):
-        done = subprocess.run([sys.executable, "-c", PROBE, mode], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", PROBE, mode, place], capture_output=True, text=True, check=True)
         faults[mode] = int(done.stdout)
     assert faults["keep"] < faults["leave"] / 4
 
