@@ -24,12 +24,10 @@ methods.add("cycle", Method("cycle", None, None, "codes by one pass of an encode
 methods.add("sdic", Method("encoder", None, "sdic", "encoder, then what its codes lack by one pass, kept under edits"))
 methods.add(
     "feature",
-    Method(
-        "encoder+optimize", "sdic+feature", None, "encoder, SDIC, then a few steps of both for this photo: the person"
-    ),
+    Method("encoder", "sdic+feature", None, "encoder, SDIC, then a few steps for this photo: keeps the person"),
 )
 methods.add(
-    "feature-slow", Method("optimize", "feature", None, "the same from nothing: 55 steps for codes, 40 for the rest")
+    "feature-slow", Method("optimize", "feature", None, "the same from nothing: 55 steps for codes, 52 for the rest")
 )
 
 DEFAULT_METHOD = "feature"

@@ -26,7 +26,7 @@ from pipelines.types import Generator, Injection, Inversion, Point, Synthesis
 
 POINT: Point = 64
 WIDTH = (
-    0.7  # of the residual's gate: narrower than a fitted residual's, so that edits move farther (docs/decisions/0016)
+    0.55  # of the residual's gate: narrower than a fitted residual's, so that edits move farther (docs/decisions/0016)
 )
 
 
@@ -88,7 +88,7 @@ class SDICCompensator:
     """
 
     name = "sdic"
-    version = "2"  # 2: as `pipelines.stages.edit.Editor`
+    version = "3"  # 2: as `pipelines.stages.edit.Editor`; 3: the gate
 
     def __init__(
         self, generator: Generator, network: SDICNetwork, official: bool = False, width: float = WIDTH
