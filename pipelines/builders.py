@@ -36,7 +36,8 @@ ENCODER_ASSET = ENCODER_ASSETS["e4e"]  # the default: the best of them by the fi
 SDIC_ASSET = "sdic-mobile-ffhq"
 # An encoder's codes are near already: large steps of the shared w would first lose them (docs/decisions/0014).
 FROM_ENCODER = OptimizeSettings(steps=30, rows_from=0, lr=0.04, rows_lr=0.1, rows_penalty=0.1)
-FROM_SDIC = FeatureSettings(steps=34, finish=18, refresh=3)
+# SDIC is near too; most steps through full pictures or squares of them (docs/decisions/0018).
+FROM_SDIC = FeatureSettings(steps=36, finish=30, refresh=3, lr=0.04, rows_lr=0.02)
 T = TypeVar("T")
 
 
