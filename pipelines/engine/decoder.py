@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from pipelines.engine.priority import stand_back
 from pipelines.engine.reader import Loaded, Task
 from pipelines.errors import GanInvError
 
@@ -92,6 +93,7 @@ class Decoder:
 
 def _serve(pipe: Connection, make_reader: Callable[[], Reader]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the run's own decides how to stop
+    stand_back()
     torch.set_num_threads(1)  # the other decoders have the other cores; and a fork has lost torch's own threads
     parent, reader = os.getppid(), None
     with suppress(EOFError, OSError):  # the run has ended

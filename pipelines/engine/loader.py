@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from multiprocessing.connection import wait
 
 from pipelines.engine.decoder import Decoder, Reader
+from pipelines.engine.priority import stand_back
 from pipelines.engine.reader import Loaded, Task
 from pipelines.types import Failure
 
@@ -103,6 +104,7 @@ class PhotoStream:
                     decoder.end()
 
     def _read_here(self) -> Iterator[Loaded]:
+        stand_back()
         reader = None
         for task in self._tasks:
             reader = reader or self._make_reader()

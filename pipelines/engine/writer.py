@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pipelines.engine.priority import stand_back
 from pipelines.errors import OutputError, PhotoError
 from pipelines.images import write_atomic
 from pipelines.manifest import ManifestWriter, Record
@@ -55,7 +56,7 @@ class Writer:
     def __init__(self, output: Path, manifest: ManifestWriter, threads: int = 2) -> None:
         self._output = output
         self._manifest = manifest
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write", initializer=stand_back)
         self._room = threading.BoundedSemaphore(2 * threads)
         self._finished: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._fatal: BaseException | None = None
