@@ -103,7 +103,8 @@ def rates_of(figures: Mapping[str, Figures]) -> Rates | None:
     if not {"stream", "align", "books"} <= figures.keys():
         return None
     edit, align, books = figures["stream"], figures["align"], figures["books"].facts
-    host = align.stages["decode"] + align.stages["align"] + edit.stages["write"]
+    # Stages of a stream also wait for cores. `align` has one core to itself, and writes one picture.
+    host = 1e3 / align.rate + (edit.facts["pictures"] - 1) * edit.facts["encode ms"]
     return Rates(
         device=edit.rate,
         host_seconds=host / 1e3,
