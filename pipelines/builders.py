@@ -37,7 +37,7 @@ SDIC_ASSET = "sdic-mobile-ffhq"
 # An encoder's codes are near already: large steps of the shared w would first lose them (docs/decisions/0014).
 FROM_ENCODER = OptimizeSettings(steps=30, rows_from=0, lr=0.04, rows_lr=0.1, rows_penalty=0.1)
 # SDIC is near too; most steps through full pictures or squares of them (docs/decisions/0018).
-FROM_SDIC = FeatureSettings(steps=36, finish=30, refresh=3, lr=0.04, rows_lr=0.02)
+FROM_SDIC = FeatureSettings(steps=33, finish=27, refresh=3, lr=0.04, rows_lr=0.02)
 T = TypeVar("T")
 
 
