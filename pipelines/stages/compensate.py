@@ -25,9 +25,8 @@ from pipelines.stages.lanes import in_lanes, select
 from pipelines.types import Generator, Injection, Inversion, Point, Synthesis
 
 POINT: Point = 64
-WIDTH = (
-    0.55  # of the residual's gate: narrower than a fitted residual's, so that edits move farther (docs/decisions/0016)
-)
+# Of the residual's gate: narrower than a fitted residual's, so that edits move farther (docs/decisions/0016).
+WIDTH = 0.55
 
 
 @dataclass(frozen=True)
