@@ -20,7 +20,7 @@ from benchmarks._settings import Settings, open_store
 from pipelines.api import align, edit
 from pipelines.chain import Chain, build_chain
 from pipelines.decode import decode
-from pipelines.engine.detectors import LANDMARKS, detectors
+from pipelines.engine.detectors import LANDMARKS, build_locator
 from pipelines.engine.events import RunSummary
 from pipelines.engine.shard import device_names
 from pipelines.images import encode, resize_u8, to_tensor
@@ -61,7 +61,7 @@ def generator_alone(s: Settings) -> Figures:
 def models_alone(s: Settings) -> Figures:
     """Invert and edit on tensors that lie on the device already: the same chain, batch and device as the stream's."""
     chain, device, batch, spec = _chain(s), s.torch_device(), s.batch(), s.spec("models")
-    find = partial(locate, finder=detectors.get("dlib").build(open_store()))
+    find = partial(locate, finder=build_locator(open_store()))
     paths = s.face_paths()[:batch]
     crops = [resize_u8(decode(path.read_bytes()), chain.resolution, chain.resolution) for path in paths]
     images = to_tensor(crops).to(device)
@@ -85,7 +85,7 @@ def stream(s: Settings, processes: int = 0) -> Figures:
 def naive(s: Settings, plain: bool = False) -> Figures:
     """The research script's loop through the same models, one photo at a time; `plain`: with Pillow's own PNG."""
     chain, device, spec = _chain(s), s.torch_device(), s.spec("naive")
-    find = partial(locate, finder=detectors.get("dlib").build(open_store()))
+    find = partial(locate, finder=build_locator(open_store()))
     save = plain_png if plain else partial(encode, format=spec.format)
     suffix = "png" if plain else spec.format
     seconds = naive_edit(chain, device, find, s.face_paths(), spec.output, spec.edits, save, suffix, s.seed)
@@ -176,7 +176,8 @@ def _gpu_mb(device: torch.device) -> float:
 
 
 def _on_one_core() -> None:
-    """Binds this process, and those that it starts, to one core, where the system can."""
+    """Binds this process, and those that it starts, to one core, where the system can; torch has counted them before."""
+    torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 

@@ -60,6 +60,7 @@ class Settings:
             batch_size=self.batch_size or None,
             limit=self.photos,
             seed=self.seed,
+            aligned=True,  # these faces are known to be, as those that `ganinv align` wrote
         )
 
     def torch_device(self) -> torch.device:

@@ -155,7 +155,7 @@ def _chain_job(command: str, spec: InvertSpec, store: WeightStore) -> Job:
         kinds=(*BASE_KINDS, *names),
         paste_kinds=tuple(f"photos/{name}" for name in names) if pasting else (),
         tops=frozenset({*BASE_KINDS, *names, "photos"}),
-        make_reader=partial(build_invert_reader, spec, store.config),
+        make_reader=partial(build_invert_reader, spec, store.config, planned.landmarks),
         make_work=partial(_chain_work, spec, _quiet(store), settings, pasting),
         prepare=partial(store.require, _weights(spec, store)),
         workers=_workers(spec, _decoders(devices)),

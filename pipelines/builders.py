@@ -68,12 +68,14 @@ class Part(Generic[T]):
         entries: catalogue entries that it needs.
         assets: our own trained files that it needs.
         version: raised whenever its results change; part of the fingerprint.
+        landmarks: whether it looks at the face's landmarks.
     """
 
     build: Callable[..., T]
     entries: tuple[str, ...] = ()
     assets: tuple[str, ...] = ()
     version: str = "1"
+    landmarks: bool = False
 
     def identity(self, store: WeightStore) -> list[str]:
         """Everything that decides this part's numbers, as strings; cheap, loads nothing."""
@@ -138,7 +140,7 @@ generators: Registry[GeneratorPart] = Registry("generator")
 generators.add("mobile-ffhq", GeneratorPart(_mobile, ("mobile-ffhq",), (PREVIEW_ASSET,), num_ws=NUM_WS))
 
 embedders: Registry[Part[Embedder]] = Registry("embedder")
-embedders.add("optimize", Part(_optimize, _LIKENESS, version=f"{OptimizeEmbedder.version} {OptimizeSettings()}"))
+embedders.add("optimize", Part(_optimize, _LIKENESS, (), f"{OptimizeEmbedder.version} {OptimizeSettings()}", True))
 
 embedders.add("encoder", Part(partial(_compact_encoder, ENCODER_ASSET), (), (ENCODER_ASSET,), EncoderEmbedder.version))
 for _recipe, _asset in ENCODER_ASSETS.items():
@@ -150,15 +152,15 @@ _cycle_w: Part[Embedder] = Part(
 embedders.add("cycle-w", _cycle_w)
 embedders.add(
     "encoder+optimize",
-    Part(_encoder_optimize, _LIKENESS, (ENCODER_ASSET,), version=f"{OptimizeEmbedder.version} {FROM_ENCODER}"),
+    Part(_encoder_optimize, _LIKENESS, (ENCODER_ASSET,), f"{OptimizeEmbedder.version} {FROM_ENCODER}", True),
 )
 
 refiners: Registry[Part[Refiner]] = Registry("refiner")
 refiners.add(
     "sdic+feature",
-    Part(_quick_feature, _LIKENESS, (SDIC_ASSET,), f"{FeatureRefiner.version} {SDICRefiner.version} {FROM_SDIC}"),
+    Part(_quick_feature, _LIKENESS, (SDIC_ASSET,), f"{FeatureRefiner.version} {SDICRefiner.version} {FROM_SDIC}", True),
 )
-refiners.add("feature", Part(_feature, _LIKENESS, version=f"{FeatureRefiner.version} {FeatureSettings()}"))
+refiners.add("feature", Part(_feature, _LIKENESS, (), f"{FeatureRefiner.version} {FeatureSettings()}", True))
 
 compensators: Registry[Part[Compensator]] = Registry("compensator")
 compensators.add("sdic", Part(_sdic, (), (SDIC_ASSET,), version=SDICCompensator.version))

@@ -32,11 +32,13 @@ class ChainPlan:
         weights: catalogue entries, `requires` included.
         fingerprint: decides codes and residuals (latents on disk are re-used while it is equal).
         edit_fingerprint: decides the pictures; also covers directions.
+        landmarks: whether some part looks at the faces' landmarks.
     """
 
     weights: tuple[str, ...]
     fingerprint: str
     edit_fingerprint: str
+    landmarks: bool = True
 
 
 def _method(spec: InvertSpec) -> Method:
@@ -84,7 +86,10 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
                 known.get(name)
     entries = store.closure(tuple(name for part in chosen for name in part.entries))
     return ChainPlan(
-        tuple(entries), _digest(identity), _digest([*identity, Editor.version, asset_sha256(ASSET), *files])
+        tuple(entries),
+        _digest(identity),
+        _digest([*identity, Editor.version, asset_sha256(ASSET), *files]),
+        any(part.landmarks for part in chosen),
     )
 
 

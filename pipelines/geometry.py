@@ -11,11 +11,13 @@ generators and encoders were trained on pictures that were made so.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from pipelines.images import resize_u8
 from pipelines.types import F32Array, Quad, U8Image
 
 F64Array = npt.NDArray[np.float64]
@@ -145,14 +147,11 @@ def crop_quad(image: U8Image, quad: Quad | F64Array, size: int) -> U8Image:
     if not length > 0:
         raise ValueError("the square to crop has no area")
     region, corners = _region(image, corners, length / size)
-    scale = side(corners) / size
-    region, corners = _padded(region, corners, side(corners))
-    sampled = round(size * _OVERSAMPLE) if scale > 1 else size
+    sampled = round(size * _OVERSAMPLE) if side(corners) > size else size
+    padded, corners = _padded(region, corners, side(corners))
     reading = _reading(corners, sampled)
-    picture = region.transform((sampled, sampled), Image.Transform.AFFINE, reading, Image.Resampling.BICUBIC)
-    if sampled != size:
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
-    return np.array(picture)
+    picture = padded.transform((sampled, sampled), Image.Transform.AFFINE, reading, Image.Resampling.BICUBIC)
+    return resize_u8(np.asarray(picture), size, size)
 
 
 def _reading(corners: F64Array, size: int) -> tuple[float, ...]:
@@ -162,7 +161,7 @@ def _reading(corners: F64Array, size: int) -> tuple[float, ...]:
     return (step[0, 0], step[0, 1], origin[0] + 0.5, step[1, 0], step[1, 1], origin[1] + 0.5)
 
 
-def _region(image: U8Image, corners: F64Array, scale: float) -> tuple[Image.Image, F64Array]:
+def _region(image: U8Image, corners: F64Array, scale: float) -> tuple[U8Image, F64Array]:
     """The part of the photo that the square touches, shrunk to at most `_FINEST` pixels a result pixel."""
     height, width = image.shape[:2]
     margin = _SUPPORT * max(1.0, scale)
@@ -170,49 +169,76 @@ def _region(image: U8Image, corners: F64Array, scale: float) -> tuple[Image.Imag
     right, bottom = np.minimum(np.ceil(corners.max(0) + margin) + 1, (width, height)).astype(int)
     if right <= left or bottom <= top:
         raise ValueError("the square to crop lies outside the photo")
-    region = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
+    region = image[top:bottom, left:right]
     corners = corners - (left, top)
     if scale <= _FINEST:
         return region, corners
-    shrunk = tuple(max(1, round(edge * _FINEST / scale)) for edge in region.size)
-    factors = np.array(shrunk) / region.size
-    region = region.resize((shrunk[0], shrunk[1]), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return region, (corners + 0.5) * factors - 0.5
+    whole = (right - left, bottom - top)
+    shrunk = tuple(max(1, round(edge * _FINEST / scale)) for edge in whole)
+    return resize_u8(region, *shrunk), (corners + 0.5) * (np.array(shrunk) / whole) - 0.5
 
 
-def _padded(region: Image.Image, corners: F64Array, length: float) -> tuple[Image.Image, F64Array]:
+def _padded(region: U8Image, corners: F64Array, length: float) -> tuple[Image.Image, F64Array]:
     """Mirror the photo beyond the borders that the square crosses, and fade there as FFHQ does.
 
     FFHQ's ramp rises from the photo's border over at least 0.3 sides (its padding); the blur (0.02 sides) begins a
     third of that *inside* the photo. Only as many pixels are made as the square needs.
     """
-    width, height = region.size
+    height, width = region.shape[:2]
     # How far the square reaches beyond the photo's edges (half a pixel outside of the last centres).
     left_top, right_bottom = -0.5 - corners.min(0), corners.max(0) - np.array([width - 0.5, height - 0.5])
     outside = np.concatenate([left_top, right_bottom])
     needed = np.ceil(np.maximum(outside + _SUPPORT, 0)).astype(int)
     if not needed.any():
-        return region, corners
+        return Image.fromarray(np.ascontiguousarray(region)), corners
     left, top, right, bottom = needed
-    pixels = np.pad(np.asarray(region), ((top, bottom), (left, right), (0, 0)), mode="reflect")
-    corners = corners + np.array([left, top])
-    padded = Image.fromarray(pixels)
+    pixels = np.pad(region, ((top, bottom), (left, right), (0, 0)), mode="reflect")
+    padded, corners = Image.fromarray(pixels), corners + np.array([left, top])
     if outside.max() <= 0:  # the square only touches the border: nothing of the mirror shows
         return padded, corners
     ramps = np.where(outside > 0, np.maximum(outside + 0.1 * length, 0.3 * length), np.inf)
-    mask = _ramp(pixels.shape[0], top, height, ramps[1], ramps[3])[:, None]
-    mask = np.maximum(mask, _ramp(pixels.shape[1], left, width, ramps[0], ramps[2])[None, :])
-    padded = Image.composite(_blurred(padded, 0.02 * length), padded, _mask(mask * 3.0 + 1.0))
-    median = np.median(np.asarray(padded)[::8, ::8], axis=(0, 1))
-    flat = Image.new("RGB", padded.size, tuple(int(value) for value in np.rint(median)))
-    return Image.composite(flat, padded, _mask(mask)), corners
+    down = _ramp(pixels.shape[0], top, height, ramps[1], ramps[3])
+    across = _ramp(pixels.shape[1], left, width, ramps[0], ramps[2])
+    _fade(padded, down, across, 0.02 * length)
+    return padded, corners
 
 
-def _blurred(picture: Image.Image, sigma: float) -> Image.Image:
-    """A Gaussian blur; a wide one is done on a reduced copy, where it costs a fraction and looks the same."""
+def _fade(picture: Image.Image, down: F32Array, across: F32Array, sigma: float) -> None:
+    """Blends a picture into its blur where the larger of two ramps exceeds -1/3, and into its median colour above 0.
+
+    Only where that is so: along the borders, band by band.
+    """
+    shrink, small = _blurred(picture, sigma)
+    bands = list(_bands(down, across))
+    for box, ramp in bands:
+        reading = (box[0] / shrink, box[1] / shrink, box[2] / shrink, box[3] / shrink)
+        size = (box[2] - box[0], box[3] - box[1])
+        picture.paste(small.resize(size, Image.Resampling.BILINEAR, box=reading), box, _mask(ramp * 3.0 + 1.0))
+    median = np.median(np.asarray(picture)[::8, ::8], axis=(0, 1))
+    colour = tuple(int(value) for value in np.rint(median))
+    for box, ramp in bands:
+        picture.paste(colour, box, _mask(ramp))
+
+
+def _bands(down: F32Array, across: F32Array) -> Iterator[tuple[tuple[int, int, int, int], F32Array]]:
+    """The parts of a picture that change: left, top, right, bottom of each (no pixel twice), and its ramp."""
+    rows, columns = (np.flatnonzero(ramp <= -1 / 3) for ramp in (down, across))
+    top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (len(down), len(down))
+    left, right = (columns[0], columns[-1] + 1) if len(columns) else (len(across), len(across))
+    for box in (
+        (0, 0, len(across), top),
+        (0, bottom, len(across), len(down)),
+        (0, top, left, bottom),
+        (right, top, len(across), bottom),
+    ):
+        if box[0] < box[2] and box[1] < box[3]:
+            yield box, np.maximum(down[box[1] : box[3], None], across[None, box[0] : box[2]])
+
+
+def _blurred(picture: Image.Image, sigma: float) -> tuple[int, Image.Image]:
+    """A Gaussian blur at a whole fraction of the size, and that fraction: a wide one costs little there."""
     shrink = max(1, int(sigma / 4))
-    small = picture.reduce(shrink).filter(ImageFilter.GaussianBlur(sigma / shrink))
-    return small.resize(picture.size, Image.Resampling.BILINEAR)
+    return shrink, picture.reduce(shrink).filter(ImageFilter.GaussianBlur(sigma / shrink))
 
 
 def _ramp(count: int, start: int, inner: int, before: float, after: float) -> F32Array:

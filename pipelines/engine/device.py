@@ -141,8 +141,9 @@ class ChainWork:
         if batch.base is None or any(edit.name not in batch.edits for edit in edits):
             raise AssertionError("the chain left out a picture")
         sound = _finite(batch.base.image, inversion.latents, *batch.edits.values())
-        pictures = {"inversion": _host(batch.base.image)}
-        pictures |= {edit.name: _host(batch.edits[edit.name]) for edit in edits}
+        tidy = to_uint8 if all(sound) else _without_nan
+        pictures = {"inversion": tidy(batch.base.image)}
+        pictures |= {edit.name: tidy(batch.edits[edit.name]) for edit in edits}
         share = 1e3 / len(faces)
         ms = {"edit": share * (time.perf_counter() - inverted)}
         if not codes:
@@ -268,12 +269,13 @@ def _to_device(inversion: Inversion, device: torch.device) -> Inversion:
 
 
 def _finite(*tensors: Tensor) -> list[bool]:
-    """Per face: whether every number is finite."""
-    checks = [torch.isfinite(tensor).flatten(1).all(1) for tensor in tensors]
+    """Per face: whether every number is finite (one that is not leaves no sum finite)."""
+    checks = [tensor.flatten(1).sum(1).isfinite() for tensor in tensors]
     return torch.stack(checks).all(0).tolist()
 
 
-def _host(images: Tensor) -> list[U8Image]:
+def _without_nan(images: Tensor) -> list[U8Image]:
+    """For batches in which some face diverged: the others' pictures are wanted all the same."""
     return to_uint8(torch.nan_to_num(images))
 
 

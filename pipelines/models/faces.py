@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.errors import WeightsError
+from pipelines.images import resize_u8
 from pipelines.types import Face, U8Image
 
 F64Array = npt.NDArray[np.float64]
@@ -42,18 +43,9 @@ def _scaled_copy(image: U8Image, longest: int) -> tuple[U8Image, F64Array]:
     """A copy with that longest side (contiguous), and the factors (x, y) from its pixels to the picture's."""
     height, width = image.shape[:2]
     factor = max(height, width) / longest
-    size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    factors = np.array([width / size[0], height / size[1]])  # two, because sides are whole pixels
-    if factor == 1.0:
-        return np.ascontiguousarray(image), factors
-    picture = Image.fromarray(image)
-    if factor < 1:
-        return np.array(picture.resize(size, Image.Resampling.BICUBIC)), factors
-    # Whole cells first, then the rest: 15 times as quick as Lanczos on 12 megapixels.
-    whole = int(factor)
-    reduced = picture.reduce(whole) if whole > 1 else picture
-    area = (0.0, 0.0, width / whole, height / whole)
-    return np.array(reduced.resize(size, Image.Resampling.BILINEAR, box=area)), factors
+    columns, rows = max(1, round(width / factor)), max(1, round(height / factor))
+    factors = np.array([width / columns, height / rows])  # two, because sides are whole pixels
+    return resize_u8(image, columns, rows), factors
 
 
 class DlibFinder:
@@ -61,23 +53,26 @@ class DlibFinder:
 
     Detection runs on a copy whose longest side is at most `max_side`, where faces of 80 px and more are found. Where
     that finds none, it is tried once more at twice that size (small faces; a small picture is enlarged for it).
+    A smaller copy may be searched before (`first_side`): 40 % of the time for whoever wants the largest face alone.
     Landmarks are read from a copy of the face that is about 400 px wide: the predictor compares single pixels, so
     sensor noise of a large photo would move them.
 
     Args:
         predictor_path: ``shape_predictor_68_face_landmarks.dat``.
         max_side: longest side of the searched copy, px.
+        first_side: longest side of a copy that is searched before, px; None: there is none.
 
     Raises:
         WeightsError (at the first `find`): the file is missing or not a 68-point predictor.
     """
 
     name = "dlib"
-    version = "1"
+    version = "2"  # 2: other filters for the copies; a small copy first where the largest face is wanted
 
-    def __init__(self, predictor_path: Path, max_side: int = 1024) -> None:
+    def __init__(self, predictor_path: Path, max_side: int = 1024, first_side: int | None = None) -> None:
         self.predictor_path = Path(predictor_path)
         self.max_side = max_side
+        self.first_side = first_side
         self._parts: tuple[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,8 +83,9 @@ class DlibFinder:
         """uint8 H x W x 3, RGB -> faces; the score is the HOG margin (0 and more; clear frontal faces 1 to 3)."""
         detector, predictor = self._open()
         longest = max(image.shape[:2])
+        usual = min(self.max_side, longest)
         faces: list[Face] = []
-        for searched in (min(self.max_side, longest), min(self.max_side, longest) * 2):
+        for searched in sorted({min(self.first_side or usual, usual), usual, usual * 2}):
             copy, factors = _scaled_copy(image, searched)
             if min(copy.shape[:2]) < _SHORTEST:
                 continue

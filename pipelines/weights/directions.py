@@ -43,9 +43,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"direction file {path} does not exist")
     try:
         if path.suffix == ".npy":
-            return {"vector": torch.from_numpy(np.load(path, allow_pickle=False)).float()}
+            return {"vector": _real(torch.from_numpy(np.load(path, allow_pickle=False)))}
         if path.suffix == ".safetensors":
-            return {name: tensor.float() for name, tensor in load_file(path).items()}
+            return {name: _real(tensor) for name, tensor in load_file(path).items()}
         if path.suffix in {".pt", ".pth"}:
             return _plain(read_checkpoint(path), path)
     except GanInvError:
@@ -58,14 +58,20 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _plain(value: object, path: Path) -> dict[str, Tensor]:
     if isinstance(value, Tensor):
-        return {"vector": value.float()}
+        return {"vector": _real(value)}
     if isinstance(value, np.ndarray):
-        return {"vector": torch.from_numpy(value).float()}
+        return {"vector": _real(torch.from_numpy(value))}
     if isinstance(value, dict):
-        named = {str(k): torch.as_tensor(v).float() for k, v in value.items() if isinstance(v, Tensor | np.ndarray)}
+        named = {str(k): _real(torch.as_tensor(v)) for k, v in value.items() if isinstance(v, Tensor | np.ndarray)}
         if named:
             return named
     raise UsageError(f"direction file {path} holds no vectors")
+
+
+def _real(tensor: Tensor) -> Tensor:
+    if tensor.is_complex():  # a cast would drop half of it without a word
+        raise ValueError("its numbers are complex; a direction's are real")
+    return tensor.float()
 
 
 def _direction(name: str, tensor: Tensor, path: Path, num_ws: int) -> Direction:

@@ -191,7 +191,7 @@ def test_peak_memory_counts_children():
     grow = "import time; held = bytearray(b'x') * (60 << 20); time.sleep(1.0)"
     start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grow!r}])"
     child = subprocess.Popen([sys.executable, "-c", start])
-    with PeakMemory(child) as memory:
+    with PeakMemory(child, every=0.1) as memory:
         child.wait()
     assert memory.mb > 60
     assert tree_mb(child.pid) == 0

@@ -18,7 +18,7 @@ from tests.fuzz.test_corpus import OneFace
 
 @pytest.fixture(autouse=True)
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(detectors._entries, "dlib", Detector((), "fake", lambda store: OneFace()))
+    monkeypatch.setitem(detectors._entries, "dlib", Detector((), "fake", lambda store, largest: OneFace()))
     monkeypatch.setenv("GANINV_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GANINV_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipelines.errors import OutputError, PhotoError, UsageError
 from pipelines.images import (
@@ -96,6 +97,23 @@ def test_resize_area_keeps_the_mean_and_does_not_alias(size: int) -> None:
     assert float(small[..., 4:-4, 4:-4].abs().max()) < 0.2, (
         "the finest stripes must turn grey, not into coarser stripes"
     )
+
+
+def test_pictures_that_cannot_be_shown_are_told_apart() -> None:
+    large = torch.full((1, 3, 8, 8), 3.0e38)  # its sum is beyond float32, its levels are not
+    assert (to_uint8(large)[0] == 255).all()
+    assert (to_uint8(torch.full((1, 3, 8, 8), -torch.inf))[0] == 0).all()
+    with pytest.raises(ValueError, match="NaN"):
+        to_uint8(torch.full((1, 3, 8, 8), torch.nan))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 30), (90, 110), (33, 17)])
+def test_resizing_gives_pillows_levels(size: tuple[int, int]) -> None:
+    image = scene(64, 64)
+    turned = image[::-1, ::-1]
+    turned.flags.writeable = False
+    expected = np.array(Image.fromarray(turned).resize(size, Image.Resampling.LANCZOS))
+    assert distance(resize_u8(turned, *size), expected) <= 2
 
 
 def test_host_and_device_shrink_alike() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +105,22 @@ def test_no_face_in_the_reduced_photo_means_one_more_look(portrait: str) -> None
     blind = PhotoReader(searched(Finder(0.0)))(Task(0, Photo("a", portrait)))
     assert blind.failure is not None
     assert blind.failure.code == "no-face"
+
+
+def test_landmarks_are_searched_where_somebody_wants_them(tmp_path: Path) -> None:
+    crop = str(tmp_path / "a.png")
+    Image.new("RGB", (SIZE, SIZE)).save(crop)
+    for trusted, check, wanted, searches in (
+        (True, True, False, 0),
+        (False, False, False, 0),
+        (False, True, False, 1),
+        (True, True, True, 1),
+    ):
+        finder = Finder(0.2)
+        face = loaded(GivenFaces(SIZE, finder, check, landmarks=wanted), Photo("a", crop, trusted=trusted))
+        assert len(finder.searched) == searches
+        assert (face.landmarks is None) == (searches == 0)
+        assert ("misalignment" in face.scores) == (check and not trusted)
 
 
 @pytest.mark.parametrize("span", [0.2, 0.05])

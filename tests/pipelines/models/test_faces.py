@@ -130,6 +130,24 @@ def test_small_faces_are_found_on_the_second_look(dlib: DlibFinder, shared: Path
 
 
 @pytest.mark.weights
+@pytest.mark.parametrize("start", ["00", "24", "33", "51"])
+def test_a_small_copy_first_finds_the_same_face(dlib: DlibFinder, shared: Path, start: str) -> None:
+    image = photo(shared, start)
+    usual = ffhq_quad(dlib.find(image)[0].landmarks)
+    quick = ffhq_quad(DlibFinder(dlib.predictor_path, first_side=640).find(image)[0].landmarks)
+    assert np.hypot(*(usual - quick).T).max() < 0.06 * side(usual)
+
+
+@pytest.mark.weights
+def test_what_the_small_copy_lacks_is_searched_as_ever(dlib: DlibFinder, shared: Path) -> None:
+    room = np.full((1600, 2000, 3), 90, np.uint8)
+    room[500:750, 800:1000] = resize_u8(photo(shared, "24"), 200, 250)
+    usual, quick = dlib.find(room), DlibFinder(dlib.predictor_path, first_side=640).find(room)
+    assert [face.box for face in usual] == [face.box for face in quick]
+    assert len(usual) == 1
+
+
+@pytest.mark.weights
 def test_no_face_in_a_landscape(dlib: DlibFinder, retina: RetinaFinder) -> None:
     assert dlib.find(scene(640, 480)) == []
     assert retina.find(scene(640, 480)) == []

@@ -63,6 +63,13 @@ def test_largest_or_all() -> None:
     assert widths == pytest.approx([120, 60, 50], rel=1e-4)
 
 
+def test_the_largest_square_comes_first_whatever_the_finders_order() -> None:
+    """Detectors' boxes come in few sizes, so that faces of different size tie; their landmarks tell."""
+    finder = Told(face_at(10, 20, 60), face_at(100, 20, 120), face_at(220, 20, 50))
+    (face,) = Aligner(finder, size=32)(PHOTO)
+    assert side(face.quad or ()) == pytest.approx(120, rel=1e-4)
+
+
 def test_scores_and_sizes_filter() -> None:
     finder = Told(face_at(100, 20, 120, score=0.2), face_at(10, 20, 60, score=0.9))
     (face,) = Aligner(finder, size=32, min_score=0.5)(PHOTO)

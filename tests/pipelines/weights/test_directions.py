@@ -61,6 +61,9 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("1 2 3")
     with pytest.raises(UsageError, match=r"use \.npy, \.pt or \.safetensors"):
         read_directions(tmp_path / "a.txt", 18)
+    np.save(tmp_path / "complex.npy", np.ones(512, np.complex64))
+    with pytest.raises(UsageError, match="numbers are complex"):
+        read_directions(tmp_path / "complex.npy", 18)
     np.save(tmp_path / "object.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(UsageError, match="cannot be read"):
         read_directions(tmp_path / "object.npy", 18)
