@@ -26,6 +26,7 @@ import torch
 import torchvision.io as tv
 from PIL import Image
 
+from pipelines.allocator import keep_freed_memory
 from pipelines.decode import decode
 from pipelines.images import encode, resize_u8
 from pipelines.types import U8Image
@@ -64,10 +65,10 @@ def encoders(face: U8Image) -> dict[str, Way]:
     """Ways from a 1024 px face to the bytes of a file."""
     bgr, tensor = np.ascontiguousarray(face[:, :, ::-1]), torch.from_numpy(face).permute(2, 0, 1).contiguous()
     ways: dict[str, Way] = {f"{name} *": (lambda n=name: encode(face, n)) for name in ("png", "jpg", "webp")}
-    for level in (0, 2, 3, 6):
-        ways[f"png, level {level}"] = lambda n=level: saved(face, format="PNG", compress_level=n)
+    for level in (0, 1, 2, 3, 6):
+        ways[f"png, Pillow, level {level}"] = lambda n=level: saved(face, format="PNG", compress_level=n)
     for name, kind in (("filtered", 1), ("huffman", 2), ("rle", 3)):
-        ways[f"png, level 1, {name}"] = lambda n=kind: saved(face, format="PNG", compress_level=1, compress_type=n)
+        ways[f"png, Pillow, level 1, {name}"] = lambda n=kind: saved(face, format="PNG", compress_level=1, compress_type=n)
     ways["png, opencv, level 1"] = lambda: bytes(cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
     ways["png, torchvision, level 1"] = lambda: bytes(tv.encode_png(tensor, 1).numpy())
     jpg = {"quality": 95, "subsampling": 0}
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megapixels", type=float, default=12.0)
     options = parser.parse_args()
+    keep_freed_memory()  # as every run does
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     times: dict[str, list[float]] = {}

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines.errors import WeightsError
+from pipelines.errors import UsageError, WeightsError
 from pipelines.images import resize_u8
 from pipelines.types import Face, U8Image
 
@@ -149,6 +149,7 @@ class RetinaFinder:
 
     Raises:
         WeightsError: the tensors are not those of `network`.
+        UsageError: facexlib or the OpenCV below it cannot be loaded here.
         ValueError: another network.
     """
 
@@ -198,6 +199,11 @@ def _retinaface(network: str, device: torch.device) -> Any:
         raise ValueError(f"RetinaFace comes as mobile0.25 or resnet50, not {network!r}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision complains that facexlib still says pretrained=False
-        from facexlib.detection.retinaface import RetinaFace
-
+        try:
+            from facexlib.detection.retinaface import RetinaFace
+        except ImportError as error:  # it imports OpenCV, whose wheel wants libraries that small containers lack
+            raise UsageError(
+                f"the detector facexlib cannot be loaded ({error}): install OpenCV's system libraries "
+                "(Debian: apt install libgl1 libglib2.0-0), or use --detector dlib"
+            ) from None
         return RetinaFace(network_name=network, device=device).eval().requires_grad_(False)

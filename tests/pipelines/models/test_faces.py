@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipelines.errors import WeightsError
+from pipelines.errors import UsageError, WeightsError
 from pipelines.geometry import ffhq_quad, side
 from pipelines.images import decode, resize_u8
 from pipelines.models.faces import DlibFinder, RetinaFinder, _in_order, _retinaface, _scaled_copy
@@ -145,6 +146,12 @@ def test_what_the_small_copy_lacks_is_searched_as_ever(dlib: DlibFinder, shared:
     usual, quick = dlib.find(room), DlibFinder(dlib.predictor_path, first_side=640).find(room)
     assert [face.box for face in usual] == [face.box for face in quick]
     assert len(usual) == 1
+
+
+def test_missing_system_libraries_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "facexlib.detection.retinaface", None)  # what an import error leaves behind
+    with pytest.raises(UsageError, match="libgl1.*--detector dlib"):
+        RetinaFinder({})
 
 
 @pytest.mark.weights
