@@ -150,7 +150,7 @@ def test_what_the_small_copy_lacks_is_searched_as_ever(dlib: DlibFinder, shared:
 
 def test_missing_system_libraries_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "facexlib.detection.retinaface", None)  # what an import error leaves behind
-    with pytest.raises(UsageError, match="libgl1.*--detector dlib"):
+    with pytest.raises(UsageError, match=r"libgl1.*--detector dlib"):
         RetinaFinder({})
 
 
