@@ -68,7 +68,9 @@ def encoders(face: U8Image) -> dict[str, Way]:
     for level in (0, 1, 2, 3, 6):
         ways[f"png, Pillow, level {level}"] = lambda n=level: saved(face, format="PNG", compress_level=n)
     for name, kind in (("filtered", 1), ("huffman", 2), ("rle", 3)):
-        ways[f"png, Pillow, level 1, {name}"] = lambda n=kind: saved(face, format="PNG", compress_level=1, compress_type=n)
+        ways[f"png, Pillow, level 1, {name}"] = lambda n=kind: saved(
+            face, format="PNG", compress_level=1, compress_type=n
+        )
     ways["png, opencv, level 1"] = lambda: bytes(cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
     ways["png, torchvision, level 1"] = lambda: bytes(tv.encode_png(tensor, 1).numpy())
     jpg = {"quality": 95, "subsampling": 0}
