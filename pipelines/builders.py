@@ -68,7 +68,7 @@ class Part(Generic[T]):
         entries: catalogue entries that it needs.
         assets: our own trained files that it needs.
         version: raised whenever its results change; part of the fingerprint.
-        landmarks: whether it looks at the face's landmarks.
+        landmarks: whether it looks at the face's landmarks: identity terms do.
     """
 
     build: Callable[..., T]
@@ -134,13 +134,21 @@ def _sdic(parts: Parts, generator: Generator) -> Compensator:
     return SDICCompensator(generator, _sdic_network(parts, generator))
 
 
+def _looks(settings: OptimizeSettings | FeatureSettings) -> bool:
+    """Only a face's identity is compared at places that its landmarks tell."""
+    return settings.weights.identity > 0
+
+
 _LIKENESS = ("st-lpips-alex", "id-dlib")
 
 generators: Registry[GeneratorPart] = Registry("generator")
 generators.add("mobile-ffhq", GeneratorPart(_mobile, ("mobile-ffhq",), (PREVIEW_ASSET,), num_ws=NUM_WS))
 
 embedders: Registry[Part[Embedder]] = Registry("embedder")
-embedders.add("optimize", Part(_optimize, _LIKENESS, (), f"{OptimizeEmbedder.version} {OptimizeSettings()}", True))
+embedders.add(
+    "optimize",
+    Part(_optimize, _LIKENESS, (), f"{OptimizeEmbedder.version} {OptimizeSettings()}", _looks(OptimizeSettings())),
+)
 
 embedders.add("encoder", Part(partial(_compact_encoder, ENCODER_ASSET), (), (ENCODER_ASSET,), EncoderEmbedder.version))
 for _recipe, _asset in ENCODER_ASSETS.items():
@@ -152,15 +160,29 @@ _cycle_w: Part[Embedder] = Part(
 embedders.add("cycle-w", _cycle_w)
 embedders.add(
     "encoder+optimize",
-    Part(_encoder_optimize, _LIKENESS, (ENCODER_ASSET,), f"{OptimizeEmbedder.version} {FROM_ENCODER}", True),
+    Part(
+        _encoder_optimize,
+        _LIKENESS,
+        (ENCODER_ASSET,),
+        f"{OptimizeEmbedder.version} {FROM_ENCODER}",
+        _looks(FROM_ENCODER),
+    ),
 )
 
 refiners: Registry[Part[Refiner]] = Registry("refiner")
 refiners.add(
     "sdic+feature",
-    Part(_quick_feature, _LIKENESS, (SDIC_ASSET,), f"{FeatureRefiner.version} {SDICRefiner.version} {FROM_SDIC}", True),
+    Part(
+        _quick_feature,
+        _LIKENESS,
+        (SDIC_ASSET,),
+        f"{FeatureRefiner.version} {SDICRefiner.version} {FROM_SDIC}",
+        _looks(FROM_SDIC),
+    ),
 )
-refiners.add("feature", Part(_feature, _LIKENESS, (), f"{FeatureRefiner.version} {FeatureSettings()}", True))
+refiners.add(
+    "feature", Part(_feature, _LIKENESS, (), f"{FeatureRefiner.version} {FeatureSettings()}", _looks(FeatureSettings()))
+)
 
 compensators: Registry[Part[Compensator]] = Registry("compensator")
 compensators.add("sdic", Part(_sdic, (), (SDIC_ASSET,), version=SDICCompensator.version))

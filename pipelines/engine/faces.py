@@ -72,7 +72,7 @@ class GivenFaces:
         landmarks: whether they are wanted also where nothing is checked: a third of the time that a crop takes.
     """
 
-    version = "3"  # 2: large squares of large JPEGs come from a reduced decode; 3: shrunk before they are sampled
+    version = "3"  # 2: large squares of large JPEGs come from a reduced decode; 3: resizing in torch
 
     def __init__(self, size: int, locator: FaceFinder, check: bool, landmarks: bool = True) -> None:
         self._size = size

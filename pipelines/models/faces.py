@@ -154,7 +154,7 @@ class RetinaFinder:
     """
 
     name = "facexlib"
-    version = "1"
+    version = "2"  # 2: another filter for the copy
 
     def __init__(
         self,

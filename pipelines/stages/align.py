@@ -56,8 +56,8 @@ class Aligner:
             only add mirrored borders.
     """
 
-    version = "4"  # 2: large faces of large JPEGs are cut from a reduced decode; 3: bicubic sampling; 4: shrunk before,
-    # and the largest face is that of the largest square
+    version = "4"  # 2: large faces of large JPEGs are cut from a reduced decode; 3: bicubic sampling;
+    # 4: resizing in torch, and the largest face is that of the largest square
 
     def __init__(
         self,

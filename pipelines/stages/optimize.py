@@ -59,7 +59,7 @@ class OptimizeEmbedder:
     """Codes by optimisation from the mean w; see `pipelines.types.Embedder`."""
 
     name = "optimize"
-    version = "1"
+    version = "2"  # 2: landmarks of aligned crops are found in a smaller copy
 
     def __init__(
         self,

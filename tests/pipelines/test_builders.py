@@ -13,14 +13,14 @@ from pipelines.weights.config import StoreConfig
 from pipelines.weights.store import WeightStore
 
 
-def test_what_compares_faces_looks_at_their_landmarks() -> None:
-    for registry in (embedders, refiners):
-        for name in registry.names():
-            part = registry.get(name)
-            assert part.landmarks == ("id-dlib" in part.entries), name
+def test_only_what_compares_identity_looks_at_landmarks() -> None:
+    looking = {name for registry in (embedders, refiners) for name in registry.names() if registry.get(name).landmarks}
+    assert looking == {"optimize", "encoder+optimize"}
 
 
-@pytest.mark.parametrize(("method", "wanted"), [("e4e", False), ("sdic", False), ("optimize", True), ("feature", True)])
+@pytest.mark.parametrize(
+    ("method", "wanted"), [("e4e", False), ("sdic", False), ("optimize", True), ("feature", False)]
+)
 def test_a_chain_wants_landmarks_where_a_part_does(tmp_path: Path, method: str, wanted: bool) -> None:
     store = WeightStore(StoreConfig(home=tmp_path))
     spec = InvertSpec(input=tmp_path, output=tmp_path / "out", method=method)
