@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks._figures import Figures
-from pipelines.engine.source import list_input
-from pipelines.manifest import ManifestWriter, Record, merge_parts, read_manifest
+from pipelines.engine.input.listing import list_input
+from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest
 
 PER_FOLDER = 1000
 

@@ -18,15 +18,15 @@ from benchmarks._inputs import camera_photos, generated_faces
 from benchmarks._naive import naive_edit, plain_png, rounded
 from benchmarks._settings import Settings, open_store
 from pipelines.api import align, edit
-from pipelines.chain import Chain, build_chain
-from pipelines.decode import decode
-from pipelines.engine.detectors import LANDMARKS, build_locator
 from pipelines.engine.events import RunSummary
-from pipelines.engine.shard import device_names
-from pipelines.images import encode, resize_u8, to_tensor
-from pipelines.manifest import Record, read_manifest
+from pipelines.engine.spread.shard import device_names
+from pipelines.images.decode import decode
+from pipelines.images.pixels import encode, resize_u8, to_tensor
+from pipelines.records.manifest import Record, read_manifest
 from pipelines.specs import AlignSpec
-from pipelines.stages.align import locate
+from pipelines.stages.align.aligner import locate
+from pipelines.stages.align.detectors import LANDMARKS, build_locator
+from pipelines.stages.chain import Chain, build_chain
 from pipelines.types import Batch, Item
 
 DEVICE_STAGES = ("invert", "edit")

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pipelines.geometry import F64Array, ffhq_quad, side
-from pipelines.images import encode
+from pipelines.images.geometry import F64Array, ffhq_quad, side
+from pipelines.images.pixels import encode
 
 SAMPLED = 4096
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.manifest import Record
+from pipelines.records.manifest import Record
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.decode import decode
-from pipelines.images import encode, resize_u8, to_uint8
+from pipelines.images.decode import decode
+from pipelines.images.pixels import encode, resize_u8, to_uint8
 from pipelines.types import Generator, U8Image
 
 DISTINCT = 8  # further photos are links to these: they are read and computed all the same

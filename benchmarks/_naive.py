@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.edits import Edit
-from pipelines.engine.work import ChainLike
-from pipelines.images import resize_u8, to_tensor, to_uint8
-from pipelines.latents import save_inversion
+from pipelines.engine.stage import ChainLike
+from pipelines.images.pixels import resize_u8, to_tensor, to_uint8
+from pipelines.records.latents import save_inversion
 from pipelines.types import Batch, F32Array, Inversion, Item, U8Image
 
 Locate = Callable[[U8Image], F32Array]

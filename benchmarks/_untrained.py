@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.builders import Part, Parts, embedders
-from pipelines.methods import Method, methods
-from pipelines.models.compact import CompactEncoder
+from pipelines.models.encoders.compact import CompactEncoder
 from pipelines.specs import EditSpec
-from pipelines.stages.encode import EncoderEmbedder
+from pipelines.stages.build import Part, Parts, embedders
+from pipelines.stages.embed.encoder import EncoderEmbedder
+from pipelines.stages.methods import Method, methods
 from pipelines.types import Embedder, Generator
 
 NAME = "untrained"

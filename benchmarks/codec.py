@@ -26,9 +26,9 @@ import torch
 import torchvision.io as tv
 from PIL import Image
 
-from pipelines.allocator import keep_freed_memory
-from pipelines.decode import decode
-from pipelines.images import encode, resize_u8
+from pipelines.devices import keep_freed_memory
+from pipelines.images.decode import decode
+from pipelines.images.pixels import encode, resize_u8
 from pipelines.types import U8Image
 
 Way = Callable[[], object]

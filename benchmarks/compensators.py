@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.encoders import EDITS, SAME, TERMS, Bench
-from pipelines.builders import compensators
-from pipelines.images import to_uint8
-from pipelines.metrics.outside import outside_face
-from pipelines.models.directions import attribute_scales
-from pipelines.models.sdic_lean import load_lean
-from pipelines.stages.compensate import WIDTH, SDICCompensator
+from pipelines.images.pixels import to_uint8
+from pipelines.metrics.background import outside_face
+from pipelines.models.sdic.lean import load_lean
+from pipelines.stages.build import compensators
+from pipelines.stages.compensate.sdic import WIDTH, SDICCompensator
+from pipelines.stages.edit.direction_set import attribute_scales
 from pipelines.training.checkpoint import load_state
 from pipelines.types import Inversion
 

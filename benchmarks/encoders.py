@@ -2,7 +2,7 @@
 
     python -m benchmarks.encoders --faces ./faces e4e lsap cycle cycle-w
 
-Names are embedders of `pipelines.builders`, or files that `ganinv train encoder` left (best.safetensors). Everything goes
+Names are embedders of `pipelines.stages.build`, or files that `ganinv train encoder` left (best.safetensors). Everything goes
 through the generator's 256 px preview, so figures are close to, not equal to, those of `ganinv evaluate`. The table is
 Markdown; seconds are those of one face through the network alone.
 """
@@ -20,21 +20,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines.allocator import keep_freed_memory
-from pipelines.builders import Parts, embedders, generators
-from pipelines.images import to_uint8
+from pipelines.devices import keep_freed_memory
+from pipelines.images.pixels import to_uint8
 from pipelines.metrics.lec import edit_consistency
-from pipelines.models.agegender import AgeGender
-from pipelines.models.attributes import AttributeMeter
-from pipelines.models.compact import CompactEncoder
-from pipelines.models.directions import DirectionSet, attribute_scales, own_directions
-from pipelines.models.faces import DlibFinder
-from pipelines.models.likeness import Weights
-from pipelines.models.style_space import nscd
-from pipelines.stages.align import locate
-from pipelines.stages.encode import EncoderEmbedder
+from pipelines.models.encoders.compact import CompactEncoder
+from pipelines.models.faces.agegender import AgeGender
+from pipelines.models.faces.attributes import AttributeMeter
+from pipelines.models.faces.finders import DlibFinder
+from pipelines.models.generators.style_space import nscd
+from pipelines.models.perceptual.likeness import Weights
+from pipelines.stages.align.aligner import locate
+from pipelines.stages.build import Parts, embedders, generators
+from pipelines.stages.edit.direction_set import DirectionSet, attribute_scales, own_directions
+from pipelines.stages.embed.encoder import EncoderEmbedder
 from pipelines.training.checkpoint import load_state
-from pipelines.training.photos import as_tensor
+from pipelines.training.data.photos import as_tensor
 from pipelines.training.style_centre import cached_centre
 from pipelines.weights.store import StoreConfig, WeightStore
 

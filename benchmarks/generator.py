@@ -17,7 +17,7 @@ from collections.abc import Callable
 import openvino as ov
 import torch
 
-from pipelines.builders import Parts, generators
+from pipelines.stages.build import Parts, generators
 from pipelines.weights.store import StoreConfig, WeightStore
 
 

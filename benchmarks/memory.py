@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.engine.run import run_job
-from pipelines.manifest import MANIFEST, Record
+from pipelines.records.manifest import MANIFEST, Record
 from tests.factories import align_job, edit_job, write_photo
 
 PER_FOLDER = 1000

@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.models.stylegan2 import StyleGAN2
-from pipelines.models.stylegan2_layers import ToRGB
+from pipelines.models.generators.stylegan2 import StyleGAN2
+from pipelines.models.generators.stylegan2_layers import ToRGB
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0])
 

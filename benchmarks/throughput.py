@@ -38,9 +38,9 @@ from benchmarks._figures import Figures, PeakMemory, middle
 from benchmarks._plan import Campaign, Rates, make_plan
 from benchmarks._settings import Settings
 from benchmarks._table import figure_rows, plan_rows
-from pipelines.builders import ENCODER_ASSET
 from pipelines.errors import WeightsError
-from pipelines.methods import methods
+from pipelines.stages.build import ENCODER_ASSET
+from pipelines.stages.methods import methods
 from pipelines.weights.assets import asset_path
 
 STDERR = 2  # the file descriptor

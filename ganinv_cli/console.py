@@ -29,7 +29,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pipelines.engine.events import ProgressEvent
-    from pipelines.weights.fetch import FetchEvent
+    from pipelines.weights.download import FetchEvent
 
 out = Console()
 err = Console(stderr=True)

@@ -88,7 +88,7 @@ def complete_attributes(incomplete: str) -> list[str]:
 
 def complete_methods(incomplete: str) -> list[str]:
     """Shell completion of `--method`."""
-    from pipelines.methods import methods
+    from pipelines.stages.methods import methods
 
     return [name for name in methods.names() if name.startswith(incomplete)]
 

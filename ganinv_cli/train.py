@@ -17,12 +17,12 @@ Out = Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a se
 
 
 def _fit(name: str, cache: Cache, voice: Voice, output: Path, **numbers: int) -> None:
-    """Run `pipelines.training.verbs.NAME` and print the file that it wrote."""
+    """Run `pipelines.training.run.NAME` and print the file that it wrote."""
     from ganinv_cli import console
 
     voice.apply()
     with console.clean_stdout():
-        from pipelines.training import verbs
+        from pipelines.training import run as verbs
 
         train: Callable[..., Path] = getattr(verbs, name)
         path = train(cache.store(), output, _report, **numbers)

@@ -1,7 +1,7 @@
 """StyleGAN face inversion and editing as a library: `align`, `invert`, `edit` and `plan`.
 
 The verbs are found on first use, so that importing the package loads no torch. The fourth verb is
-`pipelines.evaluate.evaluate` (its name here would hide its module).
+`pipelines.evaluation.evaluate.evaluate` (its name here would hide its module).
 """
 
 from __future__ import annotations

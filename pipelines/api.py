@@ -21,22 +21,22 @@ from typing import Any
 
 import torch
 
-from pipelines.chain import ChainPlan, build_chain, plan_chain
-from pipelines.engine.detectors import LANDMARKS, build_aligner, detectors
-from pipelines.engine.device import ChainSettings, ChainWork, default_batch, resolve_device
+from pipelines.engine.destination import moved_in, run_out
+from pipelines.engine.device.batching import ChainSettings, ChainWork, default_batch, resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
-from pipelines.engine.faces import GivenFaces, build_align_reader, build_invert_reader, reader_weights
+from pipelines.engine.input.listing import FACE, Listing, list_input
 from pipelines.engine.job import Job
-from pipelines.engine.outlet import moved_in, run_out
-from pipelines.engine.paste import make_paster
-from pipelines.engine.resume import BASE_KINDS
-from pipelines.engine.shard import device_names
-from pipelines.engine.source import FACE, Listing, list_input
-from pipelines.engine.work import AlignWork
+from pipelines.engine.output.paste import make_paster
+from pipelines.engine.reading.crops import GivenFaces, build_align_reader, build_invert_reader, reader_weights
+from pipelines.engine.resume.ledger import BASE_KINDS
+from pipelines.engine.spread.shard import device_names
+from pipelines.engine.stage import AlignWork
 from pipelines.errors import UsageError
-from pipelines.manifest import fingerprint
+from pipelines.records.manifest import fingerprint
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec, RunSpec
-from pipelines.stages.align import Aligner
+from pipelines.stages.align.aligner import Aligner
+from pipelines.stages.align.detectors import LANDMARKS, build_aligner, detectors
+from pipelines.stages.chain import ChainPlan, build_chain, plan_chain
 from pipelines.stages.paste import paste
 from pipelines.weights.store import WeightStore
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.engine.pack import Archives
+from pipelines.engine.output.shards import Archives
 from pipelines.errors import UsageError
-from pipelines.manifest import has_manifest
+from pipelines.records.manifest import has_manifest
 
 
 def run_folder(run: Path) -> Path:

@@ -92,7 +92,7 @@ class AlignSpec(RunSpec):
     Attributes:
         size: side of the crops in pixels.
         faces: the largest face of a photo, or all.
-        detector: a name of `pipelines.engine.detectors.detectors`.
+        detector: a name of `pipelines.stages.align.detectors.detectors`.
         min_score: drop faces below this detector confidence (dlib: signed margin, RetinaFace: probability).
         min_size: drop faces smaller than this many photo pixels.
     """

@@ -1,7 +1,7 @@
 """The values that flow through the stream, and the protocols of the parts that work on them.
 
 One tensor convention below the edge: RGB float32 in [-1, 1], B x 3 x H x W, on the device. On the host a picture is
-uint8 H x W x 3, RGB. `pipelines.images` is the only module that converts between the two.
+uint8 H x W x 3, RGB. `pipelines.images.pixels` is the only module that converts between the two.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 
 from pipelines.edits import Edit, parse_edits
-from pipelines.engine.device import ChainSettings, ChainWork
+from pipelines.engine.device.batching import ChainSettings, ChainWork
+from pipelines.engine.input.listing import FACE, Photo, list_input
 from pipelines.engine.job import Job
-from pipelines.engine.paste import make_paster
-from pipelines.engine.reader import LoadedFace, PhotoReader, pixel_digest
-from pipelines.engine.source import FACE, Photo, list_input
-from pipelines.engine.work import AlignWork
+from pipelines.engine.output.paste import make_paster
+from pipelines.engine.reading.reader import LoadedFace, PhotoReader, pixel_digest
+from pipelines.engine.stage import AlignWork
 from pipelines.errors import PhotoError
 from pipelines.specs import AlignSpec, EditSpec
 from pipelines.types import Batch, Inversion, Quad, Synthesis, U8Image

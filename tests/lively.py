@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.models.mobile import MobileStyleGAN
+from pipelines.models.generators.mobile import MobileStyleGAN
 from tests.tiny import TinyGenerator
 
 

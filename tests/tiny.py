@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pipelines.images import resize_area
-from pipelines.models.likeness import Likeness
-from pipelines.models.mobile import MobileStyleGAN
+from pipelines.images.pixels import resize_area
+from pipelines.models.generators.mobile import MobileStyleGAN
+from pipelines.models.perceptual.likeness import Likeness
 from pipelines.types import Injection, Point, Synthesis
 
 

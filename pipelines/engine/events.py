@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipelines.manifest import Record
+from pipelines.records.manifest import Record
 
 
 @dataclass(frozen=True)

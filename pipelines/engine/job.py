@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.engine.known import KnownRecords
-from pipelines.engine.loader import Reader
-from pipelines.engine.places import check_places, refuse_foreign_files, without_own
-from pipelines.engine.reader import Task
-from pipelines.engine.resume import Ledger, divide
-from pipelines.engine.source import LazyPhotos, Listing, Photo, take_part
-from pipelines.engine.todo import Todo
-from pipelines.engine.work import Work
+from pipelines.engine.input.listing import LazyPhotos, Listing, Photo, take_part
+from pipelines.engine.output.checks import check_places, refuse_foreign_files, without_own
+from pipelines.engine.reading.decoder_pool import Reader
+from pipelines.engine.reading.reader import Task
+from pipelines.engine.resume.ledger import Ledger, divide
+from pipelines.engine.resume.pending import Todo
+from pipelines.engine.stage import Work
 from pipelines.errors import UsageError
-from pipelines.manifest import Record, has_manifest
+from pipelines.records.manifest import Record, has_manifest
+from pipelines.records.manifest_index import KnownRecords
 from pipelines.specs import RunSpec
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pipelines.engine.lazy import Patience
+from pipelines.engine.input.streaming import Patience
 from pipelines.errors import OutputError, UsageError
 
 _PIECE = 1 << 16

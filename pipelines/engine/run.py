@@ -12,21 +12,21 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from pipelines.allocator import keep_freed_memory
+from pipelines.devices import keep_freed_memory
 from pipelines.engine.events import OnEvent, RunSummary, Tally
 from pipelines.engine.gate import Gate
+from pipelines.engine.input.listing import LazyPhotos, Photo
 from pipelines.engine.job import Job, nothing
-from pipelines.engine.journal import remove_journals
-from pipelines.engine.lock import Hold, only_run
-from pipelines.engine.parallel import Spread
-from pipelines.engine.places import remove_half_written
-from pipelines.engine.reader import Task
-from pipelines.engine.resume import Ledger
-from pipelines.engine.source import LazyPhotos, Photo
-from pipelines.engine.stream import Stream
+from pipelines.engine.output.checks import remove_half_written
+from pipelines.engine.output.run_lock import Hold, only_run
+from pipelines.engine.pipeline import Stream
+from pipelines.engine.reading.reader import Task
+from pipelines.engine.resume.ledger import Ledger
+from pipelines.engine.spread.distributor import Spread
+from pipelines.engine.spread.event_log import remove_journals
 from pipelines.errors import OutputError
-from pipelines.images import write_atomic
-from pipelines.manifest import merge_parts, part_files
+from pipelines.images.pixels import write_atomic
+from pipelines.records.manifest import merge_parts, part_files
 
 
 @dataclass(frozen=True)

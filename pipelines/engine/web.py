@@ -1,4 +1,4 @@
-"""Files on web servers, with the few methods of fsspec's file systems that `pipelines.engine.remote` calls.
+"""Files on web servers, with the few methods of fsspec's file systems that `pipelines.engine.input.remote` calls.
 
 fsspec's own reader of ``http://`` needs another package; `requests` is here anyway, so lists of web addresses work in
 every installation. A web server has no listing of its files: a folder's address is refused with a way out.
@@ -11,8 +11,8 @@ from typing import Any
 
 import requests
 
-from pipelines.decode import MAX_BYTES
 from pipelines.errors import PhotoError, UsageError
+from pipelines.images.decode import MAX_BYTES
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of an answer
 _PIECE = 1 << 20

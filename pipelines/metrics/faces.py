@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.images import resize_area, resize_u8, to_tensor
+from pipelines.images.pixels import resize_area, resize_u8, to_tensor
 from pipelines.types import F32Array, U8Image
 
 VIEW = 256  # px; the side at which this field compares pictures (Richardson et al. 2021 and all after)

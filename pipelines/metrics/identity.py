@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.images import to_tensor
+from pipelines.images.pixels import to_tensor
 from pipelines.metrics.faces import Faces, Trio
-from pipelines.models.chips import extract_chips
+from pipelines.models.faces.chips import extract_chips
 
 SAME_PERSON = 0.6  # dlib's own decision threshold, on its descriptor's Euclidean distance
 Net = Callable[[Tensor], Tensor]

@@ -1,6 +1,7 @@
 """`nscd`: how far a code's styles point from where those of the generator's own codes point.
 
-The quantity of LSAP (Cao et al., arXiv 2209.12746); see `pipelines.models.style_space.nscd` for this project's definition.
+The quantity of LSAP (Cao et al., arXiv 2209.12746); see `pipelines.models.generators.style_space.nscd` for this
+project's definition.
 Small means near the middle, not "as if sampled": of `mobile-ffhq`, the mean w reads 0.0002, its own codes truncated to a
 half 0.034, untruncated 0.076, and with normal noise of w's own spread on every row 0.093.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.models.style_space import StyleCentre, nscd
+from pipelines.models.generators.style_space import StyleCentre, nscd
 
 ABOUT = "mean over rows of 1 - cosine between the code's style and the generator's mean normalised style"
 

@@ -6,7 +6,7 @@ modules are imported when it is built, so that a run without it needs none of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -17,13 +17,13 @@ from torch import Tensor
 from pipelines.errors import UsageError
 from pipelines.metrics import lec, nscd, pair
 from pipelines.metrics.attributes import AttributeChange
+from pipelines.metrics.background import OutsideError
 from pipelines.metrics.faces import Trio
 from pipelines.metrics.identity import ArcFaceIdentity, DlibDescriptors, DlibIdentity, SamePerson
-from pipelines.metrics.outside import OutsideError
 from pipelines.metrics.perceptual import Perceptual
 from pipelines.metrics.summary import Better
-from pipelines.models.faces import DlibFinder
-from pipelines.models.style_space import StyleCentre
+from pipelines.models.faces.finders import DlibFinder
+from pipelines.models.generators.style_space import StyleCentre
 from pipelines.registry import Registry, nearest
 from pipelines.types import MetricKind
 from pipelines.weights.store import WeightStore
@@ -85,9 +85,17 @@ class Tools:
         store: where weights come from.
         device: where networks go.
         run_codes: what made the run's codes; needed by metrics of kind latent alone. May be set later.
+        scales: attribute -> its standard deviation over the generator's faces (those of our own directions' card).
     """
 
-    def __init__(self, store: WeightStore, device: torch.device, run_codes: CodeTools | None = None) -> None:
+    def __init__(
+        self,
+        store: WeightStore,
+        device: torch.device,
+        run_codes: CodeTools | None = None,
+        scales: Mapping[str, float] | None = None,
+    ) -> None:
+        self.scales = dict(scales or {})
         self.store = store
         self.device = device
         self.run_codes = run_codes
@@ -107,9 +115,11 @@ class Tools:
     @cached_property
     def dlib_descriptors(self) -> DlibDescriptors:
         """dlib's descriptors, for `id-dlib` and `same-person`."""
-        from pipelines.models.dlib_resnet import build_dlib_resnet
+        from pipelines.models.faces.dlib_resnet import load_dlib_resnet
+        from pipelines.weights.formats.dlib_dat import read_dlib_resnet
 
-        return DlibDescriptors(build_dlib_resnet(self.store.path("id-dlib")).eval().to(self.device))
+        network = load_dlib_resnet(read_dlib_resnet(self.store.path("id-dlib")))
+        return DlibDescriptors(network.eval().to(self.device))
 
 
 @dataclass(frozen=True)
@@ -136,13 +146,13 @@ class MetricEntry:
 
 
 def _lpips(tools: Tools) -> Metric:
-    from pipelines.models.lpips_net import build_lpips
+    from pipelines.models.perceptual.lpips import build_lpips
 
     return Perceptual("lpips-alex", build_lpips(tools.store.tensors("lpips-alex-trunk")).eval().to(tools.device))
 
 
 def _st_lpips(tools: Tools) -> Metric:
-    from pipelines.models.stlpips import build_stlpips
+    from pipelines.models.perceptual.stlpips import build_stlpips
 
     return Perceptual(
         "lpips-st-alex", build_stlpips(tools.store.tensors("st-lpips-alex"), "alex").eval().to(tools.device)
@@ -150,18 +160,17 @@ def _st_lpips(tools: Tools) -> Metric:
 
 
 def _arcface(tools: Tools) -> Metric:
-    from pipelines.models.arcface import build_arcface
+    from pipelines.models.faces.arcface import build_arcface
 
     return ArcFaceIdentity(build_arcface(tools.store.tensors("arcface-irse50")).eval().to(tools.device))
 
 
 def _attributes(tools: Tools) -> Metric:
-    from pipelines.models.agegender import AgeGender
-    from pipelines.models.attributes import AttributeMeter
-    from pipelines.models.directions import attribute_scales
+    from pipelines.models.faces.agegender import AgeGender
+    from pipelines.models.faces.attributes import AttributeMeter
 
     people = AgeGender(tools.store.path("age-dlib"), tools.store.path("gender-dlib"))
-    return AttributeChange(AttributeMeter(tools.finder, people).measure, attribute_scales())
+    return AttributeChange(AttributeMeter(tools.finder, people).measure, tools.scales)
 
 
 def _lec(direction: str) -> Callable[[Tools], CodeMetric]:

@@ -1,8 +1,8 @@
 """A small learned correction of how an edit carries a compensated face's residual along.
 
 SDIC adds the residual to the edited feature unchanged, which draws ghosts where the edit moves something. The stage
-first moves and weakens it without learning (`pipelines.stages.edit.carried`); this network corrects the result, and only
-where the edited feature departs from the unedited one, so that strength 0 stays exactly the inversion.
+first moves and weakens it without learning (`pipelines.stages.compensate.residual.carried`); this network corrects the
+result, and only where the edited feature departs from the unedited one, so that strength 0 stays exactly the inversion.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """How the field's direction files are applied to codes, exactly as their authors do it.
 
-`pipelines.models.directions` adds a vector times a strength, which covers InterFaceGAN (Shen et al., CVPR 2020). Two uses
+`pipelines.stages.edit.direction_set` adds a vector times a strength, which covers InterFaceGAN (Shen et al., CVPR
+2020). Two uses
 of such files do more: a walk to given distances from InterFaceGAN's boundary, and GANSpace's edits (Härkönen et al.,
 NeurIPS 2020), which *set* a principal coordinate instead of adding to it. Besides, the sweep of e4e (Tov et al., SIGGRAPH
 2021): one code at many strengths.

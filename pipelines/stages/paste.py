@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from pipelines.geometry import F64Array, photo_to_crop, side
-from pipelines.images import resize_u8
+from pipelines.images.geometry import F64Array, photo_to_crop, side
+from pipelines.images.pixels import resize_u8
 from pipelines.types import Quad, U8Image
 
 _ROWS = 512  # photo rows at a time, so that memory does not grow with the photo

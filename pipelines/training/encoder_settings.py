@@ -28,7 +28,7 @@ class EncoderSettings:
         optimiser: ``adamw`` (warm-up, cosine to a thirtieth) or ``ranger`` (constant, as published).
         lr: step size; the trunk moves at a third of it.
         average: decay of the averaged weights that are validated and kept; 0: none.
-        view: picture that losses see (`pipelines.training.view`).
+        view: picture that losses see (`pipelines.training.losses.view`).
         weights: recipe weights overridden by the user.
         half: the generator and the encoder run in bfloat16; weights, losses and validation stay float32.
         start: share of the published schedule that lies behind the first step: 0, or more for a run that goes on from a

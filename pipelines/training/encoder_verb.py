@@ -12,23 +12,23 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pipelines.allocator import keep_freed_memory
-from pipelines.builders import Parts, generators
+from pipelines.devices import keep_freed_memory
 from pipelines.errors import UsageError
-from pipelines.images import write_atomic
-from pipelines.models.compact import CompactEncoder
-from pipelines.models.e4e import Encoder4Editing
-from pipelines.models.faces import DlibFinder
+from pipelines.images.pixels import write_atomic
+from pipelines.models.encoders.compact import CompactEncoder
+from pipelines.models.encoders.e4e import Encoder4Editing
+from pipelines.models.faces.finders import DlibFinder
+from pipelines.stages.build import Parts, generators
 from pipelines.training.checkpoint import load_state
-from pipelines.training.encoder import EncoderTask
+from pipelines.training.data.photos import FacePhotos, check_alignment
 from pipelines.training.encoder_settings import EncoderSettings
 from pipelines.training.loop import BEST, Loop, LoopSettings, Report
-from pipelines.training.photos import FacePhotos, check_alignment
+from pipelines.training.losses.encoder import Judges
+from pipelines.training.losses.view import make_view
 from pipelines.training.recipes import recipes
+from pipelines.training.run import write_asset
 from pipelines.training.style_centre import cached_centre
-from pipelines.training.terms import Judges
-from pipelines.training.verbs import write_asset
-from pipelines.training.view import make_view
+from pipelines.training.tasks.encoder import EncoderTask
 from pipelines.types import Generator
 from pipelines.weights.store import WeightStore
 

@@ -25,7 +25,7 @@ class SDICSettings:
         moves: weight of the term that asks edits of photos to move as far as the encoder's own do; 0: none. It is taken at
             every `moves_every`-th step on photos.
         carry: a learned correction of how edits carry the residual (`pipelines.models.sdic_carry`).
-        discrepancy, latent, feature: the ablations of the paper (`pipelines.models.sdic_lean.LeanSDIC`).
+        discrepancy, latent, feature: the ablations of the paper (`pipelines.models.sdic.lean.LeanSDIC`).
         half: the generator and the network run in bfloat16; weights, losses and validation stay float32.
         init: another run's best.safetensors to start from.
     """

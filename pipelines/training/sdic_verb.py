@@ -9,18 +9,18 @@ from typing import cast
 
 from accelerate import Accelerator
 
-from pipelines.allocator import keep_freed_memory
-from pipelines.builders import Parts, embedders, generators
+from pipelines.devices import keep_freed_memory
 from pipelines.errors import UsageError
-from pipelines.models.directions import DirectionSet, own_directions
-from pipelines.models.sdic_lean import LeanSDIC, lean_for
-from pipelines.stages.encode import EncoderEmbedder
+from pipelines.models.sdic.lean import LeanSDIC, lean_for
+from pipelines.stages.build import Parts, embedders, generators
+from pipelines.stages.edit.direction_set import DirectionSet, own_directions
+from pipelines.stages.embed.encoder import EncoderEmbedder
+from pipelines.training.bf16 import HalfGenerator
+from pipelines.training.data.photos import FacePhotos
 from pipelines.training.encoder_verb import averaged, mean_landmarks, write_best
-from pipelines.training.halved import HalfGenerator
 from pipelines.training.loop import Loop, Report
-from pipelines.training.photos import FacePhotos
-from pipelines.training.sdic import SDICTask
 from pipelines.training.sdic_settings import SDICSettings
+from pipelines.training.tasks.sdic import SDICTask
 from pipelines.types import Generator
 from pipelines.weights.store import WeightStore
 

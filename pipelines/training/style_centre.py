@@ -1,11 +1,11 @@
 """What training needs of normalised style space: the centre with its file, and the distance to it (LSAP).
 
-The arithmetic lives in `pipelines.models.style_space` and the file in `pipelines.weights.centres`, because inversion and
-`ganinv evaluate` use them too.
+The arithmetic lives in `pipelines.models.generators.style_space` and the file in `pipelines.weights.style_centres`,
+because inversion and `ganinv evaluate` use them too.
 """
 
-from pipelines.models.style_space import StyleCentre, aligned_distance, centre_digest, nscd, style_centre
-from pipelines.weights.centres import cached_centre, load_centre, save_centre
+from pipelines.models.generators.style_space import StyleCentre, aligned_distance, centre_digest, nscd, style_centre
+from pipelines.weights.style_centres import cached_centre, load_centre, save_centre
 
 __all__ = [
     "StyleCentre",

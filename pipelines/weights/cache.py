@@ -23,7 +23,7 @@ from pathlib import Path
 
 from pipelines.errors import WeightsError
 from pipelines.weights.catalogue import WeightEntry
-from pipelines.weights.fetch import sha256_of
+from pipelines.weights.download import sha256_of
 
 _STALE_PART_S = 86_400.0
 _STALE_LOCK_S = 10.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
-from pipelines.weights.index import IndexSettings
+from pipelines.weights.package_index import IndexSettings
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from pipelines.errors import WeightsError
 from pipelines.weights import catalogue as catalogue_module
 from pipelines.weights.cache import Cache
 from pipelines.weights.catalogue import Catalogue, WeightEntry, find_entry, load_catalogue
+from pipelines.weights.checkpoints.convert import Conversion, Converter
+from pipelines.weights.checkpoints.read import convert_checkpoint, read_checkpoint
 from pipelines.weights.config import StoreConfig
-from pipelines.weights.convert import convert_checkpoint, read_checkpoint
-from pipelines.weights.fetch import FetchEvent, SourceError, copy_file, mirror_file, place_copy, sha256_of
-from pipelines.weights.own import with_own
-from pipelines.weights.supply import Supply
-from pipelines.weights.upstream import Conversion, Converter
+from pipelines.weights.download import FetchEvent, SourceError, copy_file, mirror_file, place_copy, sha256_of
+from pipelines.weights.sources import Supply
+from pipelines.weights.user_entries import with_own
 
 __all__ = ["Conversion", "FetchEvent", "Status", "StoreConfig", "WeightStore"]
 
@@ -142,7 +142,8 @@ class WeightStore:
         return _load_safetensors(target)
 
     def convert(self, file: Path, name: str | None = None, output: Path | None = None) -> Conversion:
-        """Convert an upstream file (see `pipelines.weights.upstream.Converter.convert`); its entries are known from now on."""
+        """Convert an upstream file (see `pipelines.weights.checkpoints.convert.Converter.convert`); its entries are
+        known from now on."""
         done = Converter(self._cache, self._entries).convert(file, name, output)
         if output is None:
             self._entries |= {entry.name: entry for entry in done.entries}

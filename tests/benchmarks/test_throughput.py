@@ -33,17 +33,17 @@ from benchmarks._naive import naive_edit, plain_png
 from benchmarks._plan import PAPERS, Campaign, Rates, make_plan
 from benchmarks._settings import Settings
 from benchmarks._table import figure_rows, plan_rows, size, span
-from pipelines.decode import decode
 from pipelines.edits import parse_edits
-from pipelines.engine.outlet import run_out
-from pipelines.engine.reader import Task
-from pipelines.engine.resume import Ledger
+from pipelines.engine.destination import run_out
+from pipelines.engine.input.listing import list_input
+from pipelines.engine.reading.reader import Task
+from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
-from pipelines.engine.shard import divide_among
-from pipelines.engine.source import list_input
-from pipelines.geometry import crop_quad, ffhq_quad
-from pipelines.images import encode
-from pipelines.manifest import Record, read_manifest
+from pipelines.engine.spread.shard import divide_among
+from pipelines.images.decode import decode
+from pipelines.images.geometry import crop_quad, ffhq_quad
+from pipelines.images.pixels import encode
+from pipelines.records.manifest import Record, read_manifest
 from pipelines.specs import EditSpec
 from pipelines.types import F32Array, U8Image
 from tests.factories import SIZE, FakeChain, edit_job, output_files, picture, write_photo

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from pipelines.metrics.lec import edit_consistency
 from pipelines.metrics.summary import trimmed
-from pipelines.models.arcface import build_arcface, crop_112
-from pipelines.models.e4e import Encoder4Editing, PSp, build_pyramid_encoder
-from pipelines.models.latent_discriminator import LatentDiscriminator
-from pipelines.models.projection import code_noise, far_code, learning_rate, noise_penalty, normalised_noise
-from pipelines.models.style_space import (
+from pipelines.models.encoders.e4e import Encoder4Editing, PSp, build_pyramid_encoder
+from pipelines.models.encoders.latent_discriminator import LatentDiscriminator
+from pipelines.models.faces.arcface import build_arcface, crop_112
+from pipelines.models.generators.style_space import (
     StyleCentre,
     aligned_distance,
     centre_digest,
@@ -23,10 +22,11 @@ from pipelines.models.style_space import (
     nscd,
     style_layers,
 )
-from pipelines.models.stylegan2 import StyleGAN2
-from pipelines.models.stylegan2_state import build_stylegan2
+from pipelines.models.generators.stylegan2 import StyleGAN2
+from pipelines.models.generators.stylegan2_state import build_stylegan2
 from pipelines.models.walk import ComponentEdit, boundary_walk, set_components, sweep
-from pipelines.training.latent_losses import adversarial_loss, delta_norm, discriminator_loss, r1
+from pipelines.stages.refine.projection import code_noise, far_code, learning_rate, noise_penalty, normalised_noise
+from pipelines.training.losses.latent import adversarial_loss, delta_norm, discriminator_loss, r1
 from pipelines.training.ranger import Ranger
 from tests.conformance.conftest import Filled
 from tests.conformance.helpers import Golden, check, drawn

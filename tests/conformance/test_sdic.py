@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.models.e4e import Encoder4Editing, build_pyramid_encoder
-from pipelines.models.sdic import SDIC, load_sdic
-from pipelines.models.stylegan2 import StyleGAN2
-from pipelines.models.stylegan2_state import build_stylegan2
-from pipelines.stages.compensate import SDICCompensator
-from pipelines.training.sdic_losses import compensation_loss
+from pipelines.models.encoders.e4e import Encoder4Editing, build_pyramid_encoder
+from pipelines.models.generators.stylegan2 import StyleGAN2
+from pipelines.models.generators.stylegan2_state import build_stylegan2
+from pipelines.models.sdic.official import SDIC, load_sdic
+from pipelines.stages.compensate.sdic import SDICCompensator
+from pipelines.training.losses.sdic import compensation_loss
 from pipelines.types import Injection, Inversion, Point, Synthesis
 from tests.conformance.conftest import Filled
 from tests.conformance.helpers import TOLERANCE, Golden, check, drawn

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.models.stylegan2 import StyleGAN2
-from pipelines.models.stylegan2_state import build_stylegan2
+from pipelines.models.generators.stylegan2 import StyleGAN2
+from pipelines.models.generators.stylegan2_state import build_stylegan2
 from tests.conformance.conftest import Filled
 from tests.conformance.helpers import Golden, check, drawn
 

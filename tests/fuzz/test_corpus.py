@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ganinv_cli.app import app
-from pipelines.decode import decode
-from pipelines.engine.detectors import Detector, detectors
-from pipelines.manifest import Record, read_manifest
+from pipelines.images.decode import decode
+from pipelines.records.manifest import Record, read_manifest
+from pipelines.stages.align.detectors import Detector, detectors
 from pipelines.types import Face, U8Image
 from tests.fuzz.corpus import Sample, corpus
 

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from ganinv_cli.app import app, read_config
 from pipelines.errors import GanInvError, UsageError, WeightsError
-from pipelines.manifest import Record, read_manifest
+from pipelines.records.manifest import Record, read_manifest
+from pipelines.stages.edit.direction_files import read_directions
 from pipelines.weights.catalogue import catalogue_path, load_catalogue
-from pipelines.weights.directions import read_directions
 
 LINE = Record(
     "a", "/p/a.png", "00", outputs={"face": "a.png"}, quad=((0, 0), (0, 1), (1, 1), (1, 0)), stat=(1, 2)

@@ -225,11 +225,11 @@ def test_train_runs_the_verb_and_prints_the_file(ganinv: Any, monkeypatch: pytes
         called.update(numbers, out=out)
         return out / "head.safetensors"
 
-    fake = types.ModuleType("pipelines.training.verbs")
+    fake = types.ModuleType("pipelines.training.run")
     fake.train_head = train_head  # type: ignore[attr-defined]
     import pipelines.training
 
-    monkeypatch.setitem(sys.modules, "pipelines.training.verbs", fake)
+    monkeypatch.setitem(sys.modules, "pipelines.training.run", fake)
     monkeypatch.setattr(pipelines.training, "verbs", fake, raising=False)
     result = ganinv("train", "head", "--steps", "7", "--json", "-o", "x")
     assert result.exit_code == 0

@@ -16,7 +16,7 @@ from rich.console import Console
 from ganinv_cli import console
 from pipelines.engine.events import ProgressEvent
 from pipelines.weights.catalogue import WeightEntry
-from pipelines.weights.fetch import FetchEvent
+from pipelines.weights.download import FetchEvent
 
 ENTRY = WeightEntry(
     name="net", role="detector", arch="a", format="pth", filename="net.pth", sources=["https://example.org/net.pth"],

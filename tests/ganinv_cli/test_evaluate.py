@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import pipelines.evaluate as verb
+import pipelines.evaluation.evaluate as verb
 from ganinv_cli.evaluate import METRICS, complete_metrics
 from pipelines.metrics.registry import known_metrics
 

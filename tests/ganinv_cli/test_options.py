@@ -65,8 +65,8 @@ def test_spec_mistakes_are_one_sentence(wrong: dict[str, Any], named: str) -> No
 
 
 def test_detectors_and_methods_complete() -> None:
-    from pipelines.engine.detectors import detectors
-    from pipelines.methods import methods
+    from pipelines.stages.align.detectors import detectors
+    from pipelines.stages.methods import methods
 
     assert list(options.DETECTORS) == detectors.names()
     assert options.complete_detectors("facex") == ["facexlib", "facexlib-resnet50"]

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from pipelines import api
-from pipelines.chain import ChainPlan
 from pipelines.edits import parse_edits
-from pipelines.engine.device import default_batch, resolve_device
-from pipelines.engine.source import list_input
+from pipelines.engine.device.batching import default_batch, resolve_device
+from pipelines.engine.input.listing import list_input
 from pipelines.errors import NoInputError, UsageError, WeightsError
-from pipelines.manifest import read_manifest
+from pipelines.records.manifest import read_manifest
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
+from pipelines.stages.chain import ChainPlan
 from pipelines.types import Batch, Inversion, Synthesis
 from pipelines.weights.store import StoreConfig, WeightStore
 from tests.factories import write_photos

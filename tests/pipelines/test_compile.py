@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import chain
-from pipelines.builders import GeneratorPart
-from pipelines.chain import build_chain
 from pipelines.specs import InvertSpec
+from pipelines.stages import chain
+from pipelines.stages.build import GeneratorPart
+from pipelines.stages.chain import build_chain
 from tests.tiny import tiny_generator
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.engine.outlet import run_out
+from pipelines.engine.destination import run_out
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.evaluate_archives import run_folder
-from pipelines.pairing import load_row, pair_run
+from pipelines.evaluation.pairing import load_row, pair_run
 from pipelines.specs import EditSpec
 from tests.factories import edit_job, write_photos
 

@@ -1,1 +1,2 @@
-"""What the field's published files hold: one module a family, each with its layouts. See `pipelines.weights.detect`."""
+"""What the field's published files hold: one module a family, each with its layouts. See
+`pipelines.weights.checkpoints.detect`."""

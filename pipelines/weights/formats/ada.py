@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import WeightsError
-from pipelines.weights.foreign import TensorSpec, table
+from pipelines.weights.checkpoints.scan import read_legacy
+from pipelines.weights.checkpoints.stubs import TensorSpec, table
+from pipelines.weights.checkpoints.unpickle import Attributes, Bag, DamagedPickle, PickleMachine, RefusedPickle
 from pipelines.weights.formats.parts import Found, Mismatch
 from pipelines.weights.formats.stylegan2 import STYLE, generator_part
-from pipelines.weights.scan import read_legacy
-from pipelines.weights.unpickle import Attributes, Bag, DamagedPickle, PickleMachine, RefusedPickle
 
 _MULTIPLIER = 0.01  # of rosinality's mapping network
 _MAX_MODULES = 10_000

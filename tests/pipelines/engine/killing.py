@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from pipelines.engine.run import run_job
-from pipelines.manifest import MANIFEST, PARTS
+from pipelines.records.manifest import MANIFEST, PARTS
 from tests.factories import FakeChain, FakeFaces, edit_job, output_files
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -6,9 +6,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pipelines.engine.outlet import run_out
+from pipelines.engine.destination import run_out
 from tests.factories import FakeFaces
-from tests.pipelines.engine.test_outlet import faces, spec_of
+from tests.pipelines.engine.test_destination import faces, spec_of
 
 if __name__ == "__main__":
     source, output = (Path(argument) for argument in sys.argv[1:3])

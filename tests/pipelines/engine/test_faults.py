@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.decoder import START_SECONDS
-from pipelines.engine.loader import PhotoStream
-from pipelines.engine.reader import LoadedFace, PhotoReader, Task
+from pipelines.engine.input.listing import Photo
+from pipelines.engine.reading.decoder import START_SECONDS
+from pipelines.engine.reading.decoder_pool import PhotoStream
+from pipelines.engine.reading.reader import LoadedFace, PhotoReader, Task
 from pipelines.engine.run import run_job
-from pipelines.engine.source import Photo
 from pipelines.errors import OutputError, WeightsError
-from pipelines.manifest import read_manifest
+from pipelines.records.manifest import read_manifest
 from pipelines.types import U8Image
 from tests.factories import FakeFaces, align_job, edit_job, make_reader, output_files, write_photos
 from tests.pipelines.engine.killing import Forked, Spawned, check_whole, noted, wait_until, workers_of

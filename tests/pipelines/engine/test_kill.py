@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.lock import only_run
+from pipelines.engine.output.run_lock import only_run
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
-from pipelines.manifest import read_manifest
+from pipelines.records.manifest import read_manifest
 from tests.factories import edit_job, output_files, write_photos
 
 ROOT = Path(__file__).resolve().parents[3]

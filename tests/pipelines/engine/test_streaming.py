@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.engine import source
 from pipelines.engine.events import ProgressEvent, RunSummary
+from pipelines.engine.input import listing as source
+from pipelines.engine.input.listing import LazyPhotos
 from pipelines.engine.job import Job
 from pipelines.engine.run import run_job
-from pipelines.engine.source import LazyPhotos
 from pipelines.errors import UsageError
-from pipelines.manifest import MANIFEST, read_manifest
+from pipelines.records.manifest import MANIFEST, read_manifest
 from tests.factories import FakeFaces, align_job, edit_job, output_files, write_photo, write_photos
 
 

@@ -11,7 +11,7 @@ from pipelines.metrics.lec import EditConsistency, about, edit_consistency
 from pipelines.metrics.nscd import StyleDistance
 from pipelines.metrics.registry import METRICS, Tools, build_code_metrics, build_metrics, of_kind, resolve
 from pipelines.metrics.summary import Scores, trimmed
-from pipelines.models.style_space import StyleCentre, nscd, style_centre
+from pipelines.models.generators.style_space import StyleCentre, nscd, style_centre
 from tests.pipelines.metrics.fakes import CPU, FakeStore
 from tests.tiny import tiny_generator
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.images import resize_area, to_tensor
+from pipelines.images.pixels import resize_area, to_tensor
 from tests.pipelines.metrics.fakes import black, faces, locate, picture
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from pipelines.images import to_tensor
+from pipelines.images.pixels import to_tensor
 from pipelines.metrics import pair
 from tests.pipelines.metrics.fakes import noisy, picture
 

@@ -73,8 +73,8 @@ def test_metrics_without_weights_are_built_and_score() -> None:
 @pytest.mark.parametrize("name", ["lpips-st-alex", "id-dlib", "same-person", "attributes"])
 def test_real_metrics_prefer_the_picture_itself(name: str, store: WeightStore) -> None:
     """Built from the catalogue's own files: the picture itself beats a blurred, noisy one."""
-    from pipelines.images import decode, read_photo
-    from pipelines.stages.align import Aligner, locate
+    from pipelines.images.pixels import decode, read_photo
+    from pipelines.stages.align.aligner import Aligner, locate
 
     resolve([name], store)
     tools = Tools(store, torch.device("cpu"))

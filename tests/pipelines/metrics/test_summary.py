@@ -5,8 +5,8 @@ import math
 import pytest
 
 from pipelines.errors import UsageError
-from pipelines.metrics.require import check, parse_requirement, sentence
 from pipelines.metrics.summary import Scores
+from pipelines.metrics.thresholds import check, parse_requirement, sentence
 
 
 @pytest.fixture

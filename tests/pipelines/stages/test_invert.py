@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.images import resize_area
-from pipelines.models.likeness import Weights
-from pipelines.models.mobile import MobileStyleGAN
-from pipelines.stages.feature import FeatureRefiner, FeatureSettings
-from pipelines.stages.lanes import in_lanes
-from pipelines.stages.optimize import OptimizeEmbedder, OptimizeSettings, ramp
-from pipelines.stages.squares import FULLS, HALVES, POINT, Square, cut, made_square
+from pipelines.images.pixels import resize_area
+from pipelines.models.generators.mobile import MobileStyleGAN
+from pipelines.models.perceptual.likeness import Weights
+from pipelines.stages.embed.optimize import OptimizeEmbedder, OptimizeSettings, ramp
+from pipelines.stages.microbatch import in_lanes
+from pipelines.stages.refine.feature import FeatureRefiner, FeatureSettings
+from pipelines.stages.refine.tiles import FULLS, HALVES, POINT, Square, cut, made_square
 from pipelines.types import Inversion
 from tests.tiny import TinyGenerator, tiny_generator, tiny_likeness
 
@@ -72,7 +72,7 @@ def test_landmarks_may_be_absent(generator: MobileStyleGAN, photos: Tensor) -> N
 
 
 def test_lanes_pad_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.stages.lanes.lane_width", lambda device: 2)
+    monkeypatch.setattr("pipelines.stages.microbatch.lane_width", lambda device: 2)
     seen: list[list[int]] = []
 
     def run(index: Tensor) -> Inversion:

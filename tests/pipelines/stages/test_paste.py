@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from pipelines.geometry import F64Array, crop_quad, from_crop, photo_to_crop, to_crop
+from pipelines.images.geometry import F64Array, crop_quad, from_crop, photo_to_crop, to_crop
 from pipelines.stages.paste import paste
 from pipelines.types import U8Image
-from tests.pipelines.test_geometry import square, texture
+from tests.pipelines.images.test_geometry import square, texture
 
 
 def shares(photo: U8Image, quad: F64Array) -> F64Array:

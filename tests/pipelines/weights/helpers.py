@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.weights.catalogue import WeightEntry
-from pipelines.weights.fetch import FetchEvent
-from pipelines.weights.index import IndexSettings
+from pipelines.weights.download import FetchEvent
+from pipelines.weights.package_index import IndexSettings
 from pipelines.weights.store import StoreConfig, WeightStore
 
 DATA = bytes(range(256)) * 40

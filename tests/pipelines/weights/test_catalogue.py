@@ -7,8 +7,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import WeightsError
 from pipelines.weights.catalogue import closure, find_entry, index_member, load_catalogue
-
-from .helpers import make_entry
+from tests.pipelines.weights.helpers import make_entry
 
 MINIMAL = """
 [net]

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import WeightsError
-from pipelines.weights.fetch import FetchEvent
+from pipelines.weights.download import FetchEvent
 from pipelines.weights.store import StoreConfig, WeightStore
-
-from .helpers import DATA, leftovers, make_entry, make_store, serve, sha
+from tests.pipelines.weights.helpers import DATA, leftovers, make_entry, make_store, serve, sha
 
 OTHER = b"x" * len(DATA)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipelines.errors import WeightsError
-from pipelines.weights.detect import detect
+from pipelines.weights.checkpoints.detect import detect
 from tests.pipelines.weights import upstream_files as files
 
 

@@ -1,0 +1,67 @@
+"""The photos in a tar archive."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from pipelines.engine.input.remote import is_url
+from pipelines.engine.input.tar_index import SEPARATOR, Member, Scan, last_of_each
+from pipelines.engine.types import Photo, split_key
+from pipelines.errors import UsageError
+from pipelines.images.decode import IMAGE_SUFFIXES
+from pipelines.types import Failure
+
+# Members of an archive that are known before its first photo goes on. A remote one costs a request for each of them.
+HELD, HELD_REMOTE = 10_000, 100
+
+
+def members(path: str, prefix: str, strict: bool, notes: list[str]) -> Iterator[Photo]:
+    """The pictures of one archive: a small one's sorted by key, those of a larger one as they lie in it.
+
+    Which of several members with one name counts is known of a small archive: the last, as `tar` unpacks them. Of a
+    larger one all come, for `engine.input.duplicates` to tell apart. What is missing of an archive that is cut off becomes one
+    failing photo, with the archive's name as its key.
+
+    Args:
+        path: of the archive, local or a URL.
+        prefix: put before the members' names; "" or ends in ``/``.
+        strict: raise for an archive that cannot be opened; else it is a failing photo.
+        notes: gets a sentence for each thing that was left out.
+
+    Raises:
+        UsageError: (`strict`) it cannot be opened, or it is compressed.
+    """
+    whole = f"{prefix[:-1]}.tar" if prefix else posixpath.basename(path)
+    most = HELD_REMOTE if is_url(path) else HELD
+    scan = Scan(path)
+    found = iter(scan)
+    try:
+        held = list(islice(found, most + 1))
+    except UsageError as error:
+        if strict:
+            raise
+        yield Photo(whole, path, trouble=Failure("decode", "unreadable", str(error)))
+        return
+    if len(held) <= most:
+        photos = [*_pictures(last_of_each(held), path, prefix), *_missing(scan, whole, path)]
+        yield from sorted(photos, key=lambda photo: photo.key)
+    else:
+        yield from _pictures(chain(held, found), path, prefix)
+        yield from _missing(scan, whole, path)
+    notes.extend(scan.refused)
+
+
+def _pictures(found: Iterable[Member], path: str, prefix: str) -> Iterator[Photo]:
+    for member in found:
+        key, suffix = split_key(member.name)
+        if suffix.lower() in IMAGE_SUFFIXES and not posixpath.basename(key).startswith("."):
+            yield Photo(prefix + key, path + SEPARATOR + member.name, span=(member.offset, member.size))
+
+
+def _missing(scan: Scan, key: str, path: str) -> Iterator[Photo]:
+    """A photo that says what is missing of an archive; none where it is whole."""
+    if scan.torn:
+        message = f"'{path}': {scan.torn}; {scan.count} members before that are used; copy it again"
+        yield Photo(key, path, trouble=Failure("decode", "truncated", message))

@@ -1,0 +1,226 @@
+"""Tar archives of photos (webdataset style): what lies in them, and the bytes of one member at a time.
+
+A member is named ``ARCHIVE::MEMBER``. Listing reads the headers alone and jumps over the contents; reading one photo
+then takes one seek and one read, so an archive of any size needs no more memory than its list of names. Nothing is ever
+unpacked. Archives come from strangers: names that would leave the output folder, links and devices are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import IO, Any
+
+from pipelines.engine.input.remote import is_url, open_remote, read_remote
+from pipelines.errors import PhotoError, UsageError
+from pipelines.images.decode import MAX_BYTES
+
+SEPARATOR = "::"
+SHOWN = 20  # sentences about left out members of one archive
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MEMBER = re.compile(r"(.*?\.tar)::(.+)", re.DOTALL | re.IGNORECASE)
+_MOST = 1_000_000  # archives that one pattern may mean
+
+
+@dataclass(frozen=True)
+class Member:
+    """A regular file in an archive: its name (POSIX, normalised), and where its bytes lie."""
+
+    name: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """What an archive holds.
+
+    Attributes:
+        members: in the archive's order; of several with one name the last, as `tar` itself unpacks them.
+        refused: a sentence per member that was left out for its name or kind.
+        torn: what is wrong with the archive's end, "" where it is whole.
+    """
+
+    members: tuple[Member, ...]
+    refused: tuple[str, ...] = ()
+    torn: str = ""
+
+
+def expand(pattern: str) -> tuple[str, ...]:
+    """``a-{000..012}.tar`` -> thirteen names, with the zeros of the first number; a name without braces is itself.
+
+    Raises:
+        UsageError: the range runs backwards, or means more than a million names.
+    """
+    found = _BRACES.search(pattern)
+    if found is None:
+        return (pattern,)
+    first, last, width = int(found[1]), int(found[2]), len(found[1])
+    if not 0 <= last - first < _MOST:
+        raise UsageError(f"'{pattern}': the range {found[0]} must run upwards, over at most {_MOST:,} names")
+    head, tail = pattern[: found.start()], pattern[found.end() :]
+    return tuple(name for number in range(first, last + 1) for name in expand(f"{head}{number:0{width}d}{tail}"))
+
+
+def unsafe_name(name: str) -> str:
+    """Why a name from outside cannot be a key, or "": absolute, with ``..``, empty, or not a name at all."""
+    if "\0" in name:
+        return "holds a zero byte"
+    if name.startswith("/") or re.match(r"[A-Za-z]:[\\/]", name):
+        return "is absolute"
+    if ".." in re.split(r"[/\\]", name):
+        return "leads out of the archive ('..')"
+    return "" if posixpath.normpath(name) not in ("", ".") else "is empty"
+
+
+def split_member(path: str) -> tuple[str, str] | None:
+    """``ARCHIVE::MEMBER`` -> (archive, member), or None for any other path."""
+    found = _MEMBER.fullmatch(path)
+    return (found[1], found[2]) if found else None
+
+
+class Scan:
+    """One pass over an archive's headers: members as they come, so the first is known before the last was reached.
+
+    Args:
+        path: of the archive, local or a URL.
+
+    Attributes:
+        refused: a sentence per member that was left out, the first 20 by name; complete after the pass.
+        torn: as of `Index`, after the pass.
+        count: members so far.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.refused: list[str] = []
+        self.torn = ""
+        self.count = 0
+        self._path = path
+
+    def __iter__(self) -> Iterator[Member]:
+        """Regular files with names that can be keys, in the archive's order.
+
+        Raises:
+            UsageError: it cannot be opened, or it is compressed (its members cannot be reached one by one).
+        """
+        path = self._path
+        try:
+            file: Any = open_remote(path) if is_url(path) else open(path, "rb")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise unreadable(path, error) from None
+        with file:
+            start = file.read(6)
+            if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+                raise UsageError(f"'{path}' is compressed; uncompress it: members are read one by one from a plain tar")
+            yield from self._members(file)
+
+    def _members(self, file: IO[bytes]) -> Iterator[Member]:
+        total = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        left_out = 0
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                while (entry := archive.next()) is not None:
+                    archive.members = []  # type: ignore[attr-defined]  # or it keeps every header
+                    reason = _unusable(entry)
+                    if reason:
+                        left_out += 1
+                        if left_out <= SHOWN:
+                            self.refused.append(f"{self._path}: {entry.name!r} {reason} and was left out")
+                    elif entry.isreg() and entry.offset_data + entry.size <= total:
+                        self.count += 1
+                        yield Member(posixpath.normpath(entry.name), entry.offset_data, entry.size)
+                self.torn = _ending(file, archive.offset)
+        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+            self.torn = f"the archive is damaged or cut off ({str(error) or type(error).__name__})"
+        if left_out > SHOWN:
+            self.refused.append(f"{self._path}: {left_out - SHOWN} more members were left out for their names or kinds")
+
+
+def unreadable(path: str, error: OSError) -> UsageError:
+    """The sentence about an archive that cannot be opened."""
+    return UsageError(f"the archive '{path}' cannot be read ({error.strerror}); check its path and rights")
+
+
+def read_index(path: str) -> Index:
+    """The members of a local or remote archive; see `Index`. Raises UsageError as a `Scan` does."""
+    scan = Scan(path)
+    return Index(last_of_each(scan), tuple(scan.refused), scan.torn)
+
+
+def last_of_each(members: Iterable[Member]) -> tuple[Member, ...]:
+    """Of several members with one name the last, as `tar` itself unpacks them."""
+    named: dict[str, Member] = {}
+    for member in members:
+        named.pop(member.name, None)
+        named[member.name] = member
+    return tuple(named.values())
+
+
+def read_member(path: str, span: tuple[int, int] | None = None) -> bytes:
+    """The bytes of ``ARCHIVE::MEMBER``; `span` (offset, size) saves looking it up.
+
+    Raises PhotoError: ``vanished``, ``truncated``, ``too-large``, ``unreadable``, and those of `read_remote`.
+    """
+    parts = split_member(path)
+    if parts is None:
+        raise PhotoError("vanished", f"'{path}' names no member of a tar archive")
+    archive, name = parts
+    offset, size = span or _look_up(archive, name)
+    if size > MAX_BYTES:
+        raise PhotoError("too-large", f"'{path}' has {size:,} bytes, more than a photo can have")
+    if is_url(archive):
+        data = read_remote(archive, (offset, size))
+    else:
+        try:
+            with open(archive, "rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except FileNotFoundError:
+            raise PhotoError("vanished", f"'{archive}' is not there any more; run again once it is back") from None
+        except OSError as error:
+            raise PhotoError("unreadable", f"'{archive}' cannot be read ({error.strerror}); check its rights") from None
+    if len(data) < size:
+        raise PhotoError("truncated", f"'{archive}' ends inside '{name}'; copy the archive again from its source")
+    return data
+
+
+def _look_up(archive: str, name: str) -> tuple[int, int]:
+    try:
+        mark = 0 if is_url(archive) else os.stat(archive).st_mtime_ns
+        found = _places(archive, mark).get(name)
+    except (OSError, UsageError) as error:
+        raise PhotoError("vanished", f"'{archive}' cannot be opened any more ({error}); bring it back") from None
+    if found is None:
+        raise PhotoError("vanished", f"'{name}' is not in '{archive}' any more; run again once it is back")
+    return found
+
+
+@lru_cache(maxsize=4)
+def _places(archive: str, mark: int) -> dict[str, tuple[int, int]]:
+    """Name -> place; `mark` makes a changed archive a new question."""
+    return {member.name: (member.offset, member.size) for member in read_index(archive).members}
+
+
+def _unusable(entry: tarfile.TarInfo) -> str:
+    if entry.isdir():
+        return ""
+    if not entry.isreg() or entry.issparse():
+        return "is a link, a device or a sparse file"
+    return unsafe_name(entry.name)
+
+
+def _ending(file: IO[bytes], offset: int) -> str:
+    """A whole archive ends in a block of zeros; `tarfile` ends quietly at any block that is no header."""
+    file.seek(offset)
+    block = file.read(512)
+    if block == bytes(512):
+        return ""
+    if not block:
+        return "the archive ends without its end mark: something may be missing"
+    return "the archive is damaged: what follows cannot be read"

@@ -1,0 +1,99 @@
+"""Refuses outputs that would destroy or re-read the input, and clears up after a killed run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.engine.input.remote import is_url
+from pipelines.engine.output.run_lock import LOCK
+from pipelines.engine.types import Photo
+from pipelines.errors import UsageError
+from pipelines.records.manifest import has_manifest
+from pipelines.types import Failure
+
+_HALF_WRITTEN = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
+
+
+def check_places(source: Path, output: Path, photos: Iterable[Photo], tops: frozenset[str] | None) -> None:
+    """Raises UsageError where `output` lies in the input folder, or where a run would write over a photo.
+
+    Args:
+        source: INPUT as given.
+        output: the run's folder.
+        photos: what will be read.
+        tops: names of the folders that the run fills inside `output`; None: it writes keys at the top (`align`).
+    """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"the output '{output}' is a file; give a folder")
+    target = Path(os.path.realpath(output))
+    if str(source) != "-" and source.is_dir() and target.is_relative_to(os.path.realpath(source)):
+        raise UsageError(f"the output '{output}' lies inside the input '{source}'; choose a folder outside it with -o")
+    own = OwnInput(target, tops)
+    for photo in photos:
+        if own.spoilt(photo):
+            raise UsageError(f"the run would write over its own input '{photo.path}'; choose another folder with -o")
+
+
+class OwnInput:
+    """Tells which photos a run would write over.
+
+    Args:
+        output: the run's folder.
+        tops: as of `check_places`.
+    """
+
+    def __init__(self, output: Path, tops: frozenset[str] | None) -> None:
+        self._prefix = os.path.join(os.path.realpath(output), "")
+        self._tops = tops
+        self._last: tuple[str, str] = ("", "")  # a folder and what it really is: there may be 100,000 photos in it
+
+    def spoilt(self, photo: Photo) -> bool:
+        """Whether the photo lies where the run writes."""
+        path = photo.path
+        if "://" in path and is_url(path):
+            return False
+        if photo.linked and os.path.islink(path):
+            path = os.path.realpath(path)
+        cut = path.rfind(os.sep) + 1
+        last = self._last  # one look: another thread may put its own there
+        if last[0] != path[:cut]:
+            last = self._last = path[:cut], os.path.join(os.path.realpath(path[:cut]), "")
+        if not last[1].startswith(self._prefix):
+            return False
+        return self._tops is None or (last[1] + path[cut:])[len(self._prefix) :].split(os.sep)[0] in self._tops
+
+
+def without_own(photos: Iterable[Photo], output: Path, tops: frozenset[str] | None) -> Iterator[Photo]:
+    """The photos; those that the run would write over become failing ones. Arguments as of `check_places`."""
+    own = OwnInput(output, tops)
+    for photo in photos:
+        if own.spoilt(photo):
+            message = f"the run would write over its own input '{photo.path}'; choose another folder with -o"
+            photo = replace(photo, trouble=Failure("list", "own-input", message))
+        yield photo
+
+
+def refuse_foreign_files(output: Path, planned: Iterable[str]) -> None:
+    """Raises UsageError where a planned file exists in a folder that no run of this tool has written."""
+    if not output.is_dir() or has_manifest(output) or (output / LOCK).exists():
+        return
+    with os.scandir(output) as there:
+        if next(there, None) is None:  # nothing can be in the way, so nobody need know all that is planned
+            return
+    for relative in planned:
+        if (output / relative).exists():
+            raise UsageError(f"'{output / relative}' is in the way and was not written by a run; choose another folder")
+
+
+def remove_half_written(output: Path) -> None:
+    """Removes the `.part` files that a killed run left. The caller must be the folder's only run."""
+    for folder, _, names in os.walk(output):
+        for name in names:
+            if _HALF_WRITTEN.fullmatch(name):
+                with suppress(OSError):
+                    os.unlink(os.path.join(folder, name))

@@ -1,0 +1,119 @@
+"""A few threads that encode and write one item each; the manifest line comes last."""
+
+from __future__ import annotations
+
+import errno
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pipelines.engine.device.priority import stand_back
+from pipelines.errors import OutputError, PhotoError
+from pipelines.images.pixels import write_atomic
+from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.types import Failure
+
+
+@dataclass(frozen=True)
+class OutFile:
+    """One file of an item: its kind, its path relative to the run's folder (POSIX), and how to make its bytes."""
+
+    kind: str
+    path: str
+    make: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Result:
+    """An item that left the device.
+
+    Attributes:
+        record: what to note, outputs of earlier runs that still hold included.
+        files: what to write first.
+        counts_as: ``done`` (or failed, as the record says), ``skipped`` (noted only because its file was touched),
+            ``nothing`` (an earlier item that is withdrawn).
+    """
+
+    record: Record
+    files: tuple[OutFile, ...] = ()
+    counts_as: Literal["done", "skipped", "nothing"] = "done"
+
+
+class Writer:
+    """Writes results in the background, at most `depth` of them waiting.
+
+    Args:
+        output: the run's folder.
+        manifest: where finished items are noted.
+        threads: how many encode at once.
+    """
+
+    def __init__(self, output: Path, manifest: ManifestWriter, threads: int = 2) -> None:
+        self._output = output
+        self._manifest = manifest
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write", initializer=stand_back)
+        self._room = threading.BoundedSemaphore(2 * threads)
+        self._finished: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._fatal: BaseException | None = None
+
+    def submit(self, result: Result) -> None:
+        """Queues a result; waits while too many are waiting. Raises what stopped the writing (disk full)."""
+        self._room.acquire()
+        try:
+            self.check()
+            self._pool.submit(self._work, result)
+        except BaseException:
+            self._room.release()
+            raise
+
+    def check(self) -> None:
+        """Raises what stopped the writing, if anything did."""
+        if self._fatal is not None:
+            raise self._fatal
+
+    def finished(self) -> Iterator[Result]:
+        """The results that were noted since the last call, with the records as they were noted."""
+        while not self._finished.empty():
+            yield self._finished.get()
+
+    def close(self) -> None:
+        """Waits for what is queued; raises nothing (`check` does)."""
+        self._pool.shutdown(wait=True)
+
+    def _work(self, result: Result) -> None:
+        try:
+            if self._fatal is None:
+                record = self._write(result)
+                self._manifest.append(record)
+                self._finished.put(replace(result, record=record))
+        except BaseException as error:
+            self._fatal = self._fatal or error
+        finally:
+            self._room.release()
+
+    def _write(self, result: Result) -> Record:
+        record, started = result.record, time.perf_counter()
+        outputs, failure = dict(record.outputs), record.error
+        for file in result.files:
+            try:
+                write_atomic(self._output / file.path, file.make())
+                outputs[file.kind] = file.path
+            except PhotoError as error:
+                failure = failure or Failure("write", error.code, error.message)
+            except OutputError as error:
+                if not _name_too_long(error):
+                    raise
+                failure = failure or Failure("write", "name-too-long", str(error))
+        ms = {**record.ms, "write": 1e3 * (time.perf_counter() - started)} if result.files else record.ms
+        status = "failed" if failure else record.status
+        return replace(record, outputs=outputs, ms=ms, error=failure, status=status)
+
+
+def _name_too_long(error: OutputError) -> bool:
+    """A name that is one item's own trouble, unlike a full disk."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG

@@ -1,0 +1,163 @@
+"""From a decoded photo to its aligned faces: search and cut, cut again, or take the file as the crop that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.engine.reading.reader import LoadedFace, PhotoReader, pixel_digest
+from pipelines.engine.types import Photo
+from pipelines.errors import PhotoError
+from pipelines.images.geometry import crop_quad, side, spread_68
+from pipelines.images.pixels import resize_u8
+from pipelines.specs import AlignSpec, InvertSpec
+from pipelines.stages.align.aligner import AlignedFace, locate, misalignment
+from pipelines.stages.align.detectors import LANDMARKS, build_aligner, build_locator, detectors
+from pipelines.types import F32Array, FaceFinder, Quad, U8Image
+from pipelines.weights.store import StoreConfig, WeightStore
+
+
+def least_side(size: int) -> int:
+    """How many pixels of a *reduced* photo a crop of `size` px must span: twice as many as it has, so that the crop is
+    still sampled as densely as `geometry.crop_quad` samples, and enough for exact landmarks (a face of about 250 px)."""
+    return max(2 * size, 480)
+
+
+def reduction(width: int, height: int, size: int) -> int:
+    """The scale at which a photo is decoded first: the smallest of 1/8, 1/4, 1/2 at which its shorter side is still
+    twice `least_side` (a face that fills half of it will do) and its longer side feeds the detector (1024 px)."""
+    fits = (s for s in (8, 4, 2) if min(width, height) >= 2 * s * least_side(size) and max(width, height) >= 1024 * s)
+    return next(fits, 1)
+
+
+class SearchedFaces:
+    """Finds and cuts the faces of a photo; `align` does both.
+
+    Args:
+        align: picture -> faces, quads in the picture's pixels.
+        size: side of the crops; None: never look at a reduced photo (its faces' least size is asked for in pixels).
+    """
+
+    def __init__(self, align: Callable[[U8Image], list[LoadedFace]], size: int | None = None) -> None:
+        self._align = align
+        self._size = size
+
+    def faces(self, photo: Photo, picture: U8Image) -> list[LoadedFace]:
+        return self._align(picture)
+
+    def shrink(self, photo: Photo, width: int, height: int) -> int:
+        return 1 if self._size is None else reduction(width, height, self._size)
+
+    def faces_reduced(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
+        """None unless every face that was found is large: a small one needs the whole photo's pixels."""
+        try:
+            faces = self._align(picture)
+        except PhotoError:  # a face may be too small to be found here
+            return None
+        least = least_side(self._size or 0)
+        if any((side(face.quad) if face.quad else min(picture.shape[:2])) < least for face in faces):
+            return None
+        return [replace(face, quad=_scaled(face.quad, shrink)) if face.quad else face for face in faces]
+
+
+class GivenFaces:
+    """Faces whose place is known: the file is the crop, or an earlier run says where to cut.
+
+    Args:
+        size: side of the crops in pixels.
+        locator: finds the 68 landmarks in a crop.
+        check: measure how far a crop is from FFHQ's placement (unless the photo is trusted).
+        landmarks: whether they are wanted also where nothing is checked: a third of the time that a crop takes.
+    """
+
+    version = "3"  # 2: large squares of large JPEGs come from a reduced decode; 3: resizing in torch
+
+    def __init__(self, size: int, locator: FaceFinder, check: bool, landmarks: bool = True) -> None:
+        self._size = size
+        self._locator = locator
+        self._check = check
+        self._landmarks = landmarks
+
+    def shrink(self, photo: Photo, width: int, height: int) -> int:
+        """The scale at which `SearchedFaces` would have cut this face: equal pixels, equal codes."""
+        shrink = reduction(width, height, self._size)
+        span = side(photo.cut.quad) if photo.cut else min(width, height)
+        return shrink if span >= shrink * least_side(self._size) else 1
+
+    def faces_reduced(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
+        if photo.cut is None:
+            return self.faces(photo, picture)
+        small = replace(photo, cut=replace(photo.cut, quad=_scaled(photo.cut.quad, 1 / shrink)))
+        return [replace(face, quad=photo.cut.quad) for face in self.faces(small, picture)]
+
+    def faces(self, photo: Photo, picture: U8Image) -> list[LoadedFace]:
+        quad = photo.cut.quad if photo.cut else None
+        crop = crop_quad(picture, quad, self._size) if quad else self._square(picture)
+        check = self._check and not photo.trusted
+        landmarks = locate(crop, self._locator) if check or self._landmarks else None
+        scores = {"misalignment": misalignment(landmarks)} if check and landmarks is not None else {}
+        return [LoadedFace(crop, quad, landmarks, pixel_digest(crop), scores)]
+
+    def _square(self, picture: U8Image) -> U8Image:
+        height, width = picture.shape[:2]
+        if abs(height - width) > 0.01 * max(height, width):
+            raise PhotoError(
+                "not-aligned", f"the picture is {width} x {height}, not a square face crop; run with --align"
+            )
+        return resize_u8(picture, self._size, self._size)
+
+
+def _scaled(quad: Quad, factor: float) -> Quad:
+    """Corners in the pixels of a picture `factor` times as large (whole numbers lie at pixel centres)."""
+    return tuple(((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in quad)
+
+
+def build_align_reader(spec: AlignSpec, config: StoreConfig) -> PhotoReader:
+    """The reader of `align`: crops only."""
+    aligner = build_aligner(spec, WeightStore(config))
+
+    def align(picture: U8Image) -> list[LoadedFace]:
+        return [LoadedFace(face.crop, face.quad, scores={"detector": face.score}) for face in aligner(picture)]
+
+    return PhotoReader(SearchedFaces(align, _reducible(spec)))
+
+
+def build_invert_reader(spec: InvertSpec, config: StoreConfig, landmarks: bool = True) -> PhotoReader:
+    """The reader of `invert` and `edit`: crops with the hash of their pixels and, where asked for, 68 landmarks."""
+    store = WeightStore(config)
+    locator = build_locator(store)
+    if not spec.align:
+        return PhotoReader(GivenFaces(spec.size, locator, check=not spec.aligned, landmarks=landmarks))
+    aligner = build_aligner(spec, store)
+
+    def align(picture: U8Image) -> list[LoadedFace]:
+        faces = []
+        for face in aligner(picture):
+            points = _all_68(face, locator) if landmarks else None
+            digest = pixel_digest(face.crop)
+            faces.append(LoadedFace(face.crop, face.quad, points, digest, {"detector": face.score}))
+        return faces
+
+    return PhotoReader(SearchedFaces(align, _reducible(spec)))
+
+
+def _reducible(spec: AlignSpec) -> int | None:
+    """The crops' side, where photos may be looked at reduced: `min_size` counts pixels of the whole photo."""
+    return None if spec.min_size else spec.size
+
+
+def _all_68(face: AlignedFace, locator: FaceFinder) -> F32Array:
+    """The methods want 68 landmarks: measured, not spread from 5, wherever the crop's face is found again."""
+    if face.landmarks.shape[0] == 68:
+        return face.landmarks
+    found = locate(face.crop, locator)
+    return spread_68(face.landmarks) if np.isnan(found).any() else found
+
+
+def reader_weights(spec: AlignSpec) -> tuple[str, ...]:
+    """The catalogue entries that a run's reader needs, without loading anything."""
+    if not isinstance(spec, InvertSpec):
+        return detectors.get(spec.detector).entries
+    return tuple(dict.fromkeys((*(detectors.get(spec.detector).entries if spec.align else ()), LANDMARKS)))

@@ -1,0 +1,212 @@
+"""The verb `evaluate`: read what a run wrote, score it, write metrics.json, report.html and contact.png.
+
+Only numbers and the report's thumbnails are kept, so memory does not depend on how many faces there are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.engine.device.batching import resolve_device
+from pipelines.engine.events import OnEvent, ProgressEvent
+from pipelines.errors import NoInputError, RequirementError, UsageError
+from pipelines.evaluate_archives import run_folder
+from pipelines.evaluation.contact_sheet import contact_sheet
+from pipelines.evaluation.pairing import CONTACT, INVERSION, Pairing, load_row, pair_run
+from pipelines.evaluation.report import Report, render_report
+from pipelines.evaluation.run_latents import RunCodes
+from pipelines.evaluation.scoring import Evaluation
+from pipelines.images.pixels import encode, write_atomic
+from pipelines.metrics.faces import Locate
+from pipelines.metrics.registry import (
+    METRICS,
+    SHORT,
+    Tools,
+    build_code_metrics,
+    build_metrics,
+    check_names,
+    of_kind,
+    resolve,
+)
+from pipelines.metrics.summary import Scores
+from pipelines.metrics.thresholds import Requirement, check, parse_requirement, sentence
+from pipelines.stages.align.aligner import locate
+from pipelines.stages.edit.direction_set import attribute_scales
+from pipelines.types import F32Array, U8Image
+from pipelines.weights.store import WeightStore
+
+DEFAULT_METRICS = ("lpips", "id", "psnr", "ssim", "mse")
+_SHEET_ROWS, _SHEET_EDITS = 8, 6
+T = TypeVar("T")
+
+
+class EvaluateSpec(BaseModel):
+    """What to evaluate.
+
+    Attributes:
+        run: a folder that `invert` or `edit` wrote, or its archives (see `run_folder`; metrics.json then goes into
+            the folder beside them); with `reference` also a plain folder of face crops.
+        reference: compare with these pictures, by key, instead of the run's own sources.
+        metrics: names of `pipelines.metrics.registry`, short ones included.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        batch_size: faces per pass.
+        num_workers: decoding threads; 0 means 1, as nothing is decoded in the scoring thread.
+        report: also write report.html and contact.png.
+        require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Path
+    reference: Path | None = None
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    device: str = "auto"
+    batch_size: int = Field(default=8, ge=1, le=4096)
+    num_workers: int = Field(default=2, ge=0, le=256)
+    report: bool = True
+    require: tuple[str, ...] = ()
+
+
+class RequirementUnmet(RequirementError):
+    """A bound was not kept. Everything has been written all the same; `metrics` is the object of metrics.json."""
+
+    def __init__(self, message: str, metrics: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.metrics = metrics
+
+
+def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None = None) -> dict[str, Any]:
+    """Score a run against its sources and write the result into its folder.
+
+    For every edit (the inversion is one of them) and metric: mean, median, n (the values that could be measured),
+    better; the five worst pictures; every picture's value; what could not be judged and why.
+
+    Args:
+        spec: what to evaluate.
+        store: where weights come from.
+        on_progress: told after every face.
+
+    Returns:
+        The object of metrics.json.
+
+    Raises:
+        UsageError: an unknown metric, a bad bound, a folder that is no run, or has no codes for a metric of codes.
+            Before any model is loaded.
+        NoInputError: nothing to compare, or not one pair could be judged.
+        WeightsError: weights that cannot be had.
+        RequirementError: a bound was not kept (a `RequirementUnmet`).
+        OutputError: the results cannot be written.
+    """
+    requirements = [parse_requirement(text) for text in spec.require]
+    asked = list(dict.fromkeys([*spec.metrics, *(r.metric.split(".")[0] for r in requirements)]))
+    check_names(asked)
+    device = resolve_device(spec.device)
+    spec = spec.model_copy(update={"run": run_folder(spec.run)})
+    pairing = pair_run(spec.run, spec.reference)
+    tools = Tools(store, device, scales=attribute_scales())
+    locator = _Locator(tools)
+    remarks = _open_codes(spec, asked, pairing, tools, locator)
+    names, notes = resolve(asked, store)
+    metrics, code_metrics = build_metrics(names.values(), tools), build_code_metrics(names.values(), tools)
+    evaluation = Evaluation(metrics, device, locator, on_progress, spec.report, code_metrics)
+    if on_progress is not None:
+        for remark in remarks:
+            on_progress(ProgressEvent("warning", 0, 0, 0, len(pairing.rows), message=remark))
+    evaluation.run(pairing, spec.batch_size, max(1, spec.num_workers))
+    if not len(evaluation.scores):
+        first = evaluation.problems[0]
+        raise NoInputError(f"not one pair could be judged, for example '{first.key}': {first.reason}")
+    outcomes = [o for r in requirements for o in _check(r, names, evaluation.scores)]
+    made = evaluation.result(spec.reference is not None, pairing.unused, [*notes, *remarks], outcomes)
+    _write(spec, made, evaluation, pairing)
+    unmet = [sentence(outcome) for outcome in outcomes if not outcome["met"]]
+    if unmet:
+        raise RequirementUnmet("; ".join(unmet), made)
+    return made
+
+
+class _Locator:
+    """Landmarks of a face; the finder's weights are asked for only when a metric wants landmarks."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    def __call__(self, image: U8Image) -> F32Array:
+        return locate(image, self._tools.finder)
+
+
+def _open_codes(spec: EvaluateSpec, asked: Iterable[str], pairing: Pairing, tools: Tools, locate: Locate) -> list[str]:
+    """Where a metric of codes is asked for, find out what made the run's codes; gives sentences for the person.
+
+    Raises:
+        UsageError: the run has no codes, or does not say what made them.
+    """
+    latent = of_kind("latent", [SHORT.get(name, (name,))[-1] for name in asked])
+    if not latent:
+        return []
+    if not any(row.latents for row in pairing.rows):
+        raise UsageError(
+            f"'{spec.run}' holds no codes, which {latent[0]} needs; give a folder that invert or edit wrote"
+        )
+    codes = RunCodes(spec.run, tools.store, tools.device, locate)
+    tools.run_codes = codes
+    slow = [name for name in latent if name.startswith("lec-") and "optimize" in codes.embedder_name]
+    return [
+        f"{name} embeds every face again with '{codes.embedder_name}': as slow as inverting them was" for name in slow
+    ]
+
+
+def _check(requirement: Requirement, names: dict[str, str], scores: Scores) -> list[dict[str, Any]]:
+    """A requirement against the metric that was used; a short name means the full-name metric."""
+    group, dot, part = requirement.metric.partition(".")
+    full = names[group]
+    return check(requirement, full + dot + part, METRICS.get(full).of_edits, scores)
+
+
+def _write(spec: EvaluateSpec, made: dict[str, Any], evaluation: Evaluation, pairing: Pairing) -> None:
+    """metrics.json, and on request the report and the contact sheet, each whole or not at all."""
+    text = json.dumps(made, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n"
+    write_atomic(spec.run / "metrics.json", text.encode("ascii"))
+    if spec.report:
+        worst = evaluation.worst
+        page = render_report(Report(made, worst.rows(), worst.seen, evaluation.headline))
+        write_atomic(spec.run / "report.html", page)
+        write_atomic(spec.run / CONTACT, encode(_sheet(evaluation, pairing), "png"))
+
+
+def _sheet(evaluation: Evaluation, pairing: Pairing) -> U8Image:
+    """A few faces from the worst to the best, read again, with the source, the inversion and a few edits."""
+    order = sorted(evaluation.goodness.items(), key=lambda pair: (not math.isnan(pair[1]), pair[1], pair[0]))
+    by_key = {row.key: row for row in pairing.rows}
+    edits = [edit for edit in evaluation.scores.edits() if edit != INVERSION]
+    columns = [INVERSION] * (INVERSION in evaluation.scores.edits()) + _spread(edits, _SHEET_EDITS)
+    lines = []
+    for key, _ in _spread(order, _SHEET_ROWS):
+        loaded = load_row(by_key[key])
+        pictures = [loaded.source, *(loaded.results.get(edit) for edit in columns)]
+        lines.append((_label(key, evaluation), [picture.image if picture else None for picture in pictures]))
+    return contact_sheet(lines, ["source", *columns])
+
+
+def _label(key: str, evaluation: Evaluation) -> str:
+    """The key, and below it the headline's value of each picture."""
+    by_edit, metric = evaluation.scores.of(key), evaluation.headline
+    told = [
+        f"{edit} {values[metric]:.2f}"
+        for edit, values in by_edit.items()
+        if math.isfinite(values.get(metric, math.nan))
+    ]
+    return f"{key}\n{metric}: {', '.join(told)}" if told else key
+
+
+def _spread(values: list[T], count: int) -> list[T]:
+    """Up to `count` of the values, evenly spaced, the first and the last among them."""
+    if len(values) <= count:
+        return values
+    return [values[round(index * (len(values) - 1) / (count - 1))] for index in range(count)]

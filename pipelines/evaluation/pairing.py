@@ -1,0 +1,225 @@
+"""Which picture is compared with which: a run's outputs with their sources or a reference folder, always by key."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from torch import Tensor
+
+from pipelines.engine.reading.reader import read_source
+from pipelines.errors import NoInputError, PhotoError, UsageError
+from pipelines.images.geometry import crop_quad
+from pipelines.images.pixels import IMAGE_SUFFIXES, decode
+from pipelines.metrics.faces import Picture
+from pipelines.records.latents import load_inversion
+from pipelines.records.manifest import Record, has_manifest, read_manifest
+from pipelines.types import Quad, U8Image
+
+INVERSION = "inversion"
+CONTACT = "contact.png"
+_SQUARE = 0.01  # `align` takes a crop for square within this share of its side
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A picture that could not be judged: its key, which picture of it, and why, in one sentence."""
+
+    key: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One face: where its source and its results lie.
+
+    Attributes:
+        source: the photo, the crop, or the reference picture; ``ARCHIVE::MEMBER`` where it lies in an archive.
+        results: edit -> file, or ``ARCHIVE::MEMBER``.
+        quad: the face's corners in the photo; None where the source is the crop itself.
+        digest: sha256 that the source had when it was inverted; "" where nobody noted it.
+        latents: the file of its codes; None where the run has none.
+    """
+
+    key: str
+    source: Path
+    results: Mapping[str, Path]
+    quad: Quad | None = None
+    digest: str = ""
+    latents: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """All rows, sorted by key, and what has no partner. `unused` counts reference pictures that no result has."""
+
+    rows: list[Row]
+    problems: list[Problem] = field(default_factory=list)
+    unused: int = 0
+
+
+@dataclass(frozen=True)
+class LoadedRow:
+    """A row's pictures; `source` is None where it cannot be used, and then there are no results either.
+
+    Attributes:
+        codes: L x 512; None where they were not asked for or cannot be read.
+    """
+
+    row: Row
+    source: Picture | None = None
+    results: dict[str, Picture] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    codes: Tensor | None = None
+
+
+def pair_run(run: Path, reference: Path | None) -> Pairing:
+    """Pair the outputs in `run` (or, without a manifest, the pictures in it, taken as inversions).
+
+    Args:
+        run: a folder that `invert` or `edit` wrote, or with `reference` any folder of pictures.
+        reference: compare with these pictures, by key, instead of the sources that the manifest names.
+
+    Raises:
+        UsageError: a folder is missing, has no manifest and no reference is given, or two pictures share a key.
+        NoInputError: nothing to compare.
+    """
+    for folder in (run, reference) if reference else (run,):
+        if not folder.is_dir():
+            raise UsageError(f"'{folder}' is not a folder; give the folder that a run wrote, or make one first")
+    rows, problems = _of_manifest(run) if has_manifest(run) else _of_folder(run, reference)
+    unused = 0
+    if reference:
+        rows, missing, unused = _with_reference(rows, reference)
+        problems += missing
+    if not rows:
+        example = f", for example '{problems[0].key}': {problems[0].reason}" if problems else ""
+        raise NoInputError(f"there is nothing to evaluate in '{run}'{example}")
+    return Pairing(sorted(rows, key=lambda row: row.key), problems, unused)
+
+
+def load_row(row: Row, codes: bool = False) -> LoadedRow:
+    """Read and decode a row's pictures (with `codes` its codes too); every trouble becomes a `Problem`, never an
+    exception."""
+    problems: list[Problem] = []
+    found = _codes(row, problems) if codes else None
+    results: dict[str, Picture] = {}
+    size = 0
+    for edit, path in row.results.items():
+        try:
+            image = _square(decode(read_source(str(path))), path)
+            size = size or len(image)
+            results[edit] = Picture.of(image)
+        except PhotoError as error:
+            problems.append(Problem(row.key, edit, _told(path, error)))
+    if not results:
+        return LoadedRow(row, problems=problems)
+    try:
+        return LoadedRow(row, Picture.of(_source(row, size)), results, problems, found)
+    except PhotoError as error:
+        return LoadedRow(row, problems=[*problems, Problem(row.key, "source", _told(row.source, error))])
+
+
+def _codes(row: Row, problems: list[Problem]) -> Tensor | None:
+    """The row's codes L x 512, float32; None, and one more problem, where there are none."""
+    if row.latents is None:
+        problems.append(Problem(row.key, "latents", "the run stored no codes of this face"))
+        return None
+    try:
+        return load_inversion(read_source(str(row.latents)))[0].latents[0]
+    except PhotoError as error:
+        problems.append(Problem(row.key, "latents", _told(row.latents, error)))
+        return None
+
+
+def _told(path: Path, error: PhotoError) -> str:
+    return error.message if str(path) in error.message else f"'{path}': {error.message}"
+
+
+def _source(row: Row, size: int) -> U8Image:
+    """The source face, cut out of its photo as the run cut it (`size` px) where it is a part of one."""
+    data = read_source(str(row.source))
+    if row.digest and hashlib.sha256(data).hexdigest() != row.digest:
+        raise PhotoError("changed", f"'{row.source}' has changed since the run; run again, or give --reference")
+    photo = decode(data)
+    if row.quad is None:
+        return _square(photo, row.source)
+    try:
+        return crop_quad(photo, row.quad, size)
+    except ValueError as error:
+        raise PhotoError("bad-quad", f"the manifest's corners do not fit '{row.source}' ({error})") from None
+
+
+def _square(image: U8Image, path: Path) -> U8Image:
+    height, width = image.shape[:2]
+    if abs(height - width) > _SQUARE * max(height, width):
+        raise PhotoError("not-square", f"'{path}' is {width} x {height} px, not a square face crop; align it first")
+    return image
+
+
+def _of_manifest(run: Path) -> tuple[list[Row], list[Problem]]:
+    rows, problems = [], []
+    for record in read_manifest(run).values():
+        if record.status == "failed":
+            told = record.error
+            reason = f"{told.message} ({told.stage}, {told.code})" if told else "failed without a reason"
+            problems.append(Problem(record.key, "run", reason))
+        elif record.status == "ok" and (results := _results(run, record)):
+            codes = record.outputs.get("latents")
+            latents = run / codes if codes else None
+            rows.append(Row(record.key, Path(record.source), results, record.quad, record.digest, latents))
+    return rows, problems
+
+
+def _results(run: Path, record: Record) -> dict[str, Path]:
+    """The record's face pictures. Codes, and photos with the face pasted back, are not faces; a crop of `align` is
+    what a reference is compared with where there is nothing else."""
+    pictures = {
+        kind: run / path
+        for kind, path in record.outputs.items()
+        if Path(path).suffix.lower() in IMAGE_SUFFIXES and not kind.startswith("photos/")
+    }
+    face = pictures.pop("face", None)
+    return pictures or ({INVERSION: face} if face else {})
+
+
+def _of_folder(run: Path, reference: Path | None) -> tuple[list[Row], list[Problem]]:
+    if reference is None:
+        raise UsageError(f"'{run}' has no manifest.jsonl, so its sources are not known; give --reference DIR")
+    return [Row(key, path, {INVERSION: path}) for key, path in _by_key(run).items()], []
+
+
+def _with_reference(rows: list[Row], reference: Path) -> tuple[list[Row], list[Problem], int]:
+    known = _by_key(reference)
+    paired = [replace(row, source=known[row.key], quad=None, digest="") for row in rows if row.key in known]
+    missing = [
+        Problem(row.key, "source", f"'{reference}' has no picture called '{row.key}'")
+        for row in rows
+        if row.key not in known
+    ]
+    return paired, missing, len(known) - len(paired)
+
+
+def _by_key(folder: Path) -> dict[str, Path]:
+    """Every picture below a folder by its relative path without suffix."""
+    found: dict[str, Path] = {}
+    for path in _pictures(folder):
+        key = PurePosixPath(path.relative_to(folder).as_posix()).with_suffix("").as_posix()
+        if key in found:
+            raise UsageError(f"'{found[key]}' and '{path}' have one key, '{key}'; rename or remove one of them")
+        found[key] = path
+    return found
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            ours = path == folder / CONTACT  # an earlier evaluation of this very folder
+            if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES and not ours:
+                yield path

@@ -1,0 +1,202 @@
+"""From pairs of pictures to numbers: batches decoded ahead, scored on the device, kept as values and thumbnails."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import groupby, islice
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from pipelines.engine.events import OnEvent, ProgressEvent
+from pipelines.evaluation.pairing import INVERSION, LoadedRow, Pairing, Problem, load_row
+from pipelines.evaluation.report import ReportRow, Shot, WorstRows
+from pipelines.metrics.faces import Faces, Locate, Picture, Trio
+from pipelines.metrics.registry import METRICS, SHORT, CodeMetric, Metric
+from pipelines.metrics.summary import Scores, Values, finite
+
+VERSION = 1
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Evaluation:
+    """Scores rows, batch by batch.
+
+    Args:
+        metrics: loaded metrics.
+        device: where pixels go.
+        locate: finds landmarks in a picture.
+        on_progress: told after every face.
+        keep_rows: make thumbnails of the worst rows.
+        code_metrics: loaded metrics of kind latent.
+
+    Attributes:
+        scores: every value.
+        problems: what could not be judged.
+        worst: the worst rows' thumbnails.
+        headline: the metric that rows are sorted by (identity where there is one), or "".
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        device: torch.device,
+        locate: Locate,
+        on_progress: OnEvent | None = None,
+        keep_rows: bool = True,
+        code_metrics: Sequence[CodeMetric] = (),
+    ) -> None:
+        self._names = [*(metric.name for metric in metrics), *(metric.name for metric in code_metrics)]
+        entries = {name: METRICS.get(name) for name in self._names}
+        better = {name: entry.better for name, entry in entries.items()}
+        self.scores = Scores(better, trim=[name for name, entry in entries.items() if entry.trim])
+        self.problems: list[Problem] = []
+        self.worst = WorstRows()
+        self.headline = headline(self._names)
+        self.goodness: dict[str, float] = {}
+        self._metrics = metrics
+        self._code_metrics = code_metrics
+        self._device = device
+        self._locate = locate
+        self._on_progress = on_progress
+        self._keep_rows = keep_rows
+        self._borrowed: dict[str, int] = {}
+        self._failed = 0
+
+    def run(self, pairing: Pairing, batch_size: int, num_workers: int) -> None:
+        """Score all rows of `pairing`, decoding ahead in `num_workers` threads, a bounded number of rows at a time."""
+        self.problems = list(pairing.problems)
+        self._tell("start", len(pairing.rows))
+        read = partial(load_row, codes=bool(self._code_metrics))
+        loaded = read_ahead(read, pairing.rows, num_workers, 2 * num_workers)
+        while batch := list(islice(loaded, batch_size)):
+            self.problems += [problem for row in batch for problem in row.problems]
+            usable = [row for row in batch if row.source is not None]
+            self._failed += len(batch) - len(usable)
+            # Rows of one batch may lack different files; those with the same edits are scored together.
+            for _, group in groupby(sorted(usable, key=_edits), key=_edits):
+                self._score(list(group))
+            for row in batch:
+                self._tell("item", len(pairing.rows), row.row.key)
+        self._tell("end", len(pairing.rows))
+
+    def _score(self, rows: list[LoadedRow]) -> None:
+        source = self._faces([row.source for row in rows if row.source], None)
+        made = {edit: self._faces([row.results[edit] for row in rows], source) for edit in rows[0].results}
+        for edit, result in made.items():
+            trio = Trio(source, source if edit == INVERSION else made.get(INVERSION), result)
+            columns = {name: v.tolist() for metric in self._metrics for name, v in metric.score(trio).items()}
+            for index, row in enumerate(rows):
+                self.scores.add(row.row.key, edit, {name: values[index] for name, values in columns.items()})
+            self._borrowed[edit] = self._borrowed.get(edit, 0) + result.borrowed
+        self._score_codes(rows)
+        for row in rows:
+            self._keep(row)
+
+    def _score_codes(self, rows: list[LoadedRow]) -> None:
+        """Values of the stored codes; they count for the inversion, NaN where a face has none."""
+        if not self._code_metrics:
+            return
+        there = [row for row in rows if row.codes is not None]
+        codes = torch.stack([row.codes for row in there if row.codes is not None]).to(self._device) if there else None
+        for metric in self._code_metrics:
+            values = metric.score(codes).tolist() if codes is not None else []
+            by_key = dict(zip([row.row.key for row in there], values, strict=True))
+            for row in rows:
+                self.scores.add(row.row.key, INVERSION, {metric.name: by_key.get(row.row.key, math.nan)})
+
+    def _faces(self, pictures: Sequence[Picture], fallback: Faces | None) -> Faces:
+        return Faces(pictures, self._device, self._locate, fallback)
+
+    def _keep(self, row: LoadedRow) -> None:
+        key = row.row.key
+        values = self.scores.of(key)
+        self.goodness[key] = goodness(values, self.headline, self.scores)
+        if self._keep_rows:
+            self.worst.offer(self.goodness[key], key, partial(_report_row, row, values))
+
+    def _tell(self, kind: Literal["start", "item", "end"], total: int, item: str = "") -> None:
+        if self._on_progress is not None:
+            self._on_progress(ProgressEvent(kind, len(self.scores), self._failed, 0, total, item))
+
+    def result(
+        self, reference: bool, unused: int, notes: Sequence[str], requirements: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The object of metrics.json: plain values, no NaN."""
+        return {
+            "v": VERSION,
+            "count": len(self.scores),
+            "reference": reference,
+            "metrics": {name: _facts(name) for name in self._names},
+            "edits": self.scores.table(),
+            "worst": self.scores.worst_table(),
+            "requirements": list(requirements),
+            "failures": [{"key": p.key, "what": p.what, "reason": p.reason} for p in self.problems],
+            "unused_references": unused,
+            "borrowed_landmarks": {edit: count for edit, count in self._borrowed.items() if count},
+            "notes": [*notes, *self._borrowed_notes()],
+            "images": self.scores.images(),
+        }
+
+    def _borrowed_notes(self) -> list[str]:
+        """A sentence per edit whose pictures had to be cut by their source's landmarks."""
+        return [
+            f"in {count} of the pictures '{edit}' no face was found; they were cut by their source's landmarks"
+            for edit, count in self._borrowed.items()
+            if count
+        ]
+
+
+def read_ahead(work: Callable[[T], R], values: Iterable[T], workers: int, ahead: int) -> Iterator[R]:
+    """`work(value)` for every value, in order, computed by threads; at most `ahead` results wait to be taken."""
+    waiting: deque[Future[R]] = deque()
+    rest = iter(values)
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        try:
+            waiting.extend(pool.submit(work, value) for value in islice(rest, ahead))
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(work, value) for value in islice(rest, 1))
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def headline(names: Iterable[str]) -> str:
+    """The metric that faces are sorted by: identity, else the first with a better side; "" where there is none."""
+    names = list(names)
+    ranked = [name for name in (*SHORT["id"], *names) if name in names and METRICS.get(name).better != "none"]
+    return ranked[0] if ranked else ""
+
+
+def goodness(by_edit: Mapping[str, Values], metric: str, scores: Scores) -> float:
+    """A face's worst value of `metric` over its pictures, turned so that higher is better; NaN where none is valid."""
+    if not metric:
+        return 0.0
+    sign = -1.0 if scores.better(metric) == "lower" else 1.0
+    valid = [sign * values[metric] for values in by_edit.values() if math.isfinite(values.get(metric, math.nan))]
+    return min(valid) if valid else math.nan
+
+
+def _edits(row: LoadedRow) -> tuple[str, ...]:
+    return tuple(row.results)
+
+
+def _facts(name: str) -> dict[str, Any]:
+    entry = METRICS.get(name)
+    return {"about": entry.about, "better": entry.better, "of_edits": entry.of_edits}
+
+
+def _report_row(row: LoadedRow, by_edit: Mapping[str, Values]) -> ReportRow:
+    """Thumbnails of a row with their values, the inversion first."""
+    assert row.source is not None
+    shots = [Shot.of("source", row.source.image)]
+    for edit in sorted(row.results, key=lambda edit: edit != INVERSION):
+        values = {name: finite(value) for name, value in by_edit[edit].items() if "." not in name}
+        shots.append(Shot.of(edit, row.results[edit].image, values))
+    return ReportRow(row.row.key, shots)

@@ -1,0 +1,58 @@
+"""The face detectors that `--detector` names, and the aligner built on one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.models.faces.finders import DlibFinder, RetinaFinder
+from pipelines.registry import Registry
+from pipelines.specs import AlignSpec
+from pipelines.stages.align.aligner import Aligner
+from pipelines.types import FaceFinder
+from pipelines.weights.store import WeightStore
+
+LANDMARKS = "landmarks-68"
+_FIRST_SIDE = 640  # px: holds every face that is wider than an eighth of the photo
+_CROP_SIDE = 256  # px: a face of an aligned crop is about 115 px wide then, and at least 80 are needed
+
+
+@dataclass(frozen=True)
+class Detector:
+    """How to build a detector: `build` loads the catalogue's `entries`, and is told whether only the largest face of a
+    photo matters; `version` changes when its finds may."""
+
+    entries: tuple[str, ...]
+    version: str
+    build: Callable[[WeightStore, bool], FaceFinder]
+
+
+detectors: Registry[Detector] = Registry("detector")
+
+
+def _add_retina(name: str, entry: str, network: Literal["mobile0.25", "resnet50"]) -> None:
+    detectors.add(
+        name, Detector((entry,), RetinaFinder.version, lambda store, _: RetinaFinder(store.tensors(entry), network))
+    )
+
+
+def _dlib(store: WeightStore, largest: bool) -> DlibFinder:
+    return DlibFinder(store.path(LANDMARKS), first_side=_FIRST_SIDE if largest else None)
+
+
+detectors.add("dlib", Detector((LANDMARKS,), DlibFinder.version, _dlib))
+_add_retina("facexlib", "retinaface-mobile0.25", "mobile0.25")
+_add_retina("facexlib-resnet50", "retinaface-resnet50", "resnet50")
+
+
+def build_locator(store: WeightStore) -> FaceFinder:
+    """What reads 68 landmarks in crops that are aligned already; raises WeightsError where its weights are missing."""
+    return DlibFinder(store.path(LANDMARKS), first_side=_CROP_SIDE)
+
+
+def build_aligner(spec: AlignSpec, store: WeightStore) -> Aligner:
+    """The aligner of a spec; raises UsageError for an unknown detector, WeightsError where its weights are missing."""
+    # A face may be clear enough for `min_score` only in the larger copy: then no smaller one comes first.
+    finder = detectors.get(spec.detector).build(store, spec.faces == "largest" and spec.min_score is None)
+    return Aligner(finder, size=spec.size, faces=spec.faces, min_score=spec.min_score, min_size=spec.min_size)

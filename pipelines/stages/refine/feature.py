@@ -1,0 +1,151 @@
+"""`--refine feature`: what the codes cannot hold becomes a residual on the generator's 64 px feature.
+
+The residual sits after the 64 px block's first convolution (512 x 64 x 64), where HFGI, StyleRes and SDIC also work, and is
+fitted to one photo in a few dozen steps with a pull towards zero. Under an edit it is added to the edited code's own
+feature (`pipelines.stages.compensate.residual`).
+
+Two things keep the result clean above 256 px. The codes' upper rows (colour and texture; edits act below them) are
+fitted along, so that the residual need not paint what a row can say. And the last steps look in turn at the full picture
+shrunk to 256 px, at a square of its 512 px version, and at a square at full size, of which no more is computed: fitted at
+256 px alone, hair and backgrounds come out crinkled; without the last, skin gets a grid of fine dots.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.images.pixels import resize_area
+from pipelines.models.perceptual.likeness import Likeness, Target, Weights
+from pipelines.stages.embed.optimize import head_error, ramp
+from pipelines.stages.microbatch import in_lanes, select
+from pipelines.stages.refine.tiles import FULLS, HALVES, POINT, Square, cut, made_square
+from pipelines.types import Generator, Inversion, Refiner
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Defaults are what `docs/decisions` measured.
+
+    Attributes:
+        steps: gradient steps in all; the last `finish` of them look at the full picture or at squares of it, not through
+            the head.
+        refresh: every so many steps the low-resolution head's own error is measured against a full synthesis and
+            taken out of what the losses see, so that the head's limits do not become the picture's.
+        lr, rows_lr: step sizes of the residual, and of the upper rows in units of w's standard deviation.
+        first_row: the lowest row that moves.
+        pull, rows_pull: weights of the mean squares of both.
+        weights: no identity term. A residual is free enough to please an identity network with blotches on the skin.
+    """
+
+    steps: int = 52
+    finish: int = 30
+    refresh: int = 6
+    lr: float = 0.12
+    rows_lr: float = 0.05
+    first_row: int = 9
+    pull: float = 2e-4
+    rows_pull: float = 0.02
+    weights: Weights = field(default=Weights(perceptual=1.0, pixel=20.0, identity=0.0, size=256))
+
+
+class _Fit:
+    """One lane's variables and what they mean."""
+
+    def __init__(self, generator: Generator, start: Inversion, settings: FeatureSettings) -> None:
+        self.generator, self.start, self.settings = generator, start, settings
+        with torch.no_grad():
+            self.feature = generator.features(start.latents, (POINT,))[POINT]
+        first = start.residuals.get(POINT)
+        self.residual = (torch.zeros_like(self.feature) if first is None else first.clone()).requires_grad_()
+        self.offsets = torch.zeros_like(start.latents[:, settings.first_row :]).requires_grad_()
+        groups = [{"params": [self.residual]}, {"params": [self.offsets]}]
+        self.optimiser = torch.optim.Adam(groups, lr=settings.lr, betas=(0.9, 0.99))
+
+    def latents(self) -> Tensor:
+        rows = self.settings.first_row
+        upper = self.start.latents[:, rows:] + self.offsets * self.generator.w_std
+        return torch.cat([self.start.latents[:, :rows], upper], dim=1)
+
+    def pulls(self) -> Tensor:
+        residual = self.settings.pull * self.residual.square().mean(dim=(1, 2, 3))
+        return residual + self.settings.rows_pull * self.offsets.square().mean(dim=(1, 2))
+
+    def step(self, losses: Tensor, factor: float) -> None:
+        for group, lr in zip(self.optimiser.param_groups, (self.settings.lr, self.settings.rows_lr), strict=True):
+            group["lr"] = lr * factor
+        self.optimiser.zero_grad()
+        (losses + self.pulls()).sum().backward()
+        self.optimiser.step()
+
+
+class FeatureRefiner:
+    """Fits residual and upper rows; see `pipelines.types.Refiner`. A residual that `start` has already is fitted further."""
+
+    name = "feature"
+    version = "3"
+
+    def __init__(
+        self,
+        generator: Generator,
+        likeness: Likeness,
+        settings: FeatureSettings | None = None,
+        first: Refiner | None = None,
+    ) -> None:
+        """`first` is run before: a residual from one pass of a network saves most of the steps."""
+        self.generator = generator
+        self.likeness = likeness
+        self.settings = settings or FeatureSettings()
+        self.first = first
+
+    def refine(self, images: Tensor, landmarks: Tensor | None, start: Inversion) -> Inversion:
+        """images n x 3 x R x R in [-1, 1]; `start` holds their codes -> codes with other upper rows, a residual at 64."""
+        if landmarks is None:
+            landmarks = images.new_full((len(images), 68, 2), math.nan)
+        if self.first is not None:
+            start = self.first.refine(images, landmarks, start)
+        return in_lanes(
+            lambda index: self._lane(images[index], landmarks[index], select(start, index)), len(images), images.device
+        )
+
+    def _lane(self, images: Tensor, landmarks: Tensor, start: Inversion) -> Inversion:
+        settings, fit = self.settings, _Fit(self.generator, start, self.settings)
+        target = self.likeness.target(images, landmarks, settings.weights)
+        first = settings.steps - settings.finish
+        losses, correction = images.new_zeros(len(images)), images.new_zeros(())
+        for step in range(settings.steps):
+            if step < first and step % settings.refresh == 0:
+                inject = {POINT: fit.feature + fit.residual.detach()}
+                correction = head_error(self.generator, fit.latents().detach(), inject)
+            if step < first:
+                losses = self._coarse(fit, target, correction)
+            else:
+                turn, view = divmod(step - first, 3)
+                squares = (HALVES, FULLS)[view - 1]
+                losses = self._square(fit, images, squares[turn % len(squares)]) if view else self._whole(fit, target)
+            fit.step(losses, ramp(step, settings.steps))
+        scores = {**start.scores, "refine_loss": losses.detach()}
+        return Inversion(fit.latents().detach(), {POINT: fit.residual.detach()}, scores)
+
+    def _coarse(self, fit: _Fit, target: Target, correction: Tensor) -> Tensor:
+        made = self.generator.preview(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
+        return _total(self.likeness(made + correction, target, self.settings.weights))
+
+    def _whole(self, fit: _Fit, target: Target) -> Tensor:
+        made = self.generator.synthesize(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
+        return _total(self.likeness(resize_area(made, 256), target, self.settings.weights))
+
+    def _square(self, fit: _Fit, images: Tensor, square: Square) -> Tensor:
+        weights, perceptual = self.settings.weights, self.likeness.perceptual
+        made, goal = made_square(self.generator, fit.latents(), fit.feature + fit.residual, square), cut(images, square)
+        pixel = F.mse_loss(made, goal, reduction="none").mean(dim=(1, 2, 3))
+        distance = perceptual.distance(perceptual.features(made), perceptual.features(goal))
+        return weights.pixel * pixel + weights.perceptual * distance
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum(dim=0)

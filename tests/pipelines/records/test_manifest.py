@@ -1,0 +1,142 @@
+"""Lines that survive kills, full disks, odd names and other programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import OutputError, UsageError
+from pipelines.records.manifest import ManifestWriter, Record, fingerprint, has_manifest, merge_parts, read_manifest
+from pipelines.types import Failure
+
+QUAD = ((0.0, 1.5), (2.0, 3.0), (4.0, 5.0), (6.0, 7.0))
+
+
+def record(key: str, **changes: object) -> Record:
+    return Record(key, f"/photos/{key}.jpg", "d" * 64, **changes)  # type: ignore[arg-type]
+
+
+def write(folder: Path, *records: Record, part: str = "run") -> None:
+    writer = ManifestWriter(folder, part)
+    for one in records:
+        writer.append(one)
+    writer.close()
+
+
+def test_records_come_back_whole(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"new\nline \xff") + "😀\u2028\x85"
+    full = record(
+        odd,
+        outputs={"face": f"{odd}.png"},
+        quad=QUAD,
+        scores={"loss": 0.5},
+        fingerprint="f",
+        ms={"write": 1.5},
+        error=Failure("align", "no-face", "ünïcode"),
+        status="failed",
+        stat=(3, 1_700_000_000_123_456_789),
+    )
+    write(tmp_path, full, record("b"))
+    assert read_manifest(tmp_path) == {odd: full, "b": record("b")}
+    merge_parts(tmp_path)
+    assert read_manifest(tmp_path)[odd] == full
+    assert (tmp_path / "manifest.jsonl").read_bytes().isascii()
+    assert not (tmp_path / "manifest.d").exists()
+
+
+def test_last_record_wins_and_merging_twice_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, record("b"), record("a", fingerprint="old"))
+    merge_parts(tmp_path)
+    write(tmp_path, record("a", fingerprint="new"), part="2-of-2")
+    part = (tmp_path / "manifest.d" / "2-of-2.jsonl").read_bytes()
+    assert read_manifest(tmp_path)["a"].fingerprint == "new"
+    merge_parts(tmp_path)
+    merged = (tmp_path / "manifest.jsonl").read_bytes()
+    (tmp_path / "manifest.d").mkdir()  # killed between the rename and the removal of the parts
+    (tmp_path / "manifest.d" / "2-of-2.jsonl").write_bytes(part)
+    merge_parts(tmp_path)
+    assert (tmp_path / "manifest.jsonl").read_bytes() == merged
+    assert [json.loads(line)["key"] for line in merged.splitlines()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 7))
+def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path: Path, cut: int) -> None:
+    write(tmp_path, record("a"), record("b"))
+    path = tmp_path / "manifest.d" / "run.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert set(read_manifest(tmp_path)) == {"a"}
+    write(tmp_path, record("c"))
+    assert set(read_manifest(tmp_path)) == {"a", "c"}
+
+
+@pytest.mark.parametrize("line", ["hello", "{}", "[1]", '{"v": 2}', "null", '{"v":1,"status":"ok","key":3}'])
+def test_foreign_lines_are_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "manifest.jsonl").write_text(record("a").to_line() + line + "\n" + record("b").to_line())
+    with pytest.raises(UsageError, match=r"line 2 of .*manifest\.jsonl is not a record"):
+        read_manifest(tmp_path)
+
+
+def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
+    class Full:
+        """The file of a disk with room for ten more bytes."""
+
+        def __init__(self, inner: object) -> None:
+            self.inner = inner
+
+        def write(self, data: bytes) -> int:
+            return self.inner.write(data[:10])  # type: ignore[attr-defined, no-any-return]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.inner, name)
+
+    writer = ManifestWriter(tmp_path)
+    writer.append(record("a"))
+    real, writer._file = writer._file, Full(writer._file)  # type: ignore[assignment]
+    with pytest.raises(OutputError, match="no space"):
+        writer.append(record("b"))
+    writer._file = real
+    writer.append(record("c"))
+    writer.close()
+    assert set(read_manifest(tmp_path)) == {"a", "c"}
+
+
+def test_an_unused_part_leaves_nothing(tmp_path: Path) -> None:
+    ManifestWriter(tmp_path).close()
+    assert not has_manifest(tmp_path)
+    assert read_manifest(tmp_path) == {}
+    with pytest.raises(OutputError):
+        ManifestWriter(Path("/dev/null/folder"))
+
+
+def test_numbers_that_are_not_finite_are_left_out() -> None:
+    line = record("a", scores={"x": math.nan, "y": math.inf, "z": 1.0}).to_line()
+    assert json.loads(line)["scores"] == {"z": 1.0}
+
+
+def test_fingerprint_tells_parts_apart() -> None:
+    assert fingerprint("a", 1, {"x": 1, "y": 2}) == fingerprint("a", 1, {"y": 2, "x": 1})
+    texts = [
+        fingerprint("ab", "c"),
+        fingerprint("a", "bc"),
+        fingerprint("abc"),
+        fingerprint(["ab", "c"]),
+        fingerprint("ab", None),
+    ]
+    assert len(set(texts)) == len(texts)
+    assert all(len(text) == 64 for text in texts)
+
+
+def test_reading_100_000_records_stays_in_budget(tmp_path: Path) -> None:
+    import time
+
+    line = record(
+        "KEY", outputs={"inversion": "inversion/KEY.png"}, quad=QUAD, fingerprint="f" * 64, stat=(1, 2)
+    ).to_line()
+    (tmp_path / "manifest.jsonl").write_text("".join(line.replace("KEY", f"{n:06d}") for n in range(100_000)))
+    started = time.process_time()
+    assert len(read_manifest(tmp_path)) == 100_000
+    assert time.process_time() - started < 5

@@ -1,0 +1,76 @@
+"""Fitting directions where the truth is known: attributes that are linear in w, correlated through the distribution."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pipelines.training.tasks.directions import Bench, Sample, calibrate, describe_fit, gradients, steps_from
+from pipelines.types import U8Image
+
+NAMES = ("a", "b")
+DIM = 12
+
+
+def world() -> tuple[Sample, np.ndarray, np.ndarray, np.ndarray]:
+    """w with correlated coordinates; attribute k = truth_k . w + noise; a and b share half of their causes."""
+    rng = np.random.default_rng(0)
+    mix = rng.standard_normal((DIM, DIM)) * np.linspace(0.2, 2, DIM)[:, None]
+    mean = rng.standard_normal(DIM)
+    w = mean + rng.standard_normal((4000, DIM)) @ mix
+    truth = rng.standard_normal((2, DIM))
+    truth[1] = 0.7 * truth[0] + 0.7 * truth[1]
+    values = w @ truth.T + 0.3 * rng.standard_normal((4000, 2))
+    eigenvalues, vectors = np.linalg.eigh(mix.T @ mix)
+    whiten = vectors / np.sqrt(eigenvalues)
+    return Sample(w.astype(np.float32), values), mean.astype(np.float32), whiten.astype(np.float32), truth
+
+
+def test_a_step_moves_its_attribute_by_one_deviation_and_no_other() -> None:
+    sample, mean, whiten, truth = world()
+    assert abs(np.corrcoef(sample.values.T)[0, 1]) > 0.4  # the plain regression direction would drag b along with a
+    b, r2 = gradients(sample, mean, whiten)
+    assert (r2 > 0.95).all()
+    steps = steps_from(b, whiten)
+    moved = (steps @ truth.T) / sample.values.std(0)
+    assert np.allclose(moved, np.eye(2), atol=0.05)
+
+
+def test_noise_is_not_taken_for_a_direction() -> None:
+    sample, mean, whiten, _ = world()
+    shuffled = Sample(sample.w, np.random.default_rng(1).permutation(sample.values))
+    _, r2 = gradients(shuffled, mean, whiten)
+    assert (r2 < 0.05).all()
+
+
+class Glass:
+    """A generator whose picture shows its code: attribute a = row 3's first coordinate, b = its second."""
+
+    num_ws = 18
+    device = torch.device("cpu")
+
+    def preview(self, w: torch.Tensor) -> object:
+        image = torch.zeros(len(w), 3, 4, 4)
+        image[:, 0] = (w[:, 3, 0] / 10)[:, None, None]
+        image[:, 1] = (w[:, 3, 1] / 10)[:, None, None]
+        return type("S", (), {"image": image})()
+
+
+class Reader:
+    def measure(self, images: list[U8Image]) -> dict[str, np.ndarray]:
+        values = np.stack([image[0, 0, :2] for image in images]).astype(np.float32) / 127.5 - 1
+        return {"a": 10 * values[:, 0], "b": 10 * values[:, 1] + 3 * values[:, 0]}
+
+
+def test_calibration_takes_out_what_leaks_and_sets_the_unit() -> None:
+    bench = Bench(
+        Glass(), Reader(), lambda images: images.mean(dim=(2, 3)), NAMES, np.array([2.0, 1.0]), torch.zeros(4, 2)
+    )
+    vectors, spans = np.array([[1.0, 0.0], [0.0, 1.0]]), [(0, 17), (2, 5)]
+    for _ in range(3):
+        vectors = calibrate(bench, vectors, spans, 4)
+    fits = [describe_fit(bench, vectors[k], spans[k], k, 4) for k in (0, 1)]
+    assert abs(fits[0].curve["+2"] - 2) < 0.15
+    assert abs(fits[1].curve["-1"] + 1) < 0.15
+    assert abs(fits[0].leakage["b"]) < 0.15  # uncalibrated: 0.6 per unit
+    assert bench.response(np.array([0.0, 1.0]), (4, 17), 1.0, 4)[0].tolist() == [0.0, 0.0]  # row 3 is not touched
