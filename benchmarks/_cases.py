@@ -18,8 +18,8 @@ from benchmarks._inputs import camera_photos, generated_faces
 from benchmarks._naive import naive_edit, plain_png, rounded
 from benchmarks._settings import Settings, open_store
 from pipelines.api import align, edit
+from pipelines.devices import device_names
 from pipelines.engine.events import RunSummary
-from pipelines.engine.spread.shard import device_names
 from pipelines.images.decode import decode
 from pipelines.images.pixels import encode, resize_u8, to_tensor
 from pipelines.records.manifest import Record, read_manifest

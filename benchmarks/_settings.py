@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 
+from pipelines.devices import default_batch, device_names, resolve_device
 from pipelines.edits import parse_edits
-from pipelines.engine.device.batching import default_batch, resolve_device
 from pipelines.engine.input.listing import list_input
-from pipelines.engine.spread.shard import device_names
 from pipelines.specs import EditSpec, Format
 from pipelines.weights.store import StoreConfig, WeightStore
 

@@ -21,15 +21,15 @@ from typing import Any
 
 import torch
 
+from pipelines.devices import default_batch, device_names, resolve_device
 from pipelines.engine.destination import moved_in, run_out
-from pipelines.engine.device.batching import ChainSettings, ChainWork, default_batch, resolve_device
+from pipelines.engine.device.batching import ChainSettings, ChainWork
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
 from pipelines.engine.input.listing import FACE, Listing, list_input
 from pipelines.engine.job import Job
 from pipelines.engine.output.paste import make_paster
 from pipelines.engine.reading.crops import GivenFaces, build_align_reader, build_invert_reader, reader_weights
 from pipelines.engine.resume.ledger import BASE_KINDS
-from pipelines.engine.spread.shard import device_names
 from pipelines.engine.stage import AlignWork
 from pipelines.errors import UsageError
 from pipelines.records.manifest import fingerprint

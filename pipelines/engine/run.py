@@ -25,7 +25,7 @@ from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.spread.distributor import Spread
 from pipelines.engine.spread.event_log import remove_journals
 from pipelines.errors import OutputError
-from pipelines.images.pixels import write_atomic
+from pipelines.files import write_atomic
 from pipelines.records.manifest import merge_parts, part_files
 
 

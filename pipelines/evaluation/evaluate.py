@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.engine.device.batching import resolve_device
+from pipelines.devices import resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent
 from pipelines.errors import NoInputError, RequirementError, UsageError
 from pipelines.evaluate_archives import run_folder
@@ -22,7 +22,8 @@ from pipelines.evaluation.pairing import CONTACT, INVERSION, Pairing, load_row, 
 from pipelines.evaluation.report import Report, render_report
 from pipelines.evaluation.run_latents import RunCodes
 from pipelines.evaluation.scoring import Evaluation
-from pipelines.images.pixels import encode, write_atomic
+from pipelines.files import write_atomic
+from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Locate
 from pipelines.metrics.registry import (
     METRICS,

@@ -5,13 +5,8 @@ Host pictures are uint8 H x W x 3, RGB, sRGB, upright; device pictures are float
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import io
-import os
-import secrets
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pipelines.errors import OutputError, UsageError
+from pipelines.errors import UsageError
 from pipelines.images.decode import (
     HEIF_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -47,15 +42,7 @@ __all__ = [
     "resize_u8",
     "to_tensor",
     "to_uint8",
-    "write_atomic",
 ]
-_FULL, _DENIED = "free some space and run the same command again", "choose another folder with --output"
-_DISK_TROUBLE = {
-    errno.ENOSPC: f"the disk is full; {_FULL}",
-    errno.EDQUOT: f"the disk quota is used up; {_FULL}",
-    errno.EROFS: f"the file system is read-only; {_DENIED}",
-    errno.EACCES: f"permission is denied; {_DENIED}",
-}
 
 
 def to_tensor(images: Sequence[U8Image]) -> Tensor:
@@ -129,27 +116,3 @@ def encode(image: U8Image, format: str, quality: int = 95) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, **options[format])  # type: ignore[arg-type]
     return buffer.getvalue()
-
-
-def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
-    """Write a file so that nobody ever sees half of it: a unique ``.part`` beside it, then a rename.
-
-    Parent folders are made; `durable` forces the bytes onto the disk first (slow). Raises OutputError with one
-    sentence; the part file does not stay behind.
-    """
-    # Cut to 40 characters: name plus token stays below the usual limit of 255 bytes even in four-byte scripts.
-    part = path.with_name(f"{path.name[:40]}.{secrets.token_hex(6)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "xb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        reason = _DISK_TROUBLE.get(error.errno or 0, f"{error.strerror or error}; choose another --output")
-        raise OutputError(f"cannot write '{path}': {reason}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pipelines.errors import UsageError
-from pipelines.images.pixels import write_atomic
+from pipelines.files import write_atomic
 
 _MARK = "__tensor__"
 

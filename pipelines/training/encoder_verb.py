@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipelines.devices import keep_freed_memory
 from pipelines.errors import UsageError
-from pipelines.images.pixels import write_atomic
+from pipelines.files import write_atomic
 from pipelines.models.encoders.compact import CompactEncoder
 from pipelines.models.encoders.e4e import Encoder4Editing
 from pipelines.models.faces.finders import DlibFinder

@@ -13,7 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pipelines.errors import UsageError
-from pipelines.images.pixels import to_uint8, write_atomic
+from pipelines.files import write_atomic
+from pipelines.images.pixels import to_uint8
 from pipelines.models.faces.agegender import AgeGender
 from pipelines.models.faces.attributes import ATTRIBUTES, AttributeMeter
 from pipelines.models.faces.finders import DlibFinder

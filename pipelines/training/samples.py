@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipelines.images.pixels import encode, resize_area, to_uint8, write_atomic
+from pipelines.files import write_atomic
+from pipelines.images.pixels import encode, resize_area, to_uint8
 
 
 def write_samples(path: Path, *rows: Tensor) -> None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pipelines.errors import OutputError, WeightsError
-from pipelines.images.pixels import write_atomic
+from pipelines.files import write_atomic
 from pipelines.models.generators.style_space import (
     SAMPLES,
     MappedGenerator,

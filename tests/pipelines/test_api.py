@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from pipelines import api
+from pipelines.devices import default_batch, resolve_device
 from pipelines.edits import parse_edits
-from pipelines.engine.device.batching import default_batch, resolve_device
 from pipelines.engine.input.listing import list_input
 from pipelines.errors import NoInputError, UsageError, WeightsError
 from pipelines.records.manifest import read_manifest

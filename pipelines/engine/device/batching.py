@@ -16,7 +16,7 @@ from pipelines.edits import Edit
 from pipelines.engine.output.writer import OutFile, Result
 from pipelines.engine.reading.reader import LoadedFace
 from pipelines.engine.stage import ChainLike, MakeChain, WorkFace
-from pipelines.errors import PhotoError, UsageError
+from pipelines.errors import PhotoError
 from pipelines.images.pixels import encode, resize_u8, to_tensor, to_uint8
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
@@ -214,36 +214,6 @@ class ChainWork:
                 return inversion
             self.stale += 1
         return None
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto`` (CUDA, else MPS, else CPU) or a device's name -> the device.
-
-    Raises:
-        UsageError: no such device here, or several at once.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if "," in name:
-        raise UsageError(f"--device {name}: one device per run; start one run per device, each with its --shard I/N")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device '{name}'; known: auto, cpu, cuda, cuda:N, mps") from None
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"unknown device '{name}'; known: auto, cpu, cuda, cuda:N, mps")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; try --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: torch sees no Apple GPU here; try --device cpu")
-    return device
-
-
-def default_batch(device: torch.device) -> int:
-    """Faces per pass: a GPU is full at 8; on a CPU larger batches buy no speed and cost memory."""
-    return {"cuda": 8, "mps": 4}.get(device.type, 1)
 
 
 def _landmarks(face: LoadedFace) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipelines.engine.device.priority import stand_back
 from pipelines.errors import OutputError, PhotoError
-from pipelines.images.pixels import write_atomic
+from pipelines.files import write_atomic
 from pipelines.records.manifest import ManifestWriter, Record
 from pipelines.types import Failure
 

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
-from pipelines.engine.device.batching import resolve_device
 from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
-from pipelines.errors import UsageError
 from pipelines.records.manifest import Record
 
-MOST_PROCESSES = 256
 FIRST_SHARE = 32  # photos of each worker's first share, where nobody knows how many there will be
-
-
-def device_names(name: str) -> tuple[str, ...]:
-    """What ``--device`` means: ``cuda:0,1`` -> ``cuda:0``, ``cuda:1``; ``cpu:2`` -> ``cpu`` twice; else the name.
-
-    Raises:
-        UsageError: not of a known form, or no such device here.
-    """
-    if match := re.fullmatch(r"cpu:(\d+)", name):
-        count = int(match[1])
-        if not 1 <= count <= MOST_PROCESSES:
-            raise UsageError(f"--device {name}: the number of processes must lie between 1 and {MOST_PROCESSES}")
-        return ("cpu",) * count
-    if match := re.fullmatch(r"cuda:(\d+(?:,\d+)+)", name):
-        names = tuple(f"cuda:{int(number)}" for number in match[1].split(","))
-        if len(set(names)) < len(names):
-            raise UsageError(f"--device {name}: each device once, please")
-        for each in names:
-            resolve_device(each)
-        return names
-    return (str(resolve_device(name)),)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pipelines.engine.events import ProgressEvent
 from pipelines.engine.output import writer
 from pipelines.engine.run import run_job
 from pipelines.errors import NoInputError, OutputError, UsageError
-from pipelines.images.pixels import write_atomic
+from pipelines.files import write_atomic
 from pipelines.records.manifest import read_manifest
 from tests.factories import FakeChain, FakeFaces, align_job, edit_job, output_files, write_photo, write_photos
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pipelines.errors import OutputError, PhotoError, UsageError
+from pipelines.files import write_atomic
 from pipelines.images.pixels import (
     IMAGE_SUFFIXES,
     decode,
@@ -22,7 +23,6 @@ from pipelines.images.pixels import (
     resize_u8,
     to_tensor,
     to_uint8,
-    write_atomic,
 )
 from pipelines.types import U8Image
 from tests.fakes.photos import scene
