@@ -82,15 +82,15 @@ def plan(spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
         batch_size, num_workers.
     """
     job = _job(moved_in(spec), store)
-    photos = job.check()
-    _, tasks, finished = job.divide(photos)
+    _, todo = job.todo(job.check())
+    tasks = todo.rest()
     return {
         "command": job.command,
         "input": str(spec.input),
         "output": str(spec.output),
-        "photos": len(photos),
+        "photos": todo.seen,
         "to_do": len(tasks),
-        "done": sum(items for _, items in finished),
+        "done": todo.done,
         "notes": list(job.listing.notes),
         "weights": [{"name": name, "cached": store.have(name)} for name in _weights(spec, store)],
         "edits": [change.name for change in spec.edits] if isinstance(spec, EditSpec) else [],
@@ -112,7 +112,7 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
     return Job(
         command="align",
         spec=spec,
-        listing=list_input(spec.input, faces_all=spec.faces == "all"),
+        listing=_listing(spec, store, use_run=False),
         identity=fingerprint("align", spec.format, _search_identity(spec, store)),
         kinds=(FACE,),
         make_reader=partial(build_align_reader, spec, store.config),
@@ -122,6 +122,12 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
         devices=devices,
         about=_about("cpu", 1, spec, store),
     )
+
+
+def _listing(spec: AlignSpec, store: WeightStore, use_run: bool) -> Listing:
+    faces_all = not use_run and spec.faces == "all"
+    offline = store.config.offline
+    return list_input(spec.input, use_run, faces_all, None, spec.output, spec.follow_links, offline)
 
 
 def _align_work(format: str, device: str) -> AlignWork:
@@ -140,7 +146,7 @@ def _edit_job(spec: EditSpec, store: WeightStore) -> Job:
 def _chain_job(command: str, spec: InvertSpec, store: WeightStore) -> Job:
     planned = plan_chain(spec, store)
     devices = _devices(spec)
-    listing = list_input(spec.input, use_run=not spec.align, faces_all=spec.align and spec.faces == "all")
+    listing = _listing(spec, store, use_run=not spec.align)
     edits = spec.edits if isinstance(spec, EditSpec) else ()
     pasting = isinstance(spec, EditSpec) and spec.paste
     names = tuple(change.name for change in edits)

@@ -38,6 +38,7 @@ class RunSpec(BaseModel):
         max_errors: stop after so many failed items; None: never.
         seed: of everything random.
         items_per_shard: photos of one archive, where `output` is ``NAME-{000..}.tar``.
+        follow_links: follow links in the input folder that lead out of it, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +60,7 @@ class RunSpec(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     format: Format = "png"
     items_per_shard: int = Field(default=1000, ge=1)
+    follow_links: bool = False
 
     @field_validator("shard", mode="before")
     @classmethod

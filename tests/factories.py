@@ -26,7 +26,7 @@ from pipelines.engine.reading.reader import LoadedFace, PhotoReader, pixel_diges
 from pipelines.engine.stage import AlignWork
 from pipelines.errors import PhotoError
 from pipelines.specs import AlignSpec, EditSpec
-from pipelines.types import Batch, Inversion, Quad, Synthesis, U8Image
+from pipelines.types import Composition, FaceBatch, Inversion, Quad, Rendered, U8Image
 
 SIZE = 32
 
@@ -92,24 +92,18 @@ class FakeChain:
         self._pause = pause
         self._limit = limit
 
-    def invert(self, batch: Batch) -> Batch:
-        assert batch.images is not None
+    def invert(self, faces: FaceBatch) -> Inversion:
         time.sleep(self._pause)
-        if len(batch.items) > self._limit:
+        if len(faces) > self._limit:
             raise RuntimeError("CUDA out of memory (fake)")
-        self.inverted += [item.key for item in batch.items]
-        self.batches.append(len(batch.items))
-        codes = batch.images.mean((2, 3)).repeat(1, 4).unsqueeze(1)
-        batch.inversion = Inversion(codes, {"4b": batch.images / 3}, {"loss": codes[:, 0, 0]})
-        return batch
+        self.batches.append(len(faces))
+        codes = faces.images.mean((2, 3)).repeat(1, 4).unsqueeze(1)
+        return Inversion(codes, {"4b": faces.images / 3}, scores={"loss": codes[:, 0, 0]})
 
-    def edit(self, batch: Batch, edits: Sequence[Edit]) -> Batch:
-        assert batch.inversion is not None
-        base = batch.inversion.residuals["4b"] * 3
-        batch.base = Synthesis(base, {})
-        for edit in edits:
-            batch.edits[edit.name] = base + sum(strength for _, strength in edit.terms) / 10
-        return batch
+    def edit(self, faces: FaceBatch, inversion: Inversion, edits: Sequence[Edit]) -> Rendered:
+        base = inversion.residuals["4b"] * 3
+        shifted = {edit.name: base + sum(strength for _, strength in edit.terms) / 10 for edit in edits}
+        return Rendered(base, {name: Composition(image, torch.ones_like(image[:, :1])) for name, image in shifted.items()})
 
 
 def blend(photo: U8Image, edited: U8Image, quad: Quad, inverted: U8Image) -> U8Image:
@@ -127,7 +121,7 @@ def align_job(source: Path, output: Path, fake: FakeFaces | None = None, workers
     return Job(
         command="align",
         spec=spec,
-        listing=list_input(source, faces_all=spec.faces == "all"),
+        listing=list_input(source, faces_all=spec.faces == "all", output=output),
         identity="fake-align",
         kinds=(FACE,),
         make_reader=partial(make_reader, fake),
@@ -157,7 +151,7 @@ def edit_job(
     return Job(
         command="edit",
         spec=spec,
-        listing=list_input(source),
+        listing=list_input(source, output=output),
         identity=f"fake-edit {codes}",
         kinds=("inversion", "latents", *names),
         paste_kinds=tuple(f"photos/{name}" for name in names) if spec.paste else (),

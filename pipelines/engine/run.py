@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from pipelines.devices import keep_freed_memory
 from pipelines.engine.events import OnEvent, RunSummary, Tally
 from pipelines.engine.gate import Gate
-from pipelines.engine.input.listing import LazyPhotos, Photo
+from pipelines.engine.input.listing import StreamedPhotos
 from pipelines.engine.job import Job, nothing
 from pipelines.engine.output.checks import remove_half_written
 from pipelines.engine.output.run_lock import Hold, only_run
@@ -82,21 +82,14 @@ class _Plan:
     look: Callable[[], None] = nothing
 
 
-def _plan(job: Job, photos: Sequence[Photo], tally: Tally) -> _Plan:
+def _plan(job: Job, photos: StreamedPhotos, tally: Tally) -> _Plan:
     """All tasks, or of a large or slow input the first, and the others as they are found."""
-    if isinstance(photos, LazyPhotos):
-        ledger, todo = job.todo(photos)
-        tally.start(0)
-        first = next(todo, None)
-        todo.tell(tally)
-        _warn(job, tally)
-        return _Plan(ledger, () if first is None else chain((first,), todo), partial(todo.tell, tally))
-    ledger, tasks, finished = job.divide(photos)
-    items = sum(count for _, count in finished)
-    tally.summary.skipped = items
-    tally.start(len(tasks) + items)
+    ledger, todo = job.todo(photos)
+    first = todo.rest() if photos.whole else list(islice(todo, 1))
+    todo.tell(tally)
+    tally.start(tally.summary.total)
     _warn(job, tally)
-    return _Plan(ledger, tasks)
+    return _Plan(ledger, first if photos.whole or not first else chain(first, todo), partial(todo.tell, tally))
 
 
 def _here(job: Job) -> bool:

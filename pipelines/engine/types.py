@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.records.manifest import Stat
 from pipelines.types import Failure, Quad
@@ -50,22 +48,6 @@ class Photo:
     stat: Stat | None = None
     trouble: Failure | None = None
     linked: bool = True
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The photos, in the input's own order, and what a person should hear about the rest.
-
-    Attributes:
-        photos: folders by key, archives by key or (large ones) as they lie, lists as they are written. Those of a
-            large or slow input are found as they are asked for (`engine.input.streaming.LazyPhotos`).
-        notes: one sentence per kind of thing that was left out; complete once all photos were asked for.
-        latents: the folder with codes of the same keys (input was a folder of `invert` or `edit`), or None.
-    """
-
-    photos: Sequence[Photo]
-    notes: Sequence[str] = ()
-    latents: Path | None = None
 
 
 def split_key(relative: str) -> tuple[str, str]:

@@ -18,9 +18,9 @@ from pipelines.engine.input.folder import FolderWalk, RemoteWalk
 from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate, tidy
 from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
 from pipelines.engine.input.remote import as_url, is_url, read_remote
-from pipelines.engine.input.streaming import Find, ListingDeadline, StreamedPhotos
+from pipelines.engine.input.streaming import Find, Listing, ListingDeadline, StreamedPhotos
 from pipelines.engine.input.tar_index import expand, unreadable
-from pipelines.engine.types import FACE, LATENTS, Listing, Origin, Photo, split_key
+from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import Record, has_manifest
@@ -159,9 +159,7 @@ class _Input:
             return
         known: Mapping[str, Record] = records if records is not None else {}
         naming, output = self._naming(name), str(options.output or "")
-        self._found(
-            lambda left_out: FolderWalk(place, known, naming, left_out, options.follow_links, output), name
-        )
+        self._found(lambda left_out: FolderWalk(place, known, naming, left_out, options.follow_links, output), name)
 
     def _file(self) -> None:
         """A file of this machine, or a pattern of tar archives."""

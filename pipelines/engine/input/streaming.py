@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import overload
 
 from pipelines.engine.input.keys import LeftOut
@@ -122,3 +124,22 @@ class StreamedPhotos(Sequence[Photo]):
         part = StreamedPhotos(self._find, first, self.whole, self.countable, self._which[index])
         part.notes = self.notes
         return part
+
+
+def _nothing(left_out: LeftOut) -> tuple[Photo, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The photos, in the input's own order, and what a person should hear about the rest.
+
+    Attributes:
+        photos: folders by key, archives by key or (large ones) as they lie, lists as they are written.
+        notes: one sentence per kind of thing that was left out; complete once all photos were asked for.
+        latents: the folder with codes of the same keys (input was a folder of `invert` or `edit`), or None.
+    """
+
+    photos: StreamedPhotos = field(default_factory=lambda: StreamedPhotos(_nothing, whole=True))
+    notes: Sequence[str] = ()
+    latents: Path | None = None

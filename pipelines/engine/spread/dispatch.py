@@ -48,7 +48,7 @@ class Sending:
         self._token = secrets.token_hex(4)
         self._journals = Journals(self._output, self._token)
         self._feed, self._again, self._all_at_once = feed, again, all_at_once
-        self._bare = replace(job, listing=Listing(()), prepare=nothing)  # workers need neither, and a listing is large
+        self._bare = replace(job, listing=Listing(), prepare=nothing)  # workers need neither, and a listing is large
         self._out: dict[int, Share] = {}
         self._closed = threading.Event()
         self._back: queue.SimpleQueue[Outcome | BaseException | object | None] = queue.SimpleQueue()

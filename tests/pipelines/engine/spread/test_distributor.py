@@ -20,7 +20,7 @@ from pipelines.engine.spread.shard import divide_among
 from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import MANIFEST, Record, read_manifest
 from pipelines.specs import AlignSpec
-from pipelines.types import Batch
+from pipelines.types import FaceBatch, Inversion
 from tests.factories import FakeChain, FakeFaces, align_job, edit_job, output_files, write_photos
 
 
@@ -35,7 +35,7 @@ class Deadly(FakeChain):
         super().__init__()
         self._at = at
 
-    def invert(self, batch: Batch) -> Batch:
+    def invert(self, faces: FaceBatch) -> Inversion:
         if any(item.key == self._at for item in batch.items):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().invert(batch)
