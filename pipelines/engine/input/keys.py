@@ -113,6 +113,11 @@ class Owners:
             for place in (folder, posixpath.dirname(path))  # the second: where a folder has moved
         )
 
+    def mine(self, key: str, path: str) -> bool:
+        """Whether the key belongs to a file of this name."""
+        record = self._records().get(self._prefix + key)
+        return record is not None and posixpath.basename(record.source) == posixpath.basename(path)
+
     def _records(self) -> Mapping[str, Record]:
         if self._known is None:
             there = self._output is not None and has_manifest(self._output)
@@ -173,6 +178,8 @@ class Claims:
         itself = _number(f"{path}\0{span}")
         mark = f"~{itself & 0xFFFFFF:06x}"
         last = names[-1] if names else posixpath.basename(path)
+        asked = names if contested else names[1:]
+        names = tuple(sorted(names, key=lambda name: not (name in asked and self._owners.mine(name, path))))
         for name in (*names, f"{last[:-1]}{mark}/" if last.endswith("/") else last + mark):
             key = _number(self._fold(name))
             holder = self._met.get(key)
