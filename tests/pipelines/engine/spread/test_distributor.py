@@ -20,8 +20,8 @@ from pipelines.engine.spread.shard import divide_among
 from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import MANIFEST, Record, read_manifest
 from pipelines.specs import AlignSpec
-from pipelines.types import Batch
-from tests.factories import FakeChain, FakeFaces, align_job, edit_job, output_files, write_photos
+from pipelines.types import FaceBatch, Inversion
+from tests.factories import FakeChain, FakeFaces, align_job, edit_job, face_names, output_files, write_photos
 
 
 def spread(job: Job, processes: int = 2) -> Job:
@@ -35,10 +35,10 @@ class Deadly(FakeChain):
         super().__init__()
         self._at = at
 
-    def invert(self, batch: Batch) -> Batch:
-        if any(item.key == self._at for item in batch.items):
+    def invert(self, faces: FaceBatch) -> Inversion:
+        if self._at in face_names(faces):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().invert(batch)
+        return super().invert(faces)
 
 
 def test_device_names() -> None:
