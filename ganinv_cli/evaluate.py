@@ -68,9 +68,9 @@ def evaluate(
     chosen |= {"metrics": metrics} if metrics else {}
     chosen |= {} if scoring.reference is None else {"reference": scoring.reference}
     with console.clean_stdout():
-        from pipelines.evaluate_archives import run_folder
         from pipelines.evaluation.evaluate import EvaluateSpec, RequirementUnmet
         from pipelines.evaluation.evaluate import evaluate as score
+        from pipelines.evaluation.pairing import run_folder
 
         spec = make_spec(EvaluateSpec, chosen | values(machine))
         unmet: RequirementError | None = None

@@ -28,7 +28,7 @@ _OPTIONS = ("method", "embed", "refine", "compensate")
 
 
 class RunCodes:
-    """The generator and the embedder of a run; see `pipelines.metrics.registry.CodeTools`.
+    """The generator and the embedder of a run; see `pipelines.metrics.tools.CodeTools`.
 
     Args:
         run: a folder that `invert` or `edit` wrote.

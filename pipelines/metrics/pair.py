@@ -6,9 +6,16 @@ so 10 log10(4 / MSE); some published tables used a peak of sqrt(2) and lie 3.01 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pipelines.metrics.faces import Trio
+from pipelines.metrics.registry import metrics
+from pipelines.metrics.tools import Tools
 
 PSNR_CAP = 100.0  # dB; equal pictures would give infinity, which neither a mean nor JSON can hold
 _WINDOW, _SIGMA = 11, 1.5  # Wang et al. 2004, section III.C
@@ -74,3 +81,21 @@ def _blur(x: Tensor) -> Tensor:
     taps = (taps / taps.sum()).expand(channels, 1, _WINDOW)
     x = F.conv2d(x, taps[:, :, :, None], groups=channels)
     return F.conv2d(x, taps[:, :, None, :], groups=channels)
+
+
+class Pixels:
+    """A metric of two pictures' pixels at 256 px; needs no weights."""
+
+    def __init__(self, name: str, function: Callable[[Tensor, Tensor], Tensor], _: Tools | None = None) -> None:
+        self.name = name
+        self._function = function
+
+    def score(self, trio: Trio) -> dict[str, Tensor]:
+        """{name: n values}, source to result."""
+        return {self.name: self._function(trio.source.pixels, trio.result.pixels)}
+
+
+metrics.register("mse", "on [-1, 1], 256 px", "lower")(partial(Pixels, "mse", mse))
+metrics.register("psnr", "dB, 256 px", "higher")(partial(Pixels, "psnr", psnr))
+metrics.register("ssim", "256 px, RGB", "higher")(partial(Pixels, "ssim", ssim))
+metrics.register("ms-ssim", "256 px, RGB", "higher")(partial(Pixels, "ms-ssim", ms_ssim))
