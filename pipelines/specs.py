@@ -142,9 +142,13 @@ class EditSpec(InvertSpec):
         latents: a folder whose current codes are used again (a run, or its ``latents`` folder).
         direction_files: more directions, from the user's own files.
         paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
+        compose: another composer than the method's.
+        masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
     """
 
     edits: tuple[Edit, ...] = ()
     latents: Path | None = None
     direction_files: tuple[Path, ...] = ()
     paste: bool = False
+    compose: str | None = None
+    masks: bool = False
