@@ -16,6 +16,7 @@ DEFAULT_RUNS = ("edits", "inversions")
 METRICS = (
     *("lpips", "id", "lpips-alex", "lpips-st-alex", "id-arcface", "id-dlib"),
     *("same-person", "psnr", "ssim", "ms-ssim", "mse", "mse-outside", "attributes"),
+    *("detail", "sharpness", "skin-tone", "ghost"),
     *("nscd", "lec", "lec-age", "lec-yaw", "lec-smile"),
 )
 

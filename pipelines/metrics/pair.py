@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.metrics.faces import Trio
+from pipelines.metrics.filters import gaussian
 from pipelines.metrics.registry import metrics
 from pipelines.metrics.tools import Tools
 
@@ -65,22 +66,12 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 def _terms(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Luminance and contrast-structure maps of [0, 1] pictures; both n x 3 x (H - 10) x (W - 10)."""
-    moments = _blur(torch.cat([x, y, x * x, y * y, x * y], dim=1))
+    moments = gaussian(torch.cat([x, y, x * x, y * y, x * y], dim=1), _SIGMA, _WINDOW)
     mean_x, mean_y, xx, yy, xy = moments.chunk(5, dim=1)
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
     variances = xx - mean_x.square() + yy - mean_y.square()
     structure = (2 * (xy - mean_x * mean_y) + _C2) / (variances + _C2)
     return luminance, structure
-
-
-def _blur(x: Tensor) -> Tensor:
-    """The Gaussian window over every channel, without padding; separable, so two passes of 11 taps."""
-    channels = x.shape[1]
-    offsets = torch.arange(_WINDOW, device=x.device, dtype=x.dtype) - (_WINDOW - 1) / 2
-    taps = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    taps = (taps / taps.sum()).expand(channels, 1, _WINDOW)
-    x = F.conv2d(x, taps[:, :, :, None], groups=channels)
-    return F.conv2d(x, taps[:, :, None, :], groups=channels)
 
 
 class Pixels:
