@@ -24,7 +24,7 @@ from pipelines.metrics.background import outside_face
 from pipelines.models.sdic.lean import load_lean
 from pipelines.stages.build import compensators
 from pipelines.stages.compensate.sdic import WIDTH, SDICCompensator
-from pipelines.stages.edit.direction_set import attribute_scales
+from pipelines.stages.edit.directions import attribute_scales
 from pipelines.training.checkpoint import load_state
 from pipelines.types import Inversion
 

@@ -89,7 +89,7 @@ def show_attributes(as_json: bool) -> None:
     from ganinv_cli import console
 
     with console.clean_stdout():
-        from pipelines.stages.edit.direction_set import list_directions
+        from pipelines.stages.edit.directions import list_directions
 
         known = list_directions()
     if as_json:

@@ -36,7 +36,7 @@ from pipelines.records.manifest import fingerprint
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec, RunSpec
 from pipelines.stages.align.aligner import Aligner
 from pipelines.stages.align.detectors import LANDMARKS, build_aligner, detectors
-from pipelines.stages.chain import ChainPlan, build_chain, plan_chain
+from pipelines.stages.build import ChainPlan, build_chain, plan_chain
 from pipelines.stages.paste import paste
 from pipelines.weights.store import WeightStore
 
@@ -145,7 +145,7 @@ def _chain_job(command: str, spec: InvertSpec, store: WeightStore) -> Job:
     pasting = isinstance(spec, EditSpec) and spec.paste
     names = tuple(change.name for change in edits)
     settings = ChainSettings(
-        edits, spec.format, spec.batch_size or 0, spec.seed, planned.fingerprint, _folders(spec, listing)
+        edits, spec.format, spec.batch_size or 0, spec.seed, planned.codes, _folders(spec, listing)
     )
     return Job(
         command=command,
@@ -156,7 +156,7 @@ def _chain_job(command: str, spec: InvertSpec, store: WeightStore) -> Job:
         paste_kinds=tuple(f"photos/{name}" for name in names) if pasting else (),
         tops=frozenset({*BASE_KINDS, *names, "photos"}),
         make_reader=partial(build_invert_reader, spec, store.config, planned.landmarks),
-        make_work=partial(_chain_work, spec, _quiet(store), settings, pasting),
+        make_work=partial(_chain_work, planned, _quiet(store), settings, pasting),
         prepare=partial(store.require, _weights(spec, store)),
         workers=_workers(spec, _decoders(devices)),
         devices=devices,
@@ -164,11 +164,13 @@ def _chain_job(command: str, spec: InvertSpec, store: WeightStore) -> Job:
     )
 
 
-def _chain_work(spec: InvertSpec, store: WeightStore, settings: ChainSettings, pasting: bool, device: str) -> ChainWork:
+def _chain_work(
+    planned: ChainPlan, store: WeightStore, settings: ChainSettings, pasting: bool, device: str
+) -> ChainWork:
     """Called in the process that computes: a cluster's worker may have another device than the parent."""
     here = resolve_device(device)
     settings = replace(settings, batch_size=settings.batch_size or default_batch(here))
-    make_chain = partial(build_chain, spec, store, here)
+    make_chain = partial(build_chain, planned, store, here)
     return ChainWork(make_chain, here, settings, make_paster(paste) if pasting else None)
 
 
@@ -216,7 +218,15 @@ def _chain_identity(spec: InvertSpec, store: WeightStore, planned: ChainPlan) ->
         if spec.align
         else ["given", GivenFaces.version, spec.size, store.sha256(LANDMARKS)]
     )
-    return fingerprint("chain", planned.edit_fingerprint, spec.seed, spec.format, faces)
+    return fingerprint(
+        "chain",
+        planned.inversion,
+        planned.method.compose,
+        sorted(planned.edits.values()) if planned.directions else None,
+        spec.seed,
+        spec.format,
+        faces,
+    )
 
 
 def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:

@@ -6,14 +6,18 @@ uint8 H x W x 3, RGB. `pipelines.images.pixels` is the only module that converts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from pipelines.edits import Edit
 
 U8Image = npt.NDArray[np.uint8]
 F32Array = npt.NDArray[np.float32]
@@ -31,29 +35,6 @@ class Failure:
     stage: str
     code: str
     message: str
-
-
-@dataclass(frozen=True)
-class Item:
-    """One face of one photo (or, before align, one photo).
-
-    Attributes:
-        key: input-relative POSIX path without suffix; ``.n`` appended for face n > 0.
-        source: path of the photo as a string, absolute.
-        digest: sha256 of the photo's bytes, hex.
-        quad: the aligned crop's corners in the EXIF-turned photo, or None where the input was aligned already.
-        outputs: kind -> path relative to the output folder, POSIX (``"face"``, ``"inversion"``, ``"latents"``, ``"smile+2"``).
-        scores: name -> number that a stage noted (detector score, final loss).
-        failure: why the item stopped, or None.
-    """
-
-    key: str
-    source: str
-    digest: str = ""
-    quad: Quad | None = None
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    scores: Mapping[str, float] = field(default_factory=dict)
-    failure: Failure | None = None
 
 
 @dataclass
@@ -79,40 +60,135 @@ class Face:
     landmarks: F32Array
 
 
-@dataclass
+@dataclass(frozen=True)
+class FaceBatch:
+    """Aligned source faces on a device.
+
+    Attributes:
+        images: n x 3 x R x R, [-1, 1], RGB, R = the generator's resolution.
+        landmarks: n x 68 x 2, (x, y) as a share of the crop's side; NaN where no face was found in the crop. None: no
+            part of this chain asked for them.
+    """
+
+    images: Tensor
+    landmarks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Tensor | slice) -> FaceBatch:
+        return FaceBatch(self.images[index], None if self.landmarks is None else self.landmarks[index])
+
+    def to(self, device: torch.device) -> FaceBatch:
+        """The same faces there."""
+        return FaceBatch(self.images.to(device), None if self.landmarks is None else self.landmarks.to(device))
+
+    def points(self) -> Tensor:
+        """The landmarks, NaN where there are none."""
+        return self.images.new_full((len(self), 68, 2), math.nan) if self.landmarks is None else self.landmarks
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How a field of `Inversion` travels.
+
+    Attributes:
+        name: of its tensors in files: ``name``, or ``name.KEY`` where the field maps keys to tensors.
+        disk: what a file keeps of its numbers; None: one number a face, kept in the file's head and always on the host.
+    """
+
+    name: str
+    disk: torch.dtype | None = None
+
+
+def kept(name: str, disk: torch.dtype | None = None, **more: Any) -> Any:
+    """A dataclass field that goes wherever an inversion goes; see `Kept`."""
+    return field(metadata={"kept": Kept(name, disk)}, **more)
+
+
+@dataclass(frozen=True)
 class Inversion:
     """A batch of inverted faces: all that an edit needs, and all that `latents/*.safetensors` stores.
+
+    Its fields are the one map of what an inversion consists of: slicing, joining, moving and storing go by it, so a field
+    that is added here reaches devices, files and workers by itself.
 
     Attributes:
         latents: n x L x 512, W+ with the average latent already added.
         residuals: point -> n x C x r x r, added to the edited code's own feature there (empty: none).
+        deltas: parameter of the generator -> n x its shape, added to it for this face alone (pivotal tuning).
         scores: name -> n values (final loss terms), for the manifest.
     """
 
-    latents: Tensor
-    residuals: dict[Point, Tensor] = field(default_factory=dict)
-    scores: dict[str, Tensor] = field(default_factory=dict)
+    latents: Tensor = kept("latents", torch.float32)
+    residuals: Mapping[Point, Tensor] = kept("residual", torch.float16, default_factory=dict)
+    deltas: Mapping[str, Tensor] = kept("delta", torch.float16, default_factory=dict)
+    scores: Mapping[str, Tensor] = kept("scores", default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, index: Tensor | slice) -> Self:
+        """The faces at `index`."""
+        return self._changed(lambda tensor, _: tensor[index])
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Several inversions of one method as one, in order."""
+        others = [iter(part.tensors()) for part in parts[1:]]
+        return parts[0]._changed(lambda tensor, _: torch.cat([tensor, *(next(other)[2] for other in others)]))
+
+    def to(self, device: torch.device) -> Self:
+        """The same there; scores are the host's wherever the rest is."""
+        return self._changed(lambda tensor, how: tensor.detach().to(device if how.disk else "cpu"))
+
+    def stored(self) -> Self:
+        """As a file keeps it, so that edits from disk and edits in one pass are the same."""
+        return self._changed(lambda tensor, how: tensor.detach().to(how.disk).float() if how.disk else tensor)
+
+    def like(self) -> tuple[frozenset[object], ...]:
+        """What must be equal of inversions that are to be joined."""
+        return tuple(frozenset(v) for _, v, how in self._parts() if how.disk and isinstance(v, Mapping))
+
+    def tensors(self) -> Iterator[tuple[Kept, object, Tensor]]:
+        """Every tensor with its field's `Kept` and its key there (None: the field is the tensor)."""
+        for _, value, how in self._parts():
+            for key, tensor in value.items() if isinstance(value, Mapping) else ((None, value),):
+                yield how, key, tensor
+
+    def _parts(self) -> Iterator[tuple[str, Any, Kept]]:
+        for each in fields(self):
+            yield each.name, getattr(self, each.name), each.metadata["kept"]
+
+    def _changed(self, change: Callable[[Tensor, Kept], Tensor]) -> Self:
+        made: dict[str, Any] = {}
+        for name, value, how in self._parts():
+            many = isinstance(value, Mapping)
+            made[name] = {key: change(each, how) for key, each in value.items()} if many else change(value, how)
+        return replace(self, **made)
 
 
-@dataclass
-class Batch:
-    """Faces on their way through the device stages. Absent = None; `edits` maps an edit's name to its pictures.
+@dataclass(frozen=True)
+class Composition:
+    """The final picture of an edit.
 
     Attributes:
-        items: n items, none of them failed.
-        images: n x 3 x R x R source faces, [-1, 1], RGB, R = the generator's resolution.
-        landmarks: n x 68 x 2, (x, y) as a share of the crop's side in [0, 1]; NaN where no face was found in the crop.
-        inversion: codes and residuals.
-        base: the picture of the inversion (strength 0), with the features that the compensator asked for.
-        edits: edit name -> n x 3 x R x R.
+        image: n x 3 x R x R, [-1, 1].
+        mask: n x 1 x R x R in [0, 1]: 0 where it is the source photo; ones where nothing was composed.
+        landmarks: n x 68 x 2, where the face's landmarks are now; None: where they were.
     """
 
-    items: tuple[Item, ...]
-    images: Tensor | None = None
+    image: Tensor
+    mask: Tensor
     landmarks: Tensor | None = None
-    inversion: Inversion | None = None
-    base: Synthesis | None = None
-    edits: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the device makes of a batch: `base` n x 3 x R x R (the inversion) and a `Composition` an edit, by its name."""
+
+    base: Tensor
+    edits: Mapping[str, Composition]
 
 
 class Generator(Protocol):
@@ -163,35 +239,61 @@ class PartGenerator(Generator, Protocol):
 class Embedder(Protocol):
     """Picture -> codes."""
 
-    name: str
     version: str
 
-    def embed(self, images: Tensor, landmarks: Tensor | None) -> Inversion:
-        """images n x 3 x R x R in [-1, 1]; landmarks as in `Batch`. Results do not depend on the batch's other faces."""
+    def embed(self, faces: FaceBatch) -> Inversion:
+        """Results do not depend on the batch's other faces."""
 
 
 class Refiner(Protocol):
-    """Fits one photo further, starting from an embedder's result."""
+    """Fits one photo further, starting from an embedder's or another refiner's result."""
 
-    name: str
     version: str
 
-    def refine(self, images: Tensor, landmarks: Tensor | None, start: Inversion) -> Inversion: ...
+    def refine(self, faces: FaceBatch, start: Inversion) -> Inversion: ...
 
 
-@runtime_checkable
 class Compensator(Protocol):
-    """Brings lost detail back, also under edits: `prepare` once per photo, `render` once per edit.
+    """Codes to pictures, with what the codes lack: `prepare` once per photo, `render` once per edit.
 
-    Strength 0 (the unedited latents) must give exactly the inversion.
+    The inversion's own latents (the very same tensor) must give exactly the inversion.
     """
 
-    name: str
     version: str
 
-    def prepare(self, images: Tensor, base: Synthesis | None, inversion: Inversion) -> Any: ...
+    def prepare(self, faces: FaceBatch, inversion: Inversion) -> Any: ...
 
-    def render(self, prepared: Any, latents: Tensor) -> Tensor: ...
+    def render(self, prepared: Any, latents: Tensor, points: tuple[Point, ...] = ()) -> Synthesis:
+        """The picture of edited codes n x L x 512, and the plain features of these codes at `points`."""
+
+
+class LatentEditor(Protocol):
+    """Moves codes along what an edit asks for."""
+
+    version: str
+
+    def move(self, inversion: Inversion, edit: Edit) -> Tensor:
+        """n x L x 512; at strength 0 the very same object as `inversion.latents`."""
+
+
+class Composer(Protocol):
+    """Makes the final picture of an edit from source, unedited and edited picture, and says where it is not the photo.
+
+    Attributes:
+        points: features that it wants of the unedited and of every edited picture.
+    """
+
+    version: str
+    points: tuple[Point, ...]
+
+    def steps(self, edit: Edit) -> Sequence[Edit]:
+        """The edits that are composed one upon the other: each step's source is the picture of the step before, its
+        unedited and edited pictures are those of the partial sums. None: the picture is the source, as it is."""
+
+    def prepare(self, faces: FaceBatch, inversion: Inversion, base: Synthesis) -> Any:
+        """What every edit of these faces needs; `base`: their unedited pictures."""
+
+    def compose(self, prepared: Any, edited: Synthesis, edit: Edit) -> Composition: ...
 
 
 class FaceFinder(Protocol):

@@ -5,18 +5,16 @@ Both take faces one at a time and hand out results when they have them; memory i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from pipelines.edits import Edit
 from pipelines.engine.input.listing import FACE, Photo
 from pipelines.engine.output.writer import OutFile, Result
 from pipelines.engine.reading.reader import LoadedFace
 from pipelines.images.pixels import encode
 from pipelines.records.manifest import Record
-from pipelines.types import Batch
 
 
 @dataclass(frozen=True)
@@ -27,18 +25,6 @@ class WorkFace:
     face: LoadedFace
     record: Record
     missing: tuple[str, ...]
-
-
-class ChainLike(Protocol):
-    """The device side, as `pipelines.stages.chain.Chain` is it."""
-
-    resolution: int
-    weights: dict[str, str]
-    versions: dict[str, str]
-
-    def invert(self, batch: Batch) -> Batch: ...
-
-    def edit(self, batch: Batch, edits: Sequence[Edit]) -> Batch: ...
 
 
 class Work(Protocol):
@@ -61,6 +47,3 @@ class AlignWork:
 
     def flush(self) -> Iterator[Result]:
         return iter(())
-
-
-MakeChain = Callable[[], ChainLike]

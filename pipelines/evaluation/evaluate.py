@@ -38,7 +38,7 @@ from pipelines.metrics.registry import (
 from pipelines.metrics.summary import Scores
 from pipelines.metrics.thresholds import Requirement, check, parse_requirement, sentence
 from pipelines.stages.align.aligner import locate
-from pipelines.stages.edit.direction_set import attribute_scales
+from pipelines.stages.edit.directions import attribute_scales
 from pipelines.types import F32Array, U8Image
 from pipelines.weights.store import WeightStore
 

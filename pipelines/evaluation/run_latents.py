@@ -16,15 +16,14 @@ from pipelines.errors import UsageError
 from pipelines.images.pixels import to_uint8
 from pipelines.metrics.faces import Locate
 from pipelines.models.generators.style_space import StyleCentre
-from pipelines.stages.build import Parts
-from pipelines.stages.edit.direction_set import DirectionSet, own_directions
-from pipelines.stages.methods import parts
-from pipelines.stages.published import embedder_part, generator_part
-from pipelines.types import Embedder, Generator
+from pipelines.stages.edit.direction_set import DirectionSet
+from pipelines.stages.edit.directions import own_directions
+from pipelines.stages.entry import Parts, is_asset
+from pipelines.stages.methods import chosen_parts
+from pipelines.stages.published import embedder_entry, generator_entry
+from pipelines.types import Embedder, FaceBatch, Generator
 from pipelines.weights.store import WeightStore
 from pipelines.weights.style_centres import cached_centre
-
-_OPTIONS = ("method", "embed", "refine", "compensate")
 
 
 class RunCodes:
@@ -37,7 +36,7 @@ class RunCodes:
         locate: finds landmarks in a picture, for embedders that look at the face.
 
     Attributes:
-        generator_name, embedder_name: as in the registries of `pipelines.stages.build`.
+        generator_name, embedder_name: as in the registries of `pipelines.stages.entry`.
 
     Raises:
         UsageError: the folder has no run.json of an inversion, or its codes are those of other weights.
@@ -47,14 +46,15 @@ class RunCodes:
         about = read_run(run)
         spec = about["spec"]
         self.generator_name = str(spec["generator"])
-        named, encoder = parts(*(spec.get(name) for name in _OPTIONS)).embed, spec.get("encoder")
+        named, encoder = chosen_parts(spec["method"], spec.get("embed")).embed, spec.get("encoder")
         self.embedder_name = str(encoder or named)
-        self._generator = generator_part(self.generator_name, store)
-        self._embedder = embedder_part(named, encoder, store, self._generator.num_ws)
+        self._generator = generator_entry(self.generator_name, store)
+        self._embedder = embedder_entry(named, encoder, store, self._generator.num_ws)
         self._parts = Parts(store, device)
         self._locate = locate
         self._centres = store.config.home / "centres"
-        _check_weights(run, about.get("weights", {}), store, (*self._generator.entries, *self._embedder.entries))
+        names = (*self._generator.weights, *self._embedder.weights)
+        _check_weights(run, about.get("weights", {}), store, tuple(name for name in names if not is_asset(name)))
 
     @cached_property
     def generator(self) -> Generator:
@@ -85,7 +85,7 @@ class RunCodes:
     def embed(self, images: Tensor) -> Tensor:
         """Pictures n x 3 x R x R -> n x L x 512 by the run's embedder alone, refiners left out."""
         found = np.stack([self._locate(image) for image in to_uint8(images)])
-        codes = self.embedder.embed(images, torch.from_numpy(found).to(images.device)).latents
+        codes = self.embedder.embed(FaceBatch(images, torch.from_numpy(found).to(images.device))).latents
         return codes.detach()
 
 

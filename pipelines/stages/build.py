@@ -1,189 +1,158 @@
-"""From names to working parts: the only place that knows both catalogue entries and networks.
-
-Adding a generator, embedder, refiner or compensator is one file plus one line here.
-"""
+"""From a run's options to its chain: first the plan, which loads nothing, then the parts on a device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Generic, TypeVar
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
-from pipelines.models.encoders.compact import CompactEncoder
-from pipelines.models.faces.chips import extract_chips
-from pipelines.models.faces.dlib_resnet import load_dlib_resnet
-from pipelines.models.generators.mobile import NUM_WS, MobileStyleGAN
-from pipelines.models.perceptual.likeness import Likeness
-from pipelines.models.perceptual.stlpips import build_stlpips
-from pipelines.models.sdic.lean import LeanSDIC, load_lean
-from pipelines.registry import Registry
-from pipelines.stages.compensate.sdic import SDICCompensator, SDICRefiner
-from pipelines.stages.embed.encoder import EncoderEmbedder
-from pipelines.stages.embed.optimize import OptimizeEmbedder, OptimizeSettings
-from pipelines.stages.refine.feature import FeatureRefiner, FeatureSettings
-from pipelines.types import Compensator, Embedder, Generator, Refiner
-from pipelines.weights.assets import asset_sha256, asset_tensors
-from pipelines.weights.formats.dlib_dat import read_dlib_resnet
-from pipelines.weights.formats.mobile_ir import mobile_state
-from pipelines.weights.formats.openvino_ir import read_constants
+from pipelines.devices import keep_freed_memory
+from pipelines.edits import Edit
+from pipelines.errors import UsageError
+from pipelines.registry import Entry
+from pipelines.specs import EditSpec, InvertSpec
+from pipelines.stages.chain import Chain
+from pipelines.stages.edit.direction_files import read_directions
+from pipelines.stages.edit.direction_set import DirectionEditor, DirectionSet
+from pipelines.stages.edit.directions import own_directions
+from pipelines.stages.entry import Parts, compensators, composers, identity, is_asset, refiners
+from pipelines.stages.methods import Method, chosen_parts
+from pipelines.stages.published import embedder_entry, generator_entry
+from pipelines.types import Compensator, Composer, Embedder, Generator, Refiner
 from pipelines.weights.store import WeightStore
 
-PREVIEW_ASSET = "mobile-ffhq-preview"
-ENCODER_ASSETS = {recipe: f"encoder-mobile-ffhq-{recipe}" for recipe in ("e4e", "lsap", "cycle")}
-ENCODER_ASSET = ENCODER_ASSETS["e4e"]  # the default: the best of them by the figures in docs/encoders.md
-SDIC_ASSET = "sdic-mobile-ffhq"
-# An encoder's codes are near already: large steps of the shared w would first lose them (docs/decisions/0014).
-FROM_ENCODER = OptimizeSettings(steps=30, rows_from=0, lr=0.04, rows_lr=0.1, rows_penalty=0.1)
-# SDIC is near too; most steps through full pictures or squares of them (docs/decisions/0018).
-FROM_SDIC = FeatureSettings(steps=33, finish=27, refresh=3, lr=0.04, rows_lr=0.02)
-T = TypeVar("T")
-
-
-class Parts:
-    """What builders share on one device: the store, and networks that several parts use, built once."""
-
-    def __init__(self, store: WeightStore, device: torch.device) -> None:
-        self.store = store
-        self.device = device
-        self._likeness: Likeness | None = None
-
-    def likeness(self) -> Likeness:
-        """ST-LPIPS (AlexNet) and dlib's identity network, frozen."""
-        if self._likeness is None:
-            perceptual = build_stlpips(self.store.tensors("st-lpips-alex"), "alex")
-            identity = load_dlib_resnet(read_dlib_resnet(self.store.path("id-dlib")))
-            made = Likeness(perceptual, identity, partial(extract_chips, size=150, padding=0.25))
-            self._likeness = made.requires_grad_(False).eval().to(self.device)
-        return self._likeness
-
 
 @dataclass(frozen=True)
-class Part(Generic[T]):
-    """A factory, with what must be known before it runs.
+class ChainPlan:
+    """What a run needs and what decides its results, known without loading a model; made once, and sent to workers.
 
     Attributes:
-        build: called as generator(parts), or embedder/refiner/compensator(parts, generator).
-        entries: catalogue entries that it needs.
-        assets: our own trained files that it needs.
-        version: raised whenever its results change; part of the fingerprint.
-        landmarks: whether it looks at the face's landmarks: identity terms do.
+        method: the parts' names.
+        generator, encoder, compile: as in the spec.
+        directions: the user's own direction files.
+        weights: catalogue entries, `requires` included.
+        landmarks: whether some part looks at the faces' landmarks.
+        codes: decides what latents files hold (they are re-used while it is equal).
+        inversion: decides the inversion's pictures.
+        edits: an edit's name -> what decides its pictures; of a direction the vector itself counts, not its file.
     """
 
-    build: Callable[..., T]
-    entries: tuple[str, ...] = ()
-    assets: tuple[str, ...] = ()
-    version: str = "1"
-    landmarks: bool = False
-
-    def identity(self, store: WeightStore) -> list[str]:
-        """Everything that decides this part's numbers, as strings; cheap, loads nothing."""
-        hashes = [f"{name}={store.sha256(name)}" for name in store.closure(self.entries)]
-        return [self.version, *hashes, *(f"{name}={asset_sha256(name)}" for name in self.assets)]
+    method: Method
+    generator: str = ""
+    encoder: str | None = None
+    compile: bool = False
+    directions: tuple[Path, ...] = ()
+    weights: tuple[str, ...] = ()
+    landmarks: bool = True
+    codes: str = ""
+    inversion: str = ""
+    edits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class GeneratorPart(Part[Generator]):
-    """A generator's factory; `num_ws` is known before anything is loaded, so that directions can be checked."""
+class _Entries:
+    """The entries of a plan's parts, in the order of the chain."""
 
-    num_ws: int = 18
+    generator: Entry[Generator]
+    embedder: Entry[Embedder]
+    refiners: Sequence[Entry[Refiner]]
+    compensator: Entry[Compensator]
+    composer: Entry[Composer]
 
+    def coding(self) -> list[Entry[object]]:
+        """Those that decide codes."""
+        return [self.generator, self.embedder, *self.refiners]
 
-def _mobile(parts: Parts) -> Generator:
-    store = parts.store
-    mapping = read_constants(store.path("mobile-ffhq-mapping-graph"), store.path("mobile-ffhq-mapping"))
-    synthesis = read_constants(store.path("mobile-ffhq-graph"), store.path("mobile-ffhq"))
-    generator = MobileStyleGAN()
-    own = {name: tensor.float() for name, tensor in asset_tensors(PREVIEW_ASSET).items()}
-    generator.load_state_dict(mobile_state(mapping, synthesis) | own)
-    return generator.to(parts.device)
-
-
-def _optimize(parts: Parts, generator: Generator) -> Embedder:
-    return OptimizeEmbedder(generator, parts.likeness())
+    def all(self) -> list[Entry[object]]:
+        return [*self.coding(), self.compensator, self.composer]
 
 
-def _feature(parts: Parts, generator: Generator) -> Refiner:
-    return FeatureRefiner(generator, parts.likeness())
+def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
+    """Check every name in `spec` and say what the run needs.
+
+    Raises:
+        UsageError: an unknown generator, method, part or attribute; an unreadable direction file.
+    """
+    compose = spec.compose if isinstance(spec, EditSpec) else "none"
+    method = chosen_parts(spec.method, spec.embed, spec.refine, spec.compensate, compose)
+    entries = _entries(method, spec.generator, spec.encoder, store)
+    files = _checked(spec.direction_files) if isinstance(spec, EditSpec) else ()
+    codes = [spec.generator, *(line for part in entries.coding() for line in identity(part, store))]
+    inversion = [*codes, *identity(entries.compensator, store)]
+    edited = [*inversion, DirectionEditor.version, *identity(entries.composer, store)]
+    names = [name for part in entries.all() for name in part.weights]
+    return ChainPlan(
+        method=method,
+        generator=spec.generator,
+        encoder=spec.encoder,
+        compile=spec.compile,
+        directions=files,
+        weights=tuple(store.closure(tuple(name for name in dict.fromkeys(names) if not is_asset(name)))),
+        landmarks=any(part.landmarks for part in entries.all()),
+        codes=_digest(codes),
+        inversion=_digest(inversion),
+        edits=_edits(spec.edits, direction_set(spec, store), edited) if isinstance(spec, EditSpec) else {},
+    )
 
 
-def _quick_feature(parts: Parts, generator: Generator) -> Refiner:
-    first = SDICRefiner(generator, _sdic_network(parts, generator))
-    return FeatureRefiner(generator, parts.likeness(), FROM_SDIC, first)
+def direction_set(spec: InvertSpec, store: WeightStore) -> DirectionSet:
+    """Our own directions and those of the user's files."""
+    files = spec.direction_files if isinstance(spec, EditSpec) else ()
+    return _directions(files, generator_entry(spec.generator, store).num_ws)
 
 
-def _compact_encoder(asset: str, parts: Parts, generator: Generator, stage: int | None = None) -> EncoderEmbedder:
-    network = CompactEncoder(generator.num_ws)
-    network.stage = network.stage if stage is None else stage
-    network.load_state_dict({name: tensor.float() for name, tensor in asset_tensors(asset).items()})
-    network.requires_grad_(False).eval().to(parts.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EncoderEmbedder(network)
+def build_chain(plan: ChainPlan, store: WeightStore, device: torch.device) -> Chain:
+    """Load every part of `plan` onto `device`; this process's allocator keeps what it has from now on."""
+    keep_freed_memory()
+    entries = _entries(plan.method, plan.generator, plan.encoder, store)
+    directions = _directions(plan.directions, generator_entry(plan.generator, store).num_ws)
+    parts = Parts(store, device, directions)
+    generator = entries.generator.build(parts)
+    if plan.compile:
+        generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
+    return Chain(
+        generator,
+        entries.embedder.build(parts, generator),
+        [entry.build(parts, generator) for entry in entries.refiners],
+        entries.compensator.build(parts, generator),
+        DirectionEditor(directions),
+        entries.composer.build(parts, generator),
+    )
 
 
-def _encoder_optimize(parts: Parts, generator: Generator) -> Embedder:
-    first = _compact_encoder(ENCODER_ASSET, parts, generator)
-    return OptimizeEmbedder(generator, parts.likeness(), FROM_ENCODER, first)
+def _entries(method: Method, generator: str, encoder: str | None, store: WeightStore) -> _Entries:
+    made = generator_entry(generator, store)
+    return _Entries(
+        made,
+        embedder_entry(method.embed, encoder, store, made.num_ws),
+        [refiners.get(name) for name in method.refine],
+        compensators.get(method.compensate),
+        composers.get(method.compose),
+    )
 
 
-def _sdic_network(parts: Parts, generator: Generator) -> LeanSDIC:
-    return load_lean(asset_tensors(SDIC_ASSET), generator.num_ws).to(parts.device)
+def _directions(files: Iterable[Path], num_ws: int) -> DirectionSet:
+    return DirectionSet([*own_directions(num_ws), *(d for path in files for d in read_directions(path, num_ws))])
 
 
-def _sdic(parts: Parts, generator: Generator) -> Compensator:
-    return SDICCompensator(generator, _sdic_network(parts, generator))
+def _edits(edits: Sequence[Edit], known: DirectionSet, lines: list[str]) -> dict[str, str]:
+    def term(name: str, strength: float) -> str:
+        direction = known.get(name)
+        vector = hashlib.sha256(direction.vector.contiguous().numpy().tobytes()).hexdigest()
+        return f"{strength!r} {vector} {direction.way} {direction.region}"
+
+    return {edit.name: _digest([*lines, *(term(*each) for each in edit.terms)]) for edit in edits}
 
 
-def _looks(settings: OptimizeSettings | FeatureSettings) -> bool:
-    """Only a face's identity is compared at places that its landmarks tell."""
-    return settings.weights.identity > 0
+def _checked(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    for path in files:
+        if not path.is_file():
+            raise UsageError(f"direction file {path} does not exist; give a .npy, .pt or .safetensors file")
+    return files
 
 
-_LIKENESS = ("st-lpips-alex", "id-dlib")
-
-generators: Registry[GeneratorPart] = Registry("generator")
-generators.add("mobile-ffhq", GeneratorPart(_mobile, ("mobile-ffhq",), (PREVIEW_ASSET,), num_ws=NUM_WS))
-
-embedders: Registry[Part[Embedder]] = Registry("embedder")
-embedders.add(
-    "optimize",
-    Part(_optimize, _LIKENESS, (), f"{OptimizeEmbedder.version} {OptimizeSettings()}", _looks(OptimizeSettings())),
-)
-
-embedders.add("encoder", Part(partial(_compact_encoder, ENCODER_ASSET), (), (ENCODER_ASSET,), EncoderEmbedder.version))
-for _recipe, _asset in ENCODER_ASSETS.items():
-    embedders.add(_recipe, Part(partial(_compact_encoder, _asset), (), (_asset,), EncoderEmbedder.version))
-# Cycle Encoding ends in W; the released code runs it with all rows all the same, and so does `cycle`.
-_cycle_w: Part[Embedder] = Part(
-    partial(_compact_encoder, ENCODER_ASSETS["cycle"], stage=0), (), (ENCODER_ASSETS["cycle"],), "1 w"
-)
-embedders.add("cycle-w", _cycle_w)
-embedders.add(
-    "encoder+optimize",
-    Part(
-        _encoder_optimize,
-        _LIKENESS,
-        (ENCODER_ASSET,),
-        f"{OptimizeEmbedder.version} {FROM_ENCODER}",
-        _looks(FROM_ENCODER),
-    ),
-)
-
-refiners: Registry[Part[Refiner]] = Registry("refiner")
-refiners.add(
-    "sdic+feature",
-    Part(
-        _quick_feature,
-        _LIKENESS,
-        (SDIC_ASSET,),
-        f"{FeatureRefiner.version} {SDICRefiner.version} {FROM_SDIC}",
-        _looks(FROM_SDIC),
-    ),
-)
-refiners.add(
-    "feature", Part(_feature, _LIKENESS, (), f"{FeatureRefiner.version} {FeatureSettings()}", _looks(FeatureSettings()))
-)
-
-compensators: Registry[Part[Compensator]] = Registry("compensator")
-compensators.add("sdic", Part(_sdic, (), (SDIC_ASSET,), version=SDICCompensator.version))
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

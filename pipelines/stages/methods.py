@@ -1,4 +1,5 @@
-"""The named methods: chains of an embedder, a refiner and a compensator. One line each; nothing else knows their names."""
+"""The named methods: chains of an embedder, refiners, a compensator and a composer. One line each; nothing else knows their
+names."""
 
 from __future__ import annotations
 
@@ -6,44 +7,69 @@ from typing import NamedTuple
 
 from pipelines.registry import Registry
 
+DEFAULT_METHOD = "feature"
+
 
 class Method(NamedTuple):
-    """Names in the registries of `pipelines.stages.build`; None = that part is left out."""
+    """Names in the registries of `pipelines.stages.entry`."""
 
     embed: str
-    refine: str | None
-    compensate: str | None
+    refine: tuple[str, ...]
+    compensate: str
+    compose: str
     summary: str
 
 
 methods: Registry[Method] = Registry("method")
-methods.add("optimize", Method("optimize", None, None, "codes by gradient descent: edits best, likeness limited"))
-methods.add("e4e", Method("e4e", None, None, "codes by one pass of an encoder, recipe e4e"))
-methods.add("lsap", Method("lsap", None, None, "codes by one pass of an encoder, recipe LSAP"))
-methods.add("cycle", Method("cycle", None, None, "codes by one pass of an encoder, recipe Cycle Encoding"))
-methods.add("sdic", Method("encoder", None, "sdic", "encoder, then what its codes lack by one pass, kept under edits"))
-methods.add(
+
+
+def add_method(
+    name: str, embed: str, refine: tuple[str, ...] = (), compensate: str = "residual", *, summary: str
+) -> None:
+    """Register a method; its edits are composed by the default composer."""
+    methods.add(name, Method(embed, refine, compensate, "none", summary))
+
+
+add_method("optimize", "optimize", summary="codes by gradient descent: edits best, likeness limited")
+add_method("e4e", "e4e", summary="codes by one pass of an encoder, recipe e4e")
+add_method("lsap", "lsap", summary="codes by one pass of an encoder, recipe LSAP")
+add_method("cycle", "cycle", summary="codes by one pass of an encoder, recipe Cycle Encoding")
+add_method("sdic", "encoder", (), "sdic", summary="encoder, then what its codes lack by one pass, kept under edits")
+add_method(
     "feature",
-    Method("encoder", "sdic+feature", None, "encoder, SDIC, then a few steps for this photo: keeps the person"),
+    "encoder",
+    ("sdic", "feature"),
+    summary="encoder, SDIC, then a few steps for this photo: keeps the person",
 )
-methods.add(
-    "feature-slow", Method("optimize", "feature", None, "the same from nothing: 55 steps for codes, 52 for the rest")
+add_method(
+    "feature-slow",
+    "optimize",
+    ("feature",),
+    summary="the same from nothing: 55 steps for codes, 52 for the rest",
 )
 
-DEFAULT_METHOD = "feature"
 
+def chosen_parts(
+    method: str,
+    embed: str | None = None,
+    refine: str | None = None,
+    compensate: str | None = None,
+    compose: str | None = None,
+) -> Method:
+    """The chain of `method` with parts overridden.
 
-def parts(method: str, embed: str | None, refine: str | None, compensate: str | None) -> Method:
-    """The chain of `method` with parts overridden; "none" takes a part out."""
+    Args:
+        refine: names joined by ``+``, run in this order; ``none``: no refiner.
+        compensate: ``none`` and ``residual`` are the same: an edit carries what the refiners found, and no more.
+    """
     chosen = methods.get(method)
     return chosen._replace(
         embed=embed or chosen.embed,
-        refine=_override(refine, chosen.refine),
-        compensate=_override(compensate, chosen.compensate),
+        refine=chosen.refine if refine is None else _listed(refine),
+        compensate={"none": "residual"}.get(compensate or "", compensate) or chosen.compensate,
+        compose=compose or chosen.compose,
     )
 
 
-def _override(given: str | None, default: str | None) -> str | None:
-    if given is None:
-        return default
-    return None if given == "none" else given
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name for each in names.split("+") if (name := each.strip()) and name != "none")

@@ -1,4 +1,5 @@
-"""Networks that a user brings: published checkpoints, converted or about to be, as parts of a chain."""
+"""Generators and encoders that others published: the default generator, and checkpoints that a user brings, converted or
+about to be, as parts of a chain."""
 
 from __future__ import annotations
 
@@ -8,17 +9,34 @@ from typing import Any
 
 from pipelines.errors import UsageError, WeightsError
 from pipelines.models.encoders.e4e import Encoder4Editing, PSp, build_pyramid_encoder
+from pipelines.models.generators.mobile import NUM_WS, MobileStyleGAN
 from pipelines.models.generators.stylegan2_state import build_stylegan2
-from pipelines.stages.build import GeneratorPart, Part, Parts, embedders, generators
+from pipelines.registry import Entry
 from pipelines.stages.embed.encoder import EncoderEmbedder
+from pipelines.stages.entry import GeneratorEntry, Parts, embedders, generators
 from pipelines.types import Embedder, Generator
 from pipelines.weights.checkpoints.resolve import entry_for
+from pipelines.weights.formats.mobile_ir import mobile_state
+from pipelines.weights.formats.openvino_ir import read_constants
 from pipelines.weights.store import WeightStore
 
+PREVIEW_ASSET = "mobile-ffhq-preview"
 ROWS = 18  # of a 1024 px StyleGAN2, where an entry does not say
 
 
-def generator_part(name: str, store: WeightStore) -> GeneratorPart:
+def _mobile(parts: Parts) -> Generator:
+    store = parts.store
+    mapping = read_constants(store.path("mobile-ffhq-mapping-graph"), store.path("mobile-ffhq-mapping"))
+    synthesis = read_constants(store.path("mobile-ffhq-graph"), store.path("mobile-ffhq"))
+    generator = MobileStyleGAN()
+    generator.load_state_dict(mobile_state(mapping, synthesis) | parts.tensors(PREVIEW_ASSET))
+    return generator.to(parts.device)
+
+
+generators.add("mobile-ffhq", GeneratorEntry(_mobile, ("mobile-ffhq", PREVIEW_ASSET), num_ws=NUM_WS))
+
+
+def generator_entry(name: str, store: WeightStore) -> GeneratorEntry:
     """The generator called `name` (registry, converted entry) or in the upstream file `name`.
 
     Raises:
@@ -26,18 +44,24 @@ def generator_part(name: str, store: WeightStore) -> GeneratorPart:
         WeightsError: the file holds no generator, or is not at hand.
     """
     if name in generators or not _known(name, store):
-        return generators.get(name)  # where it is unknown, this says so
+        return _with_rows(generators.get(name))  # where it is unknown, this says so
     entry = entry_for(store, name, "generator")
     rows = int(store.entry(entry).params.get("num_ws", ROWS))
-    return GeneratorPart(partial(_stylegan2, entry), (entry,), num_ws=rows)
+    return GeneratorEntry(partial(_stylegan2, entry), (entry,), num_ws=rows)
 
 
-def embedder_part(name: str, encoder: str | None, store: WeightStore, num_ws: int) -> Part[Embedder]:
-    """The embedder called `name`, or in its place the published `encoder`; errors as `encoder_part`."""
-    return embedders.get(name) if encoder is None else encoder_part(encoder, store, num_ws)
+def _with_rows(entry: Entry[Generator]) -> GeneratorEntry:
+    if isinstance(entry, GeneratorEntry):
+        return entry
+    return GeneratorEntry(entry.build, entry.weights, entry.version, entry.landmarks, ROWS)
 
 
-def encoder_part(name: str, store: WeightStore, num_ws: int) -> Part[Embedder]:
+def embedder_entry(name: str, encoder: str | None, store: WeightStore, num_ws: int) -> Entry[Embedder]:
+    """The embedder called `name`, or in its place the published `encoder`; errors as `encoder_entry`."""
+    return embedders.get(name) if encoder is None else encoder_entry(encoder, store, num_ws)
+
+
+def encoder_entry(name: str, store: WeightStore, num_ws: int) -> Entry[Embedder]:
     """The published encoder called `name`, or in the upstream file `name`, for a generator of `num_ws` rows.
 
     Raises:
@@ -51,7 +75,7 @@ def encoder_part(name: str, store: WeightStore, num_ws: int) -> Part[Embedder]:
             f"the encoder '{name}' makes codes of {rows} rows, the generator reads {num_ws}: "
             "choose an encoder of this generator's resolution"
         )
-    return Part(partial(_encoder, entry), (entry,), version=f"{EncoderEmbedder.version} published")
+    return Entry(partial(_encoder, entry), (entry,), version=f"{EncoderEmbedder.version} published")
 
 
 def _known(name: str, store: WeightStore) -> bool:

@@ -18,7 +18,7 @@ from pipelines.files import write_atomic
 from pipelines.models.encoders.compact import CompactEncoder
 from pipelines.models.encoders.e4e import Encoder4Editing
 from pipelines.models.faces.finders import DlibFinder
-from pipelines.stages.build import Parts, generators
+from pipelines.stages.entry import Parts, generators
 from pipelines.training.checkpoint import load_state
 from pipelines.training.data.photos import FacePhotos, check_alignment
 from pipelines.training.encoder_settings import EncoderSettings

@@ -20,8 +20,9 @@ from pipelines.models.faces.attributes import ATTRIBUTES, AttributeMeter
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.generators.mobile import MobileStyleGAN
 from pipelines.stages.align.aligner import locate
-from pipelines.stages.build import PREVIEW_ASSET, Parts, generators
-from pipelines.stages.edit.direction_set import ASSET
+from pipelines.stages.edit.directions import ASSET
+from pipelines.stages.entry import Parts, generators
+from pipelines.stages.published import PREVIEW_ASSET
 from pipelines.training.tasks import directions as fitting
 from pipelines.training.tasks.preview_head import PairBank, fit_head, heads, w_statistics
 from pipelines.weights.formats.mobile_ir import mobile_state

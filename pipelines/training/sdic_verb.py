@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from pipelines.devices import keep_freed_memory
 from pipelines.errors import UsageError
 from pipelines.models.sdic.lean import LeanSDIC, lean_for
-from pipelines.stages.build import Parts, embedders, generators
-from pipelines.stages.edit.direction_set import DirectionSet, own_directions
+from pipelines.stages.edit.direction_set import DirectionSet
+from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.embed.encoder import EncoderEmbedder
+from pipelines.stages.entry import Parts, embedders, generators
 from pipelines.training.bf16 import HalfGenerator
 from pipelines.training.data.photos import FacePhotos
 from pipelines.training.encoder_verb import averaged, mean_landmarks, write_best

@@ -15,13 +15,13 @@ from torch import Tensor
 from pipelines.edits import Edit
 from pipelines.engine.output.writer import OutFile, Result
 from pipelines.engine.reading.reader import LoadedFace
-from pipelines.engine.stage import ChainLike, MakeChain, WorkFace
+from pipelines.engine.stage import WorkFace
 from pipelines.errors import PhotoError
 from pipelines.images.pixels import encode, resize_u8, to_tensor, to_uint8
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
-from pipelines.stages.microbatch import join
-from pipelines.types import Batch, Failure, Inversion, Item, U8Image
+from pipelines.stages.chain import Chain
+from pipelines.types import FaceBatch, Failure, Inversion, U8Image
 
 Paster = Callable[[WorkFace, dict[str, U8Image]], tuple[OutFile, ...]]
 
@@ -71,10 +71,14 @@ class ChainWork:
     """
 
     def __init__(
-        self, make_chain: MakeChain, device: torch.device, settings: ChainSettings, paste: Paster | None = None
+        self,
+        make_chain: Callable[[], Chain],
+        device: torch.device,
+        settings: ChainSettings,
+        paste: Paster | None = None,
     ) -> None:
         self.stale = 0
-        self.chain: ChainLike | None = None
+        self.chain: Chain | None = None
         self._make_chain = make_chain
         self._device = device
         self._settings = settings
@@ -87,7 +91,7 @@ class ChainWork:
         codes = self._codes_on_disk(face)
         waiting = self._coded if codes is not None else self._fresh
         if codes is not None:
-            if waiting.codes and codes.residuals.keys() != waiting.codes[0].residuals.keys():
+            if waiting.codes and codes.like() != waiting.codes[0].like():
                 yield from self._empty(waiting)
             waiting.codes.append(codes)
         waiting.faces.append(face)
@@ -133,35 +137,30 @@ class ChainWork:
         batch = self._batch(faces, chain.resolution)
         torch.manual_seed(self._settings.seed)
         started = time.perf_counter()
-        inversion = _to_device(join(codes), self._device) if codes else _as_stored(chain.invert(batch).inversion)
-        batch.inversion = inversion
+        inversion = Inversion.cat(codes).to(self._device) if codes else chain.invert(batch).stored()
         inverted = time.perf_counter()
         edits = self._edits(faces)
-        batch = chain.edit(batch, edits)
-        if batch.base is None or any(edit.name not in batch.edits for edit in edits):
-            raise AssertionError("the chain left out a picture")
-        sound = _finite(batch.base.image, inversion.latents, *batch.edits.values())
+        made = chain.edit(batch, inversion, edits)
+        sound = _finite(made.base, inversion.latents, *(made.edits[edit.name].image for edit in edits))
         tidy = to_uint8 if all(sound) else _without_nan
-        pictures = {"inversion": tidy(batch.base.image)}
-        pictures |= {edit.name: tidy(batch.edits[edit.name]) for edit in edits}
+        pictures = {"inversion": tidy(made.base)}
+        pictures |= {edit.name: tidy(made.edits[edit.name].image) for edit in edits}
         share = 1e3 / len(faces)
         ms = {"edit": share * (time.perf_counter() - inverted)}
         if not codes:
             ms["invert"] = share * (inverted - started)
-        stored = _to_device(inversion, torch.device("cpu"))
+        stored = inversion.to(torch.device("cpu"))
         return [self._result(face, i, sound[i], pictures, stored, ms) for i, face in enumerate(faces)]
 
-    def _open(self) -> ChainLike:
+    def _open(self) -> Chain:
         if self.chain is None:
             self.chain = self._make_chain()
         return self.chain
 
-    def _batch(self, faces: list[WorkFace], resolution: int) -> Batch:
+    def _batch(self, faces: list[WorkFace], resolution: int) -> FaceBatch:
         crops = [resize_u8(face.face.crop, resolution, resolution) for face in faces]
-        points = [_landmarks(face.face) for face in faces]
-        items = tuple(Item(face.record.key, face.record.source, face.record.digest, face.record.quad) for face in faces)
-        landmarks = torch.from_numpy(np.stack(points))
-        return Batch(items, to_tensor(crops).to(self._device), landmarks.to(self._device))
+        landmarks = torch.from_numpy(np.stack([_landmarks(face.face) for face in faces]))
+        return FaceBatch(to_tensor(crops), landmarks).to(self._device)
 
     def _edits(self, faces: list[WorkFace]) -> list[Edit]:
         """The edits that some face of the batch lacks (a pasted photo needs its edit's picture too)."""
@@ -220,22 +219,6 @@ def _landmarks(face: LoadedFace) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     if face.landmarks is None:
         return np.full((68, 2), np.nan, np.float32)
     return np.asarray(face.landmarks, np.float32)
-
-
-def _as_stored(inversion: Inversion | None) -> Inversion:
-    """Residuals as half-precision files keep them, so that edits from disk and edits in one pass are the same."""
-    if inversion is None:
-        raise AssertionError("the chain left out the inversion")
-    residuals = {point: residual.half().float() for point, residual in inversion.residuals.items()}
-    return Inversion(inversion.latents.detach().float(), residuals, inversion.scores)
-
-
-def _to_device(inversion: Inversion, device: torch.device) -> Inversion:
-    return Inversion(
-        inversion.latents.to(device),
-        {point: residual.to(device) for point, residual in inversion.residuals.items()},
-        {name: values.detach().to("cpu") for name, values in inversion.scores.items()},
-    )
 
 
 def _finite(*tensors: Tensor) -> list[bool]:

@@ -16,7 +16,7 @@ SHARPNESS = 40.0
 NOISE = 1e-4  # matching costs this small are rounding, not motion
 
 
-def evened(reference: Tensor, *features: Tensor) -> list[Tensor]:
+def normalize(reference: Tensor, *features: Tensor) -> list[Tensor]:
     """`features` with channels in the units of `reference`: without this a few large channels decide alone."""
     mean = reference.mean(dim=(2, 3), keepdim=True)
     std = (reference - mean).square().mean(dim=(2, 3), keepdim=True).sqrt()
@@ -24,13 +24,13 @@ def evened(reference: Tensor, *features: Tensor) -> list[Tensor]:
     return [(feature - mean) * size for feature in features]
 
 
-def motion(base: Tensor, edited: Tensor, radius: int = RADIUS) -> Tensor:
+def feature_flow(base: Tensor, edited: Tensor, radius: int = RADIUS) -> Tensor:
     """Where each place of the edited feature was in the base: n x 2 x H x W, (dx, dy) in feature pixels; 0 = unmoved.
 
     Args:
         base, edited: n x C x H x W.
     """
-    b, e = evened(base, base, edited)
+    b, e = normalize(base, base, edited)
     reach = torch.arange(-radius, radius + 1, device=base.device, dtype=base.dtype)
     shift = torch.cartesian_prod(reach, reach).flip(1)  # (dx, dy), dx runs fastest
     costs = _costs(b, e, radius)

@@ -1,27 +1,29 @@
-"""Edits: move the codes along directions and carry the photo's residuals along.
+"""`--compensate residual`: what refiners found is carried along through edits, and nothing is added to it.
 
 A residual is what the photo has and the codes lack, at a place in the picture. Where an edit moves that place (lips that
 close, a head that turns), adding the old residual draws the old lips again: a ghost. So the residual first follows the
 motion of the generator's own feature (`pipelines.stages.compensate.flow`), and is then weakened where the edited feature still
-departs from the unedited one (`residual_gate`). At strength 0 nothing moves and the result is the inversion, exactly.
+departs from the unedited one (`confidence`). At strength 0 nothing moves and the result is the inversion, exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.stages.compensate.flow import motion, warp
-from pipelines.stages.edit.direction_set import DirectionSet
-from pipelines.types import Generator, Inversion, Point, Synthesis
+from pipelines.stages.compensate.flow import feature_flow, warp
+from pipelines.stages.entry import Parts, compensators
+from pipelines.stages.render import plain_features, render
+from pipelines.types import Compensator, FaceBatch, Generator, Inversion, Point, Synthesis
 
 GATE_WIDTH = 1.0
+VERSION = "2"  # 2: motion found by matrix products, 0.001 feature pixels from before
 
 
-def residual_gate(base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Tensor:
+def confidence(base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Tensor:
     """How much of a residual survives an edit: n x 1 x H x W in (0, 1], 1 where the feature did not move.
 
     Args:
@@ -35,39 +37,50 @@ def residual_gate(base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Te
     return torch.exp(-departure / (size * width**2))
 
 
-def carried(residual: Tensor, base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Tensor:
+def transport(residual: Tensor, base: Tensor, edited: Tensor, width: float = GATE_WIDTH) -> Tensor:
     """The part of a residual n x C x H x W that an edit keeps, moved to where it now belongs; `width` of its gate."""
-    flow = motion(base, edited)
-    return residual_gate(warp(base, flow), edited, width) * warp(residual, flow)
+    flow = feature_flow(base, edited)
+    return confidence(warp(base, flow), edited, width) * warp(residual, flow)
 
 
-class Editor:
-    """Renders an inversion, edited or not."""
+@dataclass(frozen=True)
+class Prepared:
+    """An inversion, and the plain features of its codes wherever a residual sits."""
 
-    version = "2"  # 2: motion found by matrix products, 0.001 feature pixels from before
+    inversion: Inversion
+    features: dict[Point, Tensor]
 
-    def __init__(self, generator: Generator, directions: DirectionSet) -> None:
+
+class ResidualCompensator:
+    """See `pipelines.types.Compensator`; also for inversions without residuals, whose codes alone then make the picture."""
+
+    version = VERSION
+
+    def __init__(self, generator: Generator) -> None:
         self.generator = generator
-        self.directions = directions
 
-    def base(self, inversion: Inversion) -> Synthesis:
-        """The inversion itself; collects the unedited features wherever a residual sits."""
+    @torch.no_grad()
+    def prepare(self, faces: FaceBatch, inversion: Inversion) -> Prepared:
+        """The pictures are not looked at: what they have beyond the codes was found before."""
         points = tuple(inversion.residuals)
-        features = self.features(inversion.latents, points)
-        inject = {point: features[point] + residual for point, residual in inversion.residuals.items()}
-        return Synthesis(self.generator.synthesize(inversion.latents, inject=inject).image, features)
+        return Prepared(inversion, plain_features(self.generator, inversion, inversion.latents, points))
 
-    def edit(self, inversion: Inversion, base: Synthesis, terms: Sequence[tuple[str, float]]) -> Tensor:
-        """n x 3 x R x R: the inversion moved along `terms` (direction name, strength)."""
-        if all(strength == 0 for _, strength in terms):
-            return base.image
-        latents = self.directions.apply(inversion.latents, terms)
-        features = self.features(latents, tuple(inversion.residuals))
-        inject = {}
-        for point, residual in inversion.residuals.items():
-            inject[point] = features[point] + carried(residual, base.features[point], features[point])
-        return self.generator.synthesize(latents, inject=inject).image
+    @torch.no_grad()
+    def render(self, prepared: Prepared, latents: Tensor, points: tuple[Point, ...] = ()) -> Synthesis:
+        """Codes n x L x 512 -> n x 3 x R x R, with the plain features at `points`."""
+        inversion, before = prepared.inversion, prepared.features
+        if latents is inversion.latents:
+            return render(self.generator, inversion, features=before, collect=points)
+        at = tuple(dict.fromkeys((*before, *points))) if before else ()
+        features = plain_features(self.generator, inversion, latents, at)
+        residuals = {
+            point: transport(residual, before[point], features[point])
+            for point, residual in inversion.residuals.items()
+        }
+        return render(self.generator, inversion, latents, features, residuals, points)
 
-    def features(self, latents: Tensor, points: tuple[Point, ...]) -> dict[Point, Tensor]:
-        """Plain features of codes at `points`; cheap, because nothing above the highest point is computed."""
-        return self.generator.features(latents, points) if points else {}
+
+@compensators.register("residual", version=VERSION)
+def build_residual(parts: Parts, generator: Generator) -> Compensator:
+    """Needs no weights."""
+    return ResidualCompensator(generator)

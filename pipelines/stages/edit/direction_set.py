@@ -10,28 +10,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from pipelines.edits import Edit
 from pipelines.errors import UsageError
 from pipelines.registry import nearest
-from pipelines.weights.assets import asset_card, asset_tensors
+from pipelines.types import Inversion
 
-ASSET = "directions-mobile-ffhq"
 _SPAN = re.compile(r"^(?P<name>.+?)@(?P<start>\d+)-(?P<stop>\d+)$")
 
 
 @dataclass(frozen=True)
 class Direction:
-    """`vector` L x 512 (zero in rows that it leaves alone), added once per unit of strength."""
+    """`vector` L x 512 (zero in rows that it leaves alone), added once per unit of strength.
+
+    Attributes:
+        way: how a composer brings it into the photo: ``shape``, ``skin`` or ``head``; "": to be seen from its effect.
+        region: where it may change the photo (a name of `pipelines.stages.compose`); "": to be seen likewise.
+    """
 
     name: str
     vector: Tensor
     unit: str
     source: str
+    way: str = ""
+    region: str = ""
 
     def limited(self, start: int, stop: int) -> Direction:
         """The same direction in rows start..stop (both included) alone; every row where it had only some."""
@@ -39,21 +45,7 @@ class Direction:
         base = self.vector[int(rows.argmax())]
         vector = torch.zeros_like(self.vector)
         vector[start : stop + 1] = base
-        return Direction(f"{self.name}@{start}-{stop}", vector, self.unit, self.source)
-
-
-@dataclass(frozen=True)
-class DirectionInfo:
-    """What `--list-attrs` prints: the rows a direction acts on, one unit's size, how it leaks into other attributes."""
-
-    name: str
-    description: str
-    unit: str
-    layers: tuple[int, int]
-    std: float
-    source: str
-    range: tuple[float, float]
-    leakage: dict[str, float]
+        return replace(self, name=f"{self.name}@{start}-{stop}", vector=vector)
 
 
 class DirectionSet:
@@ -94,37 +86,16 @@ class DirectionSet:
         return latents
 
 
-def own_directions(num_ws: int) -> list[Direction]:
-    """The shipped, calibrated directions as L x 512 vectors."""
-    tensors, card = asset_tensors(ASSET), asset_card(ASSET)
-    made = []
-    for name, facts in card["directions"].items():
-        first, last = facts["layers"]
-        vector = torch.zeros(num_ws, tensors[name].shape[-1])
-        vector[first : last + 1] = tensors[name].float()
-        made.append(Direction(name, vector, "standard deviations of the measured attribute", "ganinv"))
-    return made
+class DirectionEditor:
+    """See `pipelines.types.LatentEditor`."""
 
+    version = "1"
 
-def list_directions() -> list[DirectionInfo]:
-    """Facts about the shipped directions, from their card."""
-    card = asset_card(ASSET)
-    return [
-        DirectionInfo(
-            name=name,
-            description=facts["description"],
-            unit="1 = one standard deviation of the measured attribute",
-            layers=(int(facts["layers"][0]), int(facts["layers"][1])),
-            std=float(facts["std"]),
-            source=ASSET,
-            range=(float(facts["range"][0]), float(facts["range"][1])),
-            leakage={other: float(value) for other, value in facts["leakage"].items()},
-        )
-        for name, facts in card["directions"].items()
-    ]
+    def __init__(self, directions: DirectionSet) -> None:
+        self.directions = directions
 
-
-def attribute_scales() -> dict[str, float]:
-    """Standard deviation of every measured attribute over the generator's own faces, in the meter's raw units."""
-    facts: dict[str, Any] = asset_card(ASSET)["directions"]
-    return {name: float(fact["std"]) for name, fact in facts.items()}
+    def move(self, inversion: Inversion, edit: Edit) -> Tensor:
+        """The codes plus every term's direction times its strength."""
+        if not any(strength for _, strength in edit.terms):
+            return inversion.latents
+        return self.directions.apply(inversion.latents, edit.terms)

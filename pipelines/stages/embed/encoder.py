@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area
-from pipelines.stages.microbatch import in_lanes
-from pipelines.types import Inversion
+from pipelines.models.encoders.compact import CompactEncoder
+from pipelines.registry import Entry
+from pipelines.stages.entry import Parts, embedders
+from pipelines.stages.microbatch import in_microbatches
+from pipelines.types import Embedder, FaceBatch, Generator, Inversion
 
 INPUT = 256
+VERSION = "1"
+ASSETS = {recipe: f"encoder-mobile-ffhq-{recipe}" for recipe in ("e4e", "lsap", "cycle")}
+ASSETS["encoder"] = ASSETS["e4e"]  # the default: the best of them by the figures in docs/encoders.md
 
 
 class EncoderNetwork(Protocol):
@@ -27,14 +34,32 @@ class EncoderEmbedder:
         network: frozen, in eval mode, on the device of the pictures.
     """
 
-    name = "encoder"
-    version = "1"
+    version = VERSION
 
     def __init__(self, network: EncoderNetwork) -> None:
         self.network = network
 
     @torch.no_grad()
-    def embed(self, images: Tensor, landmarks: Tensor | None) -> Inversion:
-        """images n x 3 x R x R in [-1, 1] -> W+ codes; landmarks are not asked. Lanes keep results free of the batch."""
-        small = resize_area(images, INPUT)
-        return in_lanes(lambda index: Inversion(self.network(small[index])), len(images), images.device)
+    def embed(self, faces: FaceBatch) -> Inversion:
+        """W+ codes; landmarks are not asked. Microbatches keep results free of the batch."""
+        small = resize_area(faces.images, INPUT)
+        return in_microbatches(lambda index: Inversion(self.network(small[index])), len(faces), small.device)
+
+
+def build_compact(asset: str, parts: Parts, generator: Generator, stage: int | None = None) -> Embedder:
+    """One of our own encoders, trained by the recipe that its asset is named after.
+
+    Args:
+        stage: how many rows leave w (`CompactEncoder.stage`); None: as it was trained.
+    """
+    network = CompactEncoder(generator.num_ws)
+    network.stage = network.stage if stage is None else stage
+    network.load_state_dict(parts.tensors(asset))
+    network.requires_grad_(False).eval().to(parts.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return EncoderEmbedder(network)
+
+
+for _name, _asset in ASSETS.items():
+    embedders.add(_name, Entry(partial(build_compact, _asset), (_asset,), VERSION))
+# Cycle Encoding ends in W; the released code runs it with all rows all the same, and so does `cycle`.
+embedders.add("cycle-w", Entry(partial(build_compact, ASSETS["cycle"], stage=0), (ASSETS["cycle"],), f"{VERSION} w"))

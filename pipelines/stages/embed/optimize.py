@@ -1,6 +1,6 @@
 """`optimize`: find the codes of a photo by gradient descent, first one w for all rows, then small offsets per row.
 
-`encoder+optimize` does the same from an encoder's codes, in fewer steps and with all rows free from the start.
+As a refiner it does the same from an encoder's codes, in fewer steps and with all rows free from the start.
 
 A code that stays in W, near the generator's own distribution, edits best (Tov et al. 2021); the little likeness that a row
 can add comes last and stays small. All terms look at the 256 px picture of the low-resolution head.
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.models.perceptual.likeness import Likeness, Target, Weights
-from pipelines.stages.microbatch import in_lanes
-from pipelines.types import Embedder, Generator, Injection, Inversion, Point
+from pipelines.stages.entry import LIKENESS, Parts, embedders
+from pipelines.stages.microbatch import in_microbatches
+from pipelines.types import Embedder, FaceBatch, Generator, Injection, Inversion, Point
+
+VERSION = "2"  # 2: landmarks of aligned crops are found in a smaller copy
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class OptimizeSettings:
     weights: Weights = field(default=Weights(perceptual=1.0, pixel=1.0, identity=0.5, size=128))
 
 
+def looks_at_landmarks(weights: Weights) -> bool:
+    """Only a face's identity is compared at places that its landmarks tell."""
+    return weights.identity > 0
+
+
 def ramp(step: int, steps: int, warm: float = 0.1, cool: float = 0.4) -> float:
     """Learning-rate factor: linear up over the first `warm` share, cosine down over the last `cool` share."""
     t = (step + 1) / steps
@@ -56,37 +64,31 @@ def head_error(generator: Generator, latents: Tensor, inject: Mapping[Point, Inj
 
 
 class OptimizeEmbedder:
-    """Codes by optimisation from the mean w; see `pipelines.types.Embedder`."""
+    """Codes by optimisation, from the mean w (`embed`) or from codes that are near already (`refine`)."""
 
-    name = "optimize"
-    version = "2"  # 2: landmarks of aligned crops are found in a smaller copy
+    version = VERSION
 
-    def __init__(
-        self,
-        generator: Generator,
-        likeness: Likeness,
-        settings: OptimizeSettings | None = None,
-        first: Embedder | None = None,
-    ) -> None:
-        """`first` gives the codes to start from; None: the mean w."""
+    def __init__(self, generator: Generator, likeness: Likeness, settings: OptimizeSettings | None = None) -> None:
         self.generator = generator
         self.likeness = likeness
         self.settings = settings or OptimizeSettings()
-        self.first = first
-        if first is not None:
-            self.name = f"{first.name}+optimize"
         self._colour = torch.linalg.pinv(generator.w_whiten.double()).float()
 
-    def embed(self, images: Tensor, landmarks: Tensor | None) -> Inversion:
-        """images n x 3 x R x R in [-1, 1], landmarks n x 68 x 2 in shares of the side (NaN: none) -> W+ codes."""
-        if landmarks is None:
-            landmarks = images.new_full((len(images), 68, 2), math.nan)
-        return in_lanes(lambda index: self._lane(images[index], landmarks[index]), len(images), images.device)
+    def embed(self, faces: FaceBatch) -> Inversion:
+        """Landmarks that are not there (NaN) switch the identity term off for that face."""
+        return in_microbatches(lambda index: self._fit(faces[index], None), len(faces), faces.images.device)
 
-    def _lane(self, images: Tensor, landmarks: Tensor) -> Inversion:
-        settings = self.settings
-        target = self.likeness.target(images, landmarks, settings.weights)
-        shared, offsets = (start.requires_grad_() for start in self._start(images, landmarks))
+    def refine(self, faces: FaceBatch, start: Inversion) -> Inversion:
+        """As `embed`, from the codes of `start`; a residual that it has is kept."""
+        found = in_microbatches(
+            lambda index: self._fit(faces[index], start[index].latents), len(faces), faces.images.device
+        )
+        return replace(start, latents=found.latents, scores={**start.scores, **found.scores})
+
+    def _fit(self, faces: FaceBatch, codes: Tensor | None) -> Inversion:
+        settings, images = self.settings, faces.images
+        target = self.likeness.target(images, faces.points(), settings.weights)
+        shared, offsets = (start.requires_grad_() for start in self._start(images, codes))
         optimiser = torch.optim.Adam([{"params": [shared]}, {"params": [offsets]}], lr=settings.lr, betas=(0.9, 0.99))
         losses = images.new_zeros(len(images))
         for step in range(settings.steps):
@@ -98,15 +100,14 @@ class OptimizeEmbedder:
             losses.sum().backward()
             optimiser.step()
         with torch.no_grad():
-            return Inversion(self._codes(shared, offsets), {}, {"embed_loss": losses.detach()})
+            return Inversion(self._codes(shared, offsets), scores={"embed_loss": losses.detach()})
 
-    def _start(self, images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    def _start(self, images: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
         """The shared w in whitened coordinates, n x 512, and the rows' offsets from it, n x L x 512, in w's deviations."""
         generator = self.generator
-        if self.first is None:
+        if codes is None:
             dim = generator.w_avg.numel()
             return images.new_zeros(len(images), dim), images.new_zeros(len(images), generator.num_ws, dim)
-        codes = self.first.embed(images, landmarks).latents
         shared = (codes.mean(dim=1) - generator.w_avg) @ generator.w_whiten
         around = generator.w_avg + shared @ self._colour.to(shared)
         return shared, (codes - around.unsqueeze(1)) / generator.w_std
@@ -124,3 +125,12 @@ class OptimizeEmbedder:
         prior = settings.prior * shared.square().mean(dim=1)
         spread = settings.rows_penalty * offsets.square().mean(dim=(1, 2))
         return torch.stack([*terms.values(), prior, spread]).sum(dim=0)
+
+
+_DEFAULT = OptimizeSettings()
+
+
+@embedders.register("optimize", LIKENESS, f"{VERSION} {_DEFAULT}", looks_at_landmarks(_DEFAULT.weights))
+def build_optimize(parts: Parts, generator: Generator) -> Embedder:
+    """From the mean w."""
+    return OptimizeEmbedder(generator, parts.likeness())

@@ -12,8 +12,7 @@ shrunk to 256 px, at a square of its 512 px version, and at a square at full siz
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +20,13 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.models.perceptual.likeness import Likeness, Target, Weights
-from pipelines.stages.embed.optimize import head_error, ramp
-from pipelines.stages.microbatch import in_lanes, select
-from pipelines.stages.refine.tiles import FULLS, HALVES, POINT, Square, cut, made_square
-from pipelines.types import Generator, Inversion, Refiner
+from pipelines.stages.embed.optimize import head_error, looks_at_landmarks, ramp
+from pipelines.stages.entry import LIKENESS, Parts, refiners
+from pipelines.stages.microbatch import in_microbatches
+from pipelines.stages.refine.tiles import FULLS, HALVES, POINT, Tile, cut, render_tile
+from pipelines.types import FaceBatch, Generator, Inversion, Refiner
+
+VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class FeatureSettings:
 
 
 class _Fit:
-    """One lane's variables and what they mean."""
+    """One microbatch's variables and what they mean."""
 
     def __init__(self, generator: Generator, start: Inversion, settings: FeatureSettings) -> None:
         self.generator, self.start, self.settings = generator, start, settings
@@ -84,37 +86,37 @@ class _Fit:
 
 
 class FeatureRefiner:
-    """Fits residual and upper rows; see `pipelines.types.Refiner`. A residual that `start` has already is fitted further."""
+    """Fits residual and upper rows; see `pipelines.types.Refiner`. A residual that `start` has already is fitted further.
 
-    name = "feature"
-    version = "3"
+    Args:
+        settings: for faces without a residual.
+        further: for those that have one, by one pass of a network: it saves most of the steps. None: `settings`.
+    """
+
+    version = VERSION
 
     def __init__(
         self,
         generator: Generator,
         likeness: Likeness,
         settings: FeatureSettings | None = None,
-        first: Refiner | None = None,
+        further: FeatureSettings | None = None,
     ) -> None:
-        """`first` is run before: a residual from one pass of a network saves most of the steps."""
         self.generator = generator
         self.likeness = likeness
         self.settings = settings or FeatureSettings()
-        self.first = first
+        self.further = further or self.settings
 
-    def refine(self, images: Tensor, landmarks: Tensor | None, start: Inversion) -> Inversion:
-        """images n x 3 x R x R in [-1, 1]; `start` holds their codes -> codes with other upper rows, a residual at 64."""
-        if landmarks is None:
-            landmarks = images.new_full((len(images), 68, 2), math.nan)
-        if self.first is not None:
-            start = self.first.refine(images, landmarks, start)
-        return in_lanes(
-            lambda index: self._lane(images[index], landmarks[index], select(start, index)), len(images), images.device
+    def refine(self, faces: FaceBatch, start: Inversion) -> Inversion:
+        """`start` holds the faces' codes -> codes with other upper rows, a residual at 64."""
+        settings = self.further if POINT in start.residuals else self.settings
+        return in_microbatches(
+            lambda index: self._fit(faces[index], start[index], settings), len(faces), faces.images.device
         )
 
-    def _lane(self, images: Tensor, landmarks: Tensor, start: Inversion) -> Inversion:
-        settings, fit = self.settings, _Fit(self.generator, start, self.settings)
-        target = self.likeness.target(images, landmarks, settings.weights)
+    def _fit(self, faces: FaceBatch, start: Inversion, settings: FeatureSettings) -> Inversion:
+        images, fit = faces.images, _Fit(self.generator, start, settings)
+        target = self.likeness.target(images, faces.points(), settings.weights)
         first = settings.steps - settings.finish
         losses, correction = images.new_zeros(len(images)), images.new_zeros(())
         for step in range(settings.steps):
@@ -125,23 +127,23 @@ class FeatureRefiner:
                 losses = self._coarse(fit, target, correction)
             else:
                 turn, view = divmod(step - first, 3)
-                squares = (HALVES, FULLS)[view - 1]
-                losses = self._square(fit, images, squares[turn % len(squares)]) if view else self._whole(fit, target)
+                tiles = (HALVES, FULLS)[view - 1]
+                losses = self._tile(fit, images, tiles[turn % len(tiles)]) if view else self._whole(fit, target)
             fit.step(losses, ramp(step, settings.steps))
         scores = {**start.scores, "refine_loss": losses.detach()}
-        return Inversion(fit.latents().detach(), {POINT: fit.residual.detach()}, scores)
+        return replace(start, latents=fit.latents().detach(), residuals={POINT: fit.residual.detach()}, scores=scores)
 
     def _coarse(self, fit: _Fit, target: Target, correction: Tensor) -> Tensor:
         made = self.generator.preview(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
-        return _total(self.likeness(made + correction, target, self.settings.weights))
+        return _total(self.likeness(made + correction, target, fit.settings.weights))
 
     def _whole(self, fit: _Fit, target: Target) -> Tensor:
         made = self.generator.synthesize(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
-        return _total(self.likeness(resize_area(made, 256), target, self.settings.weights))
+        return _total(self.likeness(resize_area(made, 256), target, fit.settings.weights))
 
-    def _square(self, fit: _Fit, images: Tensor, square: Square) -> Tensor:
-        weights, perceptual = self.settings.weights, self.likeness.perceptual
-        made, goal = made_square(self.generator, fit.latents(), fit.feature + fit.residual, square), cut(images, square)
+    def _tile(self, fit: _Fit, images: Tensor, tile: Tile) -> Tensor:
+        weights, perceptual = fit.settings.weights, self.likeness.perceptual
+        made, goal = render_tile(self.generator, fit.latents(), fit.feature + fit.residual, tile), cut(images, tile)
         pixel = F.mse_loss(made, goal, reduction="none").mean(dim=(1, 2, 3))
         distance = perceptual.distance(perceptual.features(made), perceptual.features(goal))
         return weights.pixel * pixel + weights.perceptual * distance
@@ -149,3 +151,14 @@ class FeatureRefiner:
 
 def _total(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(terms.values())).sum(dim=0)
+
+
+_ALONE = FeatureSettings()
+# After SDIC, which is near already; most steps through full pictures or tiles of them (docs/decisions/0018).
+FROM_SDIC = FeatureSettings(steps=33, finish=27, refresh=3, lr=0.04, rows_lr=0.02)
+
+
+@refiners.register("feature", LIKENESS, f"{VERSION} {_ALONE} {FROM_SDIC}", looks_at_landmarks(_ALONE.weights))
+def build_feature(parts: Parts, generator: Generator) -> Refiner:
+    """52 steps from codes alone, 33 from a residual."""
+    return FeatureRefiner(generator, parts.likeness(), _ALONE, FROM_SDIC)

@@ -20,7 +20,7 @@ MARGIN = 4  # pixels of the 64 px feature: nine convolutions of 3 x 3 on the way
 HALF_SIZE, FULL_SIZE = 512, 1024
 
 
-class Square(NamedTuple):
+class Tile(NamedTuple):
     """256 px of the picture shrunk to `size`, from (y, x); multiples of `size` / 64."""
 
     size: int
@@ -28,22 +28,22 @@ class Square(NamedTuple):
     x: int
 
 
-HALVES = tuple(Square(HALF_SIZE, y, x) for y, x in ((0, 0), (0, 256), (256, 0), (256, 256), (128, 128)))
+HALVES = tuple(Tile(HALF_SIZE, y, x) for y, x in ((0, 0), (0, 256), (256, 0), (256, 256), (128, 128)))
 # The face first: eyes, nose and mouth, forehead; then what lies around it.
 FULLS = tuple(
-    Square(FULL_SIZE, y, x)
+    Tile(FULL_SIZE, y, x)
     for y, x in (
         (384, 256), (384, 512), (256, 384), (640, 384), (128, 256), (128, 512), (512, 128), (512, 640), (640, 640), (640, 128)
     )
 )  # fmt: skip
 
 
-def cut(images: Tensor, square: Square) -> Tensor:
+def cut(images: Tensor, tile: Tile) -> Tensor:
     """n x 3 x R x R, a whole picture of any size -> n x 3 x 256 x 256."""
-    return _cut(resize_area(images, square.size), square.y, square.x)
+    return _cut(resize_area(images, tile.size), tile.y, tile.x)
 
 
-def made_square(generator: Generator, latents: Tensor, feature: Tensor, square: Square) -> Tensor:
+def render_tile(generator: Generator, latents: Tensor, feature: Tensor, tile: Tile) -> Tensor:
     """The square of the picture that these make; where the generator can, nothing far from it is computed.
 
     Args:
@@ -53,17 +53,17 @@ def made_square(generator: Generator, latents: Tensor, feature: Tensor, square: 
     Returns:
         n x 3 x 256 x 256, as if cut out of the whole picture.
     """
-    if not isinstance(generator, PartGenerator) or generator.resolution < square.size:
-        return cut(generator.synthesize(latents, inject={POINT: feature}).image, square)
+    if not isinstance(generator, PartGenerator) or generator.resolution < tile.size:
+        return cut(generator.synthesize(latents, inject={POINT: feature}).image, tile)
     size = feature.shape[-1]
-    scale = square.size // size
-    low = [max(at // scale - MARGIN, 0) for at in (square.y, square.x)]
-    high = [min((at + SIDE) // scale + MARGIN, size) for at in (square.y, square.x)]
+    scale = tile.size // size
+    low = [max(at // scale - MARGIN, 0) for at in (tile.y, tile.x)]
+    high = [min((at + SIDE) // scale + MARGIN, size) for at in (tile.y, tile.x)]
     part = feature[:, :, low[0] : high[0], low[1] : high[1]]
     made = generator.synthesize_part(latents, part, (low[0], low[1]))
-    shrink = generator.resolution // square.size
+    shrink = generator.resolution // tile.size
     made = F.avg_pool2d(made, shrink) if shrink > 1 else made  # what `resize_area` does; a part need not be square
-    return _cut(made, square.y - scale * low[0], square.x - scale * low[1])
+    return _cut(made, tile.y - scale * low[0], tile.x - scale * low[1])
 
 
 def _cut(image: Tensor, y: int, x: int) -> Tensor:

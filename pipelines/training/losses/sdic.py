@@ -18,7 +18,8 @@ from torch import Tensor
 from pipelines.images.pixels import resize_area
 from pipelines.models.perceptual.likeness import Likeness, Weights
 from pipelines.models.sdic.official import Compensation, SDICNetwork
-from pipelines.stages.compensate.sdic import POINT, base_view, carry
+from pipelines.stages.compensate.residual import transport
+from pipelines.stages.compensate.sdic import POINT, WIDTH, base_view
 from pipelines.stages.embed.optimize import head_error
 from pipelines.types import Generator, Injection, Inversion, Point
 
@@ -232,7 +233,7 @@ def _edited(
     """The edit's picture, by the arithmetic of `pipelines.stages.compensate.sdic`."""
     with torch.no_grad():
         moved = generator.features(edited_codes, (POINT,))[POINT]
-    residual = carry(found.feature - plain, plain, moved, network)
+    residual = transport(found.feature - plain, plain, moved, WIDTH)
     return picture(generator, edited_codes + (found.latents - codes), moved + residual, view)
 
 

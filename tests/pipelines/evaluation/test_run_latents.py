@@ -27,7 +27,8 @@ from pipelines.records.manifest import ManifestWriter, Record
 from pipelines.registry import Registry
 from pipelines.stages import published as adopted
 from pipelines.stages.build import GeneratorPart, Part, Parts
-from pipelines.stages.edit.direction_set import DirectionSet, own_directions
+from pipelines.stages.edit.direction_set import DirectionSet
+from pipelines.stages.edit.directions import own_directions
 from pipelines.types import Generator, Inversion
 from tests.pipelines.metrics.fakes import CPU, FakeStore, locate, picture
 

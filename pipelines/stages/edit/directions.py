@@ -1,0 +1,64 @@
+"""The directions that the package carries: their vectors, and the facts on their card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipelines.stages.edit.direction_set import Direction
+from pipelines.weights.assets import asset_card, asset_tensors
+
+ASSET = "directions-mobile-ffhq"
+
+
+@dataclass(frozen=True)
+class DirectionInfo:
+    """What `--list-attrs` prints: the rows a direction acts on, one unit's size, how it leaks into other attributes."""
+
+    name: str
+    description: str
+    unit: str
+    layers: tuple[int, int]
+    std: float
+    source: str
+    range: tuple[float, float]
+    leakage: dict[str, float]
+
+
+def own_directions(num_ws: int) -> list[Direction]:
+    """The shipped, calibrated directions as L x 512 vectors."""
+    tensors, card = asset_tensors(ASSET), asset_card(ASSET)
+    made = []
+    for name, facts in card["directions"].items():
+        first, last = facts["layers"]
+        vector = torch.zeros(num_ws, tensors[name].shape[-1])
+        vector[first : last + 1] = tensors[name].float()
+        unit = "standard deviations of the measured attribute"
+        made.append(Direction(name, vector, unit, "ganinv", facts.get("way", ""), facts.get("region", "")))
+    return made
+
+
+def list_directions() -> list[DirectionInfo]:
+    """Facts about the shipped directions, from their card."""
+    card = asset_card(ASSET)
+    return [
+        DirectionInfo(
+            name=name,
+            description=facts["description"],
+            unit="1 = one standard deviation of the measured attribute",
+            layers=(int(facts["layers"][0]), int(facts["layers"][1])),
+            std=float(facts["std"]),
+            source=ASSET,
+            range=(float(facts["range"][0]), float(facts["range"][1])),
+            leakage={other: float(value) for other, value in facts["leakage"].items()},
+        )
+        for name, facts in card["directions"].items()
+    ]
+
+
+def attribute_scales() -> dict[str, float]:
+    """Standard deviation of every measured attribute over the generator's own faces, in the meter's raw units."""
+    facts: dict[str, Any] = asset_card(ASSET)["directions"]
+    return {name: float(fact["std"]) for name, fact in facts.items()}
