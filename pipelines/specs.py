@@ -31,6 +31,7 @@ INPUT = Option(
 FACES = Option("Aligned faces (or photos, with --align): folders, images, lists, archives or -.", metavar="INPUT...")
 OUTPUT = Option("Folder to write.", "Output", ("--output", "-o"))
 BATCH = Option("Faces per pass of the device. Default: the device's own.", "Run")
+PLUGINS = Option("A module or .py file with parts of your own. Repeat for more.", "Run", ("--plugin",), "MODULE")
 WORKERS = Option("Decoding processes a device. Default: by cores.", "Run", ("--num-workers", "-j"))
 
 
@@ -46,10 +47,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: Annotated[str, Option("auto, cpu, cuda, cuda:N or mps; cuda:0,1 or cpu:2 for several.", "Run")] = "auto"
-    plugins: Annotated[
-        tuple[str, ...],
-        Option("A module or .py file with parts of your own. Repeat for more.", "Run", ("--plugin",), "MODULE"),
-    ] = ()
+    plugins: Annotated[tuple[str, ...], PLUGINS] = ()
 
 
 class RunSpec(Spec):
