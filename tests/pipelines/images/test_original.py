@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -188,7 +189,7 @@ def test_exif_is_put_right_and_the_place_is_gone(orientation: int) -> None:
 def test_exif_of_a_tiff(compression: str) -> None:
     exif = Image.open(io.BytesIO(camera(6))).getexif()
     exif.get_ifd(0x8769), exif.get_ifd(0x8825)
-    original = read_original(saved(SCENE, "TIFF", exif=exif, compression=compression))
+    original = replace(read_original(saved(SCENE, "TIFF", exif=exif)), saving={"compression": compression})
     again = write_like(original, original.pixels, np.zeros(original.pixels.shape[:2]))
     assert (decode(again) == original.pixels).all()
     assert Image.open(io.BytesIO(again)).getexif().get(0x010F) == "Maker"
