@@ -86,7 +86,7 @@ def plan(spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
     tasks = todo.rest()
     return {
         "command": job.command,
-        "input": str(spec.input),
+        "input": ", ".join(map(str, spec.inputs)),
         "output": str(spec.output),
         "photos": todo.seen,
         "to_do": len(tasks),
@@ -127,7 +127,7 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
 def _listing(spec: AlignSpec, store: WeightStore, use_run: bool) -> Listing:
     faces_all = not use_run and spec.faces == "all"
     offline = store.config.offline
-    return list_input(spec.input, use_run, faces_all, None, spec.output, spec.follow_links, offline)
+    return list_input(spec.inputs, use_run, faces_all, None, spec.output, spec.follow_links, offline)
 
 
 def _align_work(format: str, device: str) -> AlignWork:
