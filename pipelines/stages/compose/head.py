@@ -7,50 +7,50 @@ comes into view (an ear, the far cheek) is the render's, in the photo's tone and
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from pipelines.images import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.filters import enlarge, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
-from pipelines.stages.compose.shape import Change
+from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled
 from pipelines.stages.compose.state import WORK, Prepared
-from pipelines.stages.compose.tone import local_tone
 
-RISE = 0.6  # units from the brows to where the motion ends, for the least turn
+RISE = 0.5  # units from the brows to where the motion ends, for the least turn
 RIGID = 4.0  # px of 256; a head turns as one: its motion is smooth, and what the face does counts most
-STILL = (0.15, 0.5)  # px of 256: less motion is none, so that what stands still stays sharp
-NEW, SHADE = 0.3, 0.25  # as in `shape`
-DRIFT, TONE = 20.0, 8.0
+LIMITS = Limits(new=0.3, shade=0.25, still=(0.15, 0.5))
+
+
+def turn(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a head edit; edited n x 3 x R x R."""
+    change = find_turn(state, resize_area(edited, WORK))
+    return apply_change(state, edited, change), change.mask, change.landmarks
 
 
 def find_turn(state: Prepared, edited: Tensor) -> Change:
     """What a head edit does; edited n x 3 x 256 x 256."""
     found = edit_flow(state.render, edited)
-    after = regions.face_of(regions.moved_landmarks(state.face.points, found))
-    face = torch.maximum(regions.face_region(state.face, WORK // 4), regions.face_region(after, WORK // 4))
-    face = enlarge(face, 4)
-    turn = _turn(found, face, state.face.unit)
-    head = torch.maximum(_head(state.face, turn), _head(after, turn))
+    landmarks = regions.moved_landmarks(state.face.points, found)
+    after = regions.face_of(landmarks)
+    face = torch.maximum(state.skin, enlarge(regions.face_region(after, WORK // 4), 4))
+    angle = _angle(found, face, state.face.unit)
+    head = torch.maximum(_head(state.face, angle), _head(after, angle))
     flow = weighted_blur(found, face + 0.05, RIGID) * head
-    flow = flow * smoothstep(flow.norm(dim=1, keepdim=True), *STILL)
-    moved, photo = warp(state.render, flow), warp(state.photo, flow)
-    gap = edited - moved
-    drift = weighted_blur(gap, face + 1e-3, DRIFT)
-    light = gap - drift
-    near = blur(dilate(blur(light, 1.5).square().mean(dim=1, keepdim=True).sqrt(), 2), 1.5)
-    fresh = (1 - torch.exp(-(near / NEW).square())) * face
-    light = light * torch.exp(-(near / SHADE).square()) * (1 - fresh) * face
-    tone = local_tone(photo, moved, face * torch.exp(-(near / SHADE).square()), TONE) - drift
-    return Change(head, flow, light, fresh, tone)
+    change = assembled(state, edited, flow, face, face, landmarks, LIMITS)
+    return replace(change, mask=head)
 
 
-def _turn(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:
+def _angle(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:
     """How far the face moves, in units: n values."""
-    size = (flow.norm(dim=1, keepdim=True) * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp_min(1)
-    return size / WORK / unit
+    length: Tensor = flow.norm(dim=1, keepdim=True)
+    mean = (length * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp_min(1)
+    return mean / WORK / unit
 
 
-def _head(face: regions.Face, turn: Tensor) -> Tensor:
-    distance = regions.polygon_distance(regions.oval(face, RISE + 4.5 * turn), WORK // 4)
-    return enlarge(regions.soft(distance, face.unit, turn.clamp(max=0.15), (7 * turn).clamp(0.3, 1.0)), 4)
+def _head(face: regions.Face, angle: Tensor) -> Tensor:
+    """Where the head moves: the rim in which it fades out grows with the turn, so that nothing folds."""
+    distance = regions.polygon_distance(regions.oval(face, RISE + 4 * angle), WORK // 4)
+    return enlarge(regions.soft(distance, face.unit, (0.5 * angle).clamp(max=0.1), (6 * angle).clamp(0.25, 1.0)), 4)

@@ -115,16 +115,26 @@ def oval(face: Face, rise: float | Tensor = 0.75) -> Tensor:
     return torch.cat((points[:, list(JAW)], brows), dim=1)
 
 
+def frontal(face: Face) -> Tensor:
+    """1 up to half-profiles, 0 where one cheek is hidden and its landmarks are guesses: n x 1 x 1 x 1."""
+    nose = face.points[:, 30]
+    right, left = ((nose - face.points[:, index]).norm(dim=-1) for index in (2, 14))
+    lean = ((right - left) / (right + left).clamp_min(1e-6)).abs()
+    return smoothstep(lean, 0.92, 0.78).view(-1, 1, 1, 1)
+
+
 def mouth_region(face: Face, side: int) -> Tensor:
     """Mouth, chin and the cheeks that a smile lifts; within the face's outline and a little beyond the jaw."""
     lips = polygon_distance(face.points[:, list(LIPS)], side)
     outline = polygon_distance(oval(face), side)
-    return soft(lips, face.unit, 0.25, 0.5) * soft(outline, face.unit, 0.0, 0.25)
+    return soft(lips, face.unit, 0.25, 0.42) * soft(outline, face.unit, 0.0, 0.25)
 
 
 def eyes_region(face: Face, side: int) -> Tensor:
     """Both eyes with lids and brows."""
-    left, right = (soft(polygon_distance(face.points[:, list(e)], side), face.unit, 0.18, 0.32) for e in (LEFT_EYE, RIGHT_EYE))
+    left, right = (
+        soft(polygon_distance(face.points[:, list(e)], side), face.unit, 0.18, 0.32) for e in (LEFT_EYE, RIGHT_EYE)
+    )
     return torch.maximum(left, right)
 
 
@@ -136,4 +146,4 @@ def face_region(face: Face, side: int) -> Tensor:
 def irises(face: Face, side: int) -> Tensor:
     """The openings of both eyes, without their lids: 1 inside."""
     shapes = [polygon_distance(face.points[:, list(eye)], side) for eye in (LEFT_EYE, RIGHT_EYE)]
-    return soft(torch.minimum(*shapes), face.unit, 0.0, 0.05)
+    return soft(torch.minimum(*shapes), face.unit, 0.03, 0.06)

@@ -11,27 +11,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipelines.images import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, warp, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import with_grain
 from pipelines.stages.compose.state import WORK, Prepared
-from pipelines.stages.compose.tone import keep_tint, local_tone
+from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
 
-NEW = 0.10  # mismatch at which a place inside the mouth or eyes counts as new to 1 - 1/e, [-1, 1] units
-SHADE = 0.22  # mismatch at which a change of light outside them is no longer believed (a beard that the edit dropped)
 DRIFT = 20.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
 TONE = 8.0  # px of 256
 
 
 @dataclass(frozen=True)
 class Change:
-    """How an edit changes n photos, all n x C x 256 x 256.
+    """How an edit changes n photos, all n x C x 256 x 256, and where it moves landmarks.
 
     Attributes:
         mask: where it may; flow: (dx, dy) in pixels of 256, already faded out by the mask.
         light: added to the moved photo; novel: share of the render there; tone: added to the render.
+        landmarks: n x 68 x 2, shares, after the edit.
     """
 
     mask: Tensor
@@ -39,40 +39,77 @@ class Change:
     light: Tensor
     novel: Tensor
     tone: Tensor
+    landmarks: Tensor
+
+
+def reshape(state: Prepared, edited: Tensor, region: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a shape edit; edited n x 3 x R x R."""
+    change = find_change(state, resize_area(edited, WORK), region)
+    return apply_change(state, edited, change), change.mask, change.landmarks
 
 
 def find_change(state: Prepared, edited: Tensor, region: str) -> Change:
     """What a shape edit does; edited n x 3 x 256 x 256."""
-    flow = edit_flow(state.render, edited)
-    mask = _where(state, flow, region) * state.free
+    found = edit_flow(state.render, edited)
+    landmarks = regions.moved_landmarks(state.face.points, found)
+    mask = _where(state, landmarks, region) * state.free
     if region == "mouth":
         mask = mask * state.mouth
-    flow = flow * mask
+    return assembled(state, edited, found * mask, mask, _openings(state, landmarks, region), landmarks, LIMITS)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far an edit is believed, in the mismatch that motion leaves ([-1, 1] units, to 1/e).
+
+    Attributes:
+        new: a place of the openings counts as new above it.
+        shade: a change of light is taken over below it (above it, it is a beard or a make-up that the edit dropped).
+        still: (px of 256) less motion than the first is none, more than the second is taken as it is.
+    """
+
+    new: float
+    shade: float
+    still: tuple[float, float]
+
+
+LIMITS = Limits(new=0.1, shade=0.35, still=(0.2, 0.8))
+
+
+def assembled(
+    state: Prepared, edited: Tensor, flow: Tensor, mask: Tensor, openings: Tensor, landmarks: Tensor, limits: Limits
+) -> Change:
+    """The change from a motion: what of the rest is light, and what is new.
+
+    Args:
+        edited, flow, mask, openings: n x C x 256 x 256; openings: where something new may come into view.
+    """
+    flow = flow * smoothstep(flow.norm(dim=1, keepdim=True), *limits.still)
     moved, photo = warp(state.render, flow), warp(state.photo, flow)
     gap = edited - moved
-    drift = weighted_blur(gap, mask, DRIFT)
+    drift = weighted_blur(gap, mask + 1e-3, DRIFT)
     light = gap - drift
     mismatch = blur(light, 1.5).square().mean(dim=1, keepdim=True).sqrt()
     near = blur(dilate(mismatch, 2), 1.5)
-    fresh = (1 - torch.exp(-(near / NEW).square())) * _openings(state, flow, region) * mask
-    light = light * torch.exp(-(near / SHADE).square()) * (1 - fresh) * mask
-    tone = local_tone(photo, moved, mask * torch.exp(-(near / NEW).square()), TONE) - drift
-    return Change(mask, flow, light, fresh, tone)
+    fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
+    light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
+    tone = local_tone(photo, moved, mask * torch.exp(-(near / limits.shade).square()), TONE) - drift
+    return Change(mask, flow, light, fresh, tone, landmarks)
 
 
-def _openings(state: Prepared, flow: Tensor, region: str) -> Tensor:
+def _openings(state: Prepared, landmarks: Tensor, region: str) -> Tensor:
     """Where an edit may bring what the photo does not have: within lips or lids, before and after."""
-    shapes = [regions.LIPS] if region != "eyes" else [regions.RIGHT_EYE, regions.LEFT_EYE]
-    after = regions.moved_landmarks(state.face.points, flow)
-    lines = [points[:, list(shape)] for points in (state.face.points, after) for shape in shapes]
-    distance = torch.stack([regions.polygon_distance(line, WORK // 2) for line in lines]).amin(dim=0)
+    lids = [regions.RIGHT_EYE, regions.LEFT_EYE]
+    shapes = {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids])
+    lines = [points[:, list(shape)] for points in (state.face.points, landmarks) for shape in shapes]
+    distance = torch.cat([regions.polygon_distance(line, WORK // 2) for line in lines], dim=1).amin(dim=1, keepdim=True)
     return enlarge(regions.soft(distance, state.face.unit, 0.04, 0.14), 2)
 
 
-def _where(state: Prepared, flow: Tensor, region: str) -> Tensor:
-    draw = {"mouth": regions.mouth_region, "eyes": regions.eyes_region, "face": regions.face_region}[region]
-    after = regions.face_of(regions.moved_landmarks(state.face.points, flow))
-    return enlarge(torch.maximum(draw(state.face, WORK // 4), draw(after, WORK // 4)), 4)
+def _where(state: Prepared, landmarks: Tensor, region: str) -> Tensor:
+    draw = {"mouth": regions.mouth_region, "eyes": regions.eyes_region}.get(region, regions.face_region)
+    before, after = draw(state.face, WORK // 4), draw(regions.face_of(landmarks), WORK // 4)
+    return enlarge(torch.maximum(before, after), 4)
 
 
 def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:
@@ -97,6 +134,7 @@ def _fill_openings(state: Prepared, edited: Tensor, change: Change, result: Tens
     window = window_of(change.novel, state.images.shape[-1] // WORK, margin=4)
     if window.empty:
         return
-    render = with_grain(window.cut(edited), state.grain) + window.grown(change.tone)
+    render = with_grain(window.cut(edited), state.grain)
+    render = render + white_kept(render, window.grown(change.tone))
     target = window.cut(result)
     target.add_(window.grown(change.novel) * (render - target))

@@ -17,22 +17,15 @@ from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint
 from pipelines.stages.compose.window import window_of
 
-TONE = 15.0  # px of 256: wider changes are of tone, not of skin
+TONE = 20.0  # px of 256: wider changes are of tone, not of skin
 FINE = 512  # px: the difference is read at this side, no finer
-CRACKLE = 1.0  # px of 512: finer than this is noise
-NEAREST = 3.0  # px of 256: registration of render and photo corrects no more than this
-
-
-def registration(photo: Tensor, render: Tensor) -> Tensor:
-    """Flow from the photo to its render, n x 2 x 256 x 256: small, where the two do not quite lie on each other."""
-    return edit_flow(render, photo).clamp(-NEAREST, NEAREST)
+CRACKLE = 0.7  # px of 512: finer than this is noise
 
 
 def skin_mask(state: Prepared) -> Tensor:
     """n x 1 x 256 x 256: the face's skin, without irises and what lies in front."""
-    skin = enlarge(regions.face_region(state.face, WORK // 4), 4)
     eyes = enlarge(regions.irises(state.face, WORK // 2), 2)
-    return skin * (1 - eyes) * state.free
+    return state.skin * (1 - eyes) * state.free
 
 
 def transfer(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,11 @@ from torch import Tensor
 
 from pipelines.stages.compose.filters import luma, smoothstep, weighted_blur
 
+WHITE_SATURATION, WHITE_LUMA = (
+    (0.8, 0.4),
+    (-0.3, 0.1),
+)  # [-1, 1] units: below and above these a pixel is of a tooth or an eye
+WHITE_CHROMA = 0.3  # share of the tone's colour that such pixels take
 FLAT_CHROMA = (0.012, 0.03)  # deviation off the line, [-1, 1] units: below it colours lie on a line, above they do not
 
 
@@ -15,11 +20,23 @@ def local_tone(photo: Tensor, render: Tensor, agree: Tensor, sigma: float) -> Te
     return weighted_blur(photo - render, agree + 1e-3, sigma)
 
 
+def white_kept(render: Tensor, tone: Tensor) -> Tensor:
+    """The tone to add to a render n x 3 x H x W, less of its colour where that is white.
+
+    A tone is read from skin; what makes skin as tanned or as red as the photo's would make teeth yellow or red.
+    """
+    saturation = render.amax(dim=1, keepdim=True) - render.amin(dim=1, keepdim=True)
+    white = smoothstep(saturation, *WHITE_SATURATION) * smoothstep(luma(render), *WHITE_LUMA)
+    grey = luma(tone)
+    return grey + (tone - grey) * (1 - (1 - WHITE_CHROMA) * white)
+
+
 def tint_line(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How far a photo's chroma is a function of its brightness alone: a grey or toned photo.
 
     Returns:
-        offset, slope n x 3 x 1 x 1: chroma = offset + slope * luma on the line; share n x 1 x 1 x 1, 1 where every colour lies on it.
+        offset, slope n x 3 x 1 x 1: chroma = offset + slope * luma on the line; share n x 1 x 1 x 1: 1 where every
+        colour lies on it, 0 where they do not.
     """
     grey = luma(images)
     chroma = images - grey
