@@ -127,7 +127,7 @@ def mouth_region(face: Face, side: int) -> Tensor:
     """Mouth, chin and the cheeks that a smile lifts; within the face's outline and a little beyond the jaw."""
     lips = polygon_distance(face.points[:, list(LIPS)], side)
     outline = polygon_distance(oval(face), side)
-    return soft(lips, face.unit, 0.25, 0.42) * soft(outline, face.unit, 0.0, 0.25)
+    return soft(lips, face.unit, 0.42, 0.45) * soft(outline, face.unit, 0.0, 0.25)
 
 
 def eyes_region(face: Face, side: int) -> Tensor:
@@ -141,6 +141,16 @@ def eyes_region(face: Face, side: int) -> Tensor:
 def face_region(face: Face, side: int) -> Tensor:
     """The skin of the face up to the hair."""
     return soft(polygon_distance(oval(face, 0.55), side), face.unit, -0.05, 0.25)
+
+
+def above_brows(face: Face, side: int) -> Tensor:
+    """1 on the forehead and above, 0 below the brows: n x 1 x side x side."""
+    up = face.points[:, 27] - face.points[:, 8]
+    up = up / up.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    brows = face.points[:, list(BROWS)].mean(dim=1)
+    place = (pixel_grid(side, side, face.points) + 0.5) / side
+    height = ((place - brows[:, :, None, None]) * up[:, :, None, None]).sum(dim=1, keepdim=True)
+    return smoothstep(height / face.unit.view(-1, 1, 1, 1), 0.0, 0.2)
 
 
 def irises(face: Face, side: int) -> Tensor:

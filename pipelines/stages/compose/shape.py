@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines.images import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, luma, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import with_grain
 from pipelines.stages.compose.state import WORK, Prepared
@@ -21,6 +21,7 @@ from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
 
 DRIFT = 20.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
+EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
 TONE = 8.0  # px of 256
 
 
@@ -31,6 +32,7 @@ class Change:
     Attributes:
         mask: where it may; flow: (dx, dy) in pixels of 256, already faded out by the mask.
         light: added to the moved photo; novel: share of the render there; tone: added to the render.
+        lids: share of the openings that is eyes, whose colour is not the edit's to choose.
         landmarks: n x 68 x 2, shares, after the edit.
     """
 
@@ -39,6 +41,7 @@ class Change:
     light: Tensor
     novel: Tensor
     tone: Tensor
+    lids: Tensor
     landmarks: Tensor
 
 
@@ -55,7 +58,15 @@ def find_change(state: Prepared, edited: Tensor, region: str) -> Change:
     mask = _where(state, landmarks, region) * state.free
     if region == "mouth":
         mask = mask * state.mouth
-    return assembled(state, edited, found * mask, mask, _openings(state, landmarks, region), landmarks, LIMITS)
+    return assembled(
+        state,
+        edited,
+        found * mask,
+        mask,
+        _openings(state, landmarks, region),
+        landmarks,
+        EYE_LIMITS if region == "eyes" else LIMITS,
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ class Limits:
     still: tuple[float, float]
 
 
-LIMITS = Limits(new=0.1, shade=0.35, still=(0.2, 0.8))
+EYE_LIMITS = Limits(new=0.25, shade=0.4, still=(0.2, 0.8))
+LIMITS = Limits(new=0.1, shade=0.4, still=(0.2, 0.8))
 
 
 def assembled(
@@ -94,13 +106,18 @@ def assembled(
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
     light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
     tone = local_tone(photo, moved, mask * torch.exp(-(near / limits.shade).square()), TONE) - drift
-    return Change(mask, flow, light, fresh, tone, landmarks)
+    lids = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE])
+    return Change(mask, flow, light, fresh, tone, lids, landmarks)
 
 
 def _openings(state: Prepared, landmarks: Tensor, region: str) -> Tensor:
-    """Where an edit may bring what the photo does not have: within lips or lids, before and after."""
+    """Where an edit may bring what the photo does not have: within lips or lids."""
     lids = [regions.RIGHT_EYE, regions.LEFT_EYE]
-    shapes = {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids])
+    return _within(state, landmarks, {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids]))
+
+
+def _within(state: Prepared, landmarks: Tensor, shapes: list[range]) -> Tensor:
+    """Inside closed lines of landmarks, before or after the edit: n x 1 x 256 x 256."""
     lines = [points[:, list(shape)] for points in (state.face.points, landmarks) for shape in shapes]
     distance = torch.cat([regions.polygon_distance(line, WORK // 2) for line in lines], dim=1).amin(dim=1, keepdim=True)
     return enlarge(regions.soft(distance, state.face.unit, 0.04, 0.14), 2)
@@ -136,5 +153,7 @@ def _fill_openings(state: Prepared, edited: Tensor, change: Change, result: Tens
         return
     render = with_grain(window.cut(edited), state.grain)
     render = render + white_kept(render, window.grown(change.tone))
+    grey = luma(render)
+    render = grey + (render - grey) * (1 - (1 - EYE_CHROMA) * window.grown(change.lids))
     target = window.cut(result)
     target.add_(window.grown(change.novel) * (render - target))

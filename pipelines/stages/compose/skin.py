@@ -11,21 +11,32 @@ from torch import Tensor
 
 from pipelines.images import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, enlarge, warp, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint
 from pipelines.stages.compose.window import window_of
 
 TONE = 20.0  # px of 256: wider changes are of tone, not of skin
+HAIR = (0.4, 0.7)  # distance from the face's mean colour, [-1, 1] units, rms
 FINE = 512  # px: the difference is read at this side, no finer
 CRACKLE = 0.7  # px of 512: finer than this is noise
 
 
 def skin_mask(state: Prepared) -> Tensor:
-    """n x 1 x 256 x 256: the face's skin, without irises and what lies in front."""
+    """n x 1 x 256 x 256: the face's skin, without irises, hair or hat on the forehead, and what lies in front."""
     eyes = enlarge(regions.irises(state.face, WORK // 2), 2)
-    return state.skin * (1 - eyes) * state.free
+    return state.skin * (1 - eyes) * _bare_forehead(state) * state.free
+
+
+def _bare_forehead(state: Prepared) -> Tensor:
+    """0 above the brows where the photo's colour is far from the face's: 1 everywhere else (beards are the edit's)."""
+    above = enlarge(regions.above_brows(state.face, WORK // 4), 4)
+    weight = state.skin * (1 - above)
+    mean = (state.photo * weight).sum(dim=(2, 3), keepdim=True) / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    far = (state.photo - mean).square().mean(dim=1, keepdim=True).sqrt()
+    covered = blur(dilate(smoothstep(far, *HAIR), 2), 2.0)
+    return 1 - covered * above
 
 
 def transfer(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor]:
