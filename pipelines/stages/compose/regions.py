@@ -127,7 +127,7 @@ def mouth_region(face: Face, side: int) -> Tensor:
     """Mouth, chin and the cheeks that a smile lifts; within the face's outline and a little beyond the jaw."""
     lips = polygon_distance(face.points[:, list(LIPS)], side)
     outline = polygon_distance(oval(face), side)
-    return soft(lips, face.unit, 0.42, 0.45) * soft(outline, face.unit, 0.0, 0.25)
+    return soft(lips, face.unit, 0.3, 0.42) * soft(outline, face.unit, 0.0, 0.25)
 
 
 def eyes_region(face: Face, side: int) -> Tensor:

@@ -20,7 +20,9 @@ from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
 
-DRIFT = 20.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
+INSIDE, NEAR = (0.04, 0.14), (0.18, 0.26)  # units around lips or lids: always theirs; where no beard is
+BEARD = (0.3, 0.6)  # darker than the face's mean by this, [-1, 1] units
+DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
 TONE = 8.0  # px of 256
 
@@ -63,7 +65,7 @@ def find_change(state: Prepared, edited: Tensor, region: str) -> Change:
         edited,
         found * mask,
         mask,
-        _openings(state, landmarks, region),
+        _openings(state, landmarks, region, found),
         landmarks,
         EYE_LIMITS if region == "eyes" else LIMITS,
     )
@@ -106,21 +108,26 @@ def assembled(
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
     light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
     tone = local_tone(photo, moved, mask * torch.exp(-(near / limits.shade).square()), TONE) - drift
-    lids = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE])
+    lids = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], *INSIDE)
     return Change(mask, flow, light, fresh, tone, lids, landmarks)
 
 
-def _openings(state: Prepared, landmarks: Tensor, region: str) -> Tensor:
-    """Where an edit may bring what the photo does not have: within lips or lids."""
+def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> Tensor:
+    """Where an edit may bring what the photo does not have: within lips or lids, and skin close by; beards stay."""
     lids = [regions.RIGHT_EYE, regions.LEFT_EYE]
-    return _within(state, landmarks, {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids]))
+    shapes = {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids])
+    near, inside = (_within(state, landmarks, shapes, *reach) for reach in (NEAR, INSIDE))
+    skin = luma(state.photo)
+    mean = (skin * state.skin).sum(dim=(2, 3), keepdim=True) / state.skin.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    dark = blur(smoothstep(mean - warp(skin, flow), *BEARD), 1.5)
+    return torch.maximum(inside, near * (1 - dark))
 
 
-def _within(state: Prepared, landmarks: Tensor, shapes: list[range]) -> Tensor:
-    """Inside closed lines of landmarks, before or after the edit: n x 1 x 256 x 256."""
+def _within(state: Prepared, landmarks: Tensor, shapes: list[range], solid: float, edge: float) -> Tensor:
+    """Inside closed lines of landmarks, before or after the edit: n x 1 x 256 x 256; reach in units."""
     lines = [points[:, list(shape)] for points in (state.face.points, landmarks) for shape in shapes]
     distance = torch.cat([regions.polygon_distance(line, WORK // 2) for line in lines], dim=1).amin(dim=1, keepdim=True)
-    return enlarge(regions.soft(distance, state.face.unit, 0.04, 0.14), 2)
+    return enlarge(regions.soft(distance, state.face.unit, solid, edge), 2)
 
 
 def _where(state: Prepared, landmarks: Tensor, region: str) -> Tensor:
