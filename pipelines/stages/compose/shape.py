@@ -20,8 +20,8 @@ from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
 
-INSIDE, NEAR = (0.04, 0.14), (0.18, 0.26)  # units around lips or lids: always theirs; where no beard is
-BEARD = (0.3, 0.6)  # darker than the face's mean by this, [-1, 1] units
+INSIDE, NEAR = (-0.02, 0.08), (0.18, 0.26)  # units around lips or lids: always theirs; where no beard is
+BEARD = (0.2, 0.5)  # darker than the face's mean by this, [-1, 1] units
 DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
 TONE = 8.0  # px of 256
