@@ -53,4 +53,4 @@ def _angle(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:
 def _head(face: regions.Face, angle: Tensor) -> Tensor:
     """Where the head moves: the rim in which it fades out grows with the turn, so that nothing folds."""
     distance = regions.polygon_distance(regions.oval(face, RISE + 4 * angle), WORK // 4)
-    return enlarge(regions.soft(distance, face.unit, (0.5 * angle).clamp(max=0.1), (6 * angle).clamp(0.25, 1.0)), 4)
+    return enlarge(regions.soft(distance, face.unit, (0.5 * angle).clamp(max=0.1), (5.5 * angle).clamp(0.25, 1.0)), 4)
