@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_SIGMA = 3.0  # px; wider blurs shrink the picture first, which changes them by less than their own tail
+MAX_SIGMA = 3.0  # px; wider blurs shrink the picture first
 
 
 @lru_cache(maxsize=64)
@@ -27,7 +27,7 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     if sigma <= 0:
         return x
     if sigma > MAX_SIGMA and min(x.shape[-2:]) >= 16 and x.shape[-1] % 2 == 0 and x.shape[-2] % 2 == 0:
-        # The two triangle filters of shrinking and growing are a blur of about .6 px of the fine grid themselves.
+        # Shrinking and growing blur a little by themselves: the result is slightly wider than `sigma`.
         return enlarge(blur(F.avg_pool2d(x, 2), sigma / 2), 2)
     n, channels, height, width = x.shape
     line = x.new_tensor(_weights(round(sigma, 4)))

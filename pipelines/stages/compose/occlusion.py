@@ -15,7 +15,7 @@ from pipelines.stages.compose.regions import Face
 
 DISAGREE = (0.3, 0.45)  # rms over the colours, [-1, 1] units: kept below the first, covered above the second
 TONE = 24.0  # px of 256
-LIP_CONTRAST = (0.035, 0.06)  # rms of the colour profile across the mouth; a mask's is .02, a blurred photo's .05
+LIP_CONTRAST = (0.035, 0.06)  # rms of the colour profile across the mouth; set on one masked photo, not calibrated
 REACH, STEPS = 0.3, 17  # units above and below the mouth's line; samples of the profile
 
 
