@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pipelines.errors import UsageError
 from pipelines.records import field_checks
 from pipelines.records.field_checks import Stat as Stat
 from pipelines.records.field_checks import Status as Status
-from pipelines.records.json_lines import LineWriter, cannot_write, parse, whole_lines
+from pipelines.records.json_lines import LineWriter, cannot_write, parse, values, whole_lines
 from pipelines.types import Failure, Quad
 
 VERSION = 1
@@ -97,6 +98,13 @@ class Record:
             )
         except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
             raise ValueError(f"not a record of this tool ({type(error).__name__}: {error})") from None
+
+
+def records_of(data: bytes) -> Iterator[Record]:
+    """The records among a text's whole lines; a damaged one is passed over."""
+    for value in values(data):
+        with suppress(ValueError):
+            yield Record.from_json(value)
 
 
 def fingerprint(*parts: object) -> str:
