@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -22,10 +23,11 @@ from typing import Any
 import torch
 
 from pipelines.devices import default_batch, device_names, resolve_device
-from pipelines.engine.destination import moved_in, run_out
+from pipelines.engine.destination import SpecT, moved_in, run_out
 from pipelines.engine.device.batching import ChainSettings, ChainWork
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
 from pipelines.engine.input.listing import FACE, Listing, list_input
+from pipelines.engine.input.remote import needs_network
 from pipelines.engine.job import Job
 from pipelines.engine.output.paste import make_paster
 from pipelines.engine.reading.crops import GivenFaces, build_align_reader, build_invert_reader, reader_weights
@@ -54,7 +56,7 @@ def align(spec: AlignSpec, store: WeightStore, on_event: OnEvent | None = None) 
     Raises:
         UsageError, NoInputError, WeightsError, OutputError: see `pipelines.errors`.
     """
-    return run_out(spec, partial(_align_job, store=store), on_event)
+    return _run(spec, partial(_align_job, store=store), store, on_event)
 
 
 def invert(spec: InvertSpec, store: WeightStore, on_event: OnEvent | None = None) -> RunSummary:
@@ -63,7 +65,7 @@ def invert(spec: InvertSpec, store: WeightStore, on_event: OnEvent | None = None
     A picture that is not placed as FFHQ places faces is inverted all the same, with a warning and its distance in the
     record (`misalignment`); one in which no face is found likewise. One that is not square fails.
     """
-    return run_out(spec, partial(_chain_job, "invert", store=store), on_event)
+    return _run(spec, partial(_chain_job, "invert", store=store), store, on_event)
 
 
 def edit(spec: EditSpec, store: WeightStore, on_event: OnEvent | None = None) -> RunSummary:
@@ -71,7 +73,7 @@ def edit(spec: EditSpec, store: WeightStore, on_event: OnEvent | None = None) ->
 
     A later run with other edits adds to the folder: what is there stays, and is not computed again.
     """
-    return run_out(spec, partial(_edit_job, store=store), on_event)
+    return _run(spec, partial(_edit_job, store=store), store, on_event)
 
 
 def plan(spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
@@ -98,6 +100,12 @@ def plan(spec: AlignSpec, store: WeightStore) -> dict[str, Any]:
         "batch_size": job.about["batch_size"],
         "num_workers": job.workers,
     }
+
+
+def _run(spec: SpecT, make_job: Callable[[SpecT], Job], store: WeightStore, on_event: OnEvent | None) -> RunSummary:
+    if store.config.offline and needs_network(str(spec.output)) and not os.path.lexists(spec.output):
+        raise UsageError(f"the output '{spec.output}' needs the network, which --offline forbids; choose a folder")
+    return run_out(spec, make_job, on_event)
 
 
 def _job(spec: AlignSpec, store: WeightStore) -> Job:

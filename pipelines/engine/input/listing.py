@@ -17,7 +17,7 @@ from pipelines.engine.input.archive import archives
 from pipelines.engine.input.folder import FolderWalk, RemoteWalk
 from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate, tidy
 from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
-from pipelines.engine.input.remote import as_url, is_url, read_remote
+from pipelines.engine.input.remote import as_url, needs_network, read_remote
 from pipelines.engine.input.streaming import Find, Listing, ListingDeadline, StreamedPhotos
 from pipelines.engine.input.tar_index import expand, unreadable
 from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
@@ -119,7 +119,6 @@ class _Input:
         self.ordered, self.countable = False, True
         self.latents: Path | None = None
         self._source, self._options, self._deadline = source, options, deadline
-        self._prefix = ""
         url = as_url(source)
         self._several = several
         self.photos: Find
@@ -186,7 +185,7 @@ class _Input:
 
     def _url(self, url: str) -> None:
         """A query is no part of the name: ``https://host/a.jpg?id=1`` is a picture."""
-        if self._options.offline:
+        if self._options.offline and needs_network(url):
             raise UsageError(f"'{url}' needs the network, which --offline forbids; copy it here and give its path")
         name = unquote(posixpath.basename(re.split(r"[?#]", url, maxsplit=1)[0]))
         stem, suffix = split_key(tidy(name))
@@ -223,10 +222,10 @@ class _Input:
 def _connected(photos: Iterable[Photo], left_out: LeftOut) -> Iterator[Photo]:
     """The photos without the network: those behind a URL fail, crops whose photo is behind one are not pasted."""
     for photo in photos:
-        if is_url(photo.path):
+        if needs_network(photo.path):
             yield failing(photo, "offline", f"'{photo.path}' needs the network, which --offline forbids")
             continue
-        if photo.origin is not None and is_url(photo.origin.path):
+        if photo.origin is not None and needs_network(photo.origin.path):
             left_out.add("photos to paste into need the network (--offline)", photo.origin.path)
             photo = replace(photo, origin=None)
         yield photo

@@ -132,7 +132,13 @@ def test_results_inside_the_input_are_left_out_and_that_is_said(
 
 
 def test_thumbnails_are_left_out_and_counted(tmp_path: Path) -> None:
-    for name in ("a.png", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.png", "b/@eaDir/x.png", "__MACOSX/a.png", ".thumbnails/b.png"):
+    for name in (
+        "a.png",
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.png",
+        "b/@eaDir/x.png",
+        "__MACOSX/a.png",
+        ".thumbnails/b.png",
+    ):
         write_photo(tmp_path / name, 1)
     listing = list_input(tmp_path)
     assert [photo.key for photo in listing.photos] == ["a"]
@@ -156,7 +162,9 @@ def test_what_a_query_adds_to_a_key(url: str, mark: str) -> None:
 
 
 def test_urls_in_lists_and_alone(tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("https://h/x/a%20b.jpg?id=1\nhttps://h/x/a%20b.jpg?id=2\nhttps://h/%2e%2e/%2e%2e/c.jpg\n")
+    (tmp_path / "list.txt").write_text(
+        "https://h/x/a%20b.jpg?id=1\nhttps://h/x/a%20b.jpg?id=2\nhttps://h/%2e%2e/%2e%2e/c.jpg\n"
+    )
     listing = list_input(tmp_path / "list.txt")
     assert [photo.key for photo in listing.photos] == ["h/x/a b_id=1", "h/x/a b_id=2"]
     assert "'../c'" in listing.notes[0]
