@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
-from pipelines.engine.reading.reader import read_source
+from pipelines.engine.input.open import read_source
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.geometry import crop_quad
 from pipelines.images.pixels import IMAGE_SUFFIXES, decode

@@ -21,15 +21,21 @@ _BAND_BYTES = 4 << 20  # rows are filtered and compressed in bands, so that a la
 
 
 def png_bytes(image: U8Image) -> bytes:
-    """uint8 H x W x 3, RGB -> the bytes of a PNG file, 8 bit, no alpha. ValueError for another shape or an empty one."""
+    """uint8 H x W x 3 (RGB) or H x W (grey) -> the bytes of a PNG file, 8 bit, no alpha.
+
+    Raises:
+        ValueError: another shape, or an empty one.
+    """
     height, width = image.shape[:2]
-    if image.shape != (height, width, 3) or image.dtype != np.uint8 or not height * width:
-        raise ValueError(f"a picture to save is uint8 H x W x 3, not {image.dtype} {' x '.join(map(str, image.shape))}")
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bit RGB, not interlaced
+    channels = 3 if image.ndim == 3 else 1
+    if image.shape not in ((height, width, 3), (height, width)) or image.dtype != np.uint8 or not height * width:
+        shape = " x ".join(map(str, image.shape))
+        raise ValueError(f"a picture to save is uint8 H x W x 3 or H x W, not {image.dtype} {shape}")
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)  # 8 bit, RGB or grey
     parts = [_SIGNATURE, _chunk(b"IHDR", header)]
     packer = isal_zlib.compressobj(level=_LEVEL)
-    rows = image.reshape(height, 3 * width)
-    step = max(1, _BAND_BYTES // (3 * width))
+    rows = image.reshape(height, channels * width)
+    step = max(1, _BAND_BYTES // (channels * width))
     bands = (_filtered(rows, first, first + step) for first in range(0, height, step))
     parts.extend(_chunk(b"IDAT", packer.compress(band)) for band in bands)
     return b"".join([*parts, _chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")])

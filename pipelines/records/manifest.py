@@ -39,7 +39,8 @@ class Record:
         outputs: kind -> path relative to the run's folder, POSIX.
         quad: corners of the crop in the photo, pixels; None where the source is the crop itself.
         scores: name -> finite number that a stage noted; ``faces`` = how many faces the photo has.
-        fingerprint: digest + options + stage versions + weights, as `fingerprint` hashes them.
+        fingerprint: what decided all outputs at once, in records of version 0.2 ("" in later ones).
+        prints: kind -> what decided that output: digest + options + stage versions + weights, hashed.
         ms: stage -> milliseconds.
         error: why the item failed.
         stat: the source's (bytes, mtime in ns) when it was read: lets a resume skip without reading 100,000 photos.
@@ -53,6 +54,7 @@ class Record:
     quad: Quad | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     fingerprint: str = ""
+    prints: Mapping[str, str] = field(default_factory=dict)
     ms: Mapping[str, float] = field(default_factory=dict)
     error: Failure | None = None
     stat: Stat | None = None
@@ -71,6 +73,7 @@ class Record:
             "quad": self.quad,
             "scores": {name: value for name, value in self.scores.items() if math.isfinite(value)},
             "fingerprint": self.fingerprint,
+            "prints": dict(self.prints),
             "ms": {name: round(value, 1) for name, value in self.ms.items()},
             "error": {"stage": error.stage, "code": error.code, "message": error.message} if error else None,
             "stat": self.stat,
@@ -93,6 +96,7 @@ class Record:
             quad=tuple((float(x), float(y)) for x, y in quad) if quad else None,
             scores=body["scores"],
             fingerprint=body["fingerprint"],
+            prints=body.get("prints", {}),
             ms=body["ms"],
             error=Failure(error["stage"], error["code"], error["message"]) if error else None,
             stat=(int(stat[0]), int(stat[1])) if stat else None,
@@ -102,7 +106,7 @@ class Record:
 def _check(body: Mapping[str, Any], error: Any) -> None:
     """Raises TypeError where a field of a parsed line has another type than it is written with."""
     texts = [body[name] for name in ("key", "source", "digest", "fingerprint")]
-    texts += [*body["outputs"].values(), *(error.values() if error else ())]
+    texts += [*body["outputs"].values(), *body.get("prints", {}).values(), *(error.values() if error else ())]
     numbers = [*body["scores"].values(), *body["ms"].values()]
     if not (all(isinstance(each, str) for each in texts) and all(isinstance(each, int | float) for each in numbers)):
         raise TypeError("a field has another type than this tool writes")
