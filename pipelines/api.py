@@ -23,17 +23,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from pipelines.edits import parse_edits
+from pipelines import plugins
 from pipelines.engine.destination import run_to_destination, staging_spec
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
 from pipelines.engine.plan import describe, plan_run
 from pipelines.engine.single import render_one
 from pipelines.errors import UsageError
-from pipelines.evaluation.evaluate import EvaluateSpec
 from pipelines.evaluation.evaluate import evaluate as _evaluate
-from pipelines.specs import AlignSpec, EditSpec, InvertSpec
+from pipelines.specs import AlignSpec, EditSpec, EvaluateSpec, InvertSpec, Spec
 from pipelines.stages.align.detectors import build_aligner
 from pipelines.weights.store import StoreConfig, WeightStore
 
@@ -50,8 +49,8 @@ __all__ = [
     "invert_image",
     "plan",
 ]
-SpecT = TypeVar("SpecT", bound=BaseModel)
-Input = str | Path | BaseModel
+SpecT = TypeVar("SpecT", bound=Spec)
+Input = str | Path | AlignSpec
 Place = str | Path | WeightStore
 
 
@@ -102,6 +101,7 @@ def evaluate(run: str | Path | EvaluateSpec, store: WeightStore | None = None, *
     """
     progress = options.pop("on_progress", None)
     spec = run if isinstance(run, EvaluateSpec) else _made(EvaluateSpec, {"run": Path(run), **options})
+    plugins.load(spec.plugins)
     return _evaluate(spec, store or _own_store(), progress)
 
 
@@ -156,6 +156,7 @@ def _run(
 
 def _one(kind: type[InvertSpec], picture: Image.Image, store: WeightStore | None, options: dict[str, Any]) -> Any:
     spec = _made(kind, {"input": Path("-"), "output": Path("-"), **options})
+    plugins.load(spec.plugins)
     pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     return render_one(spec, store or _own_store(), pixels)
 
@@ -166,9 +167,8 @@ def _own_store() -> WeightStore:
 
 def _made(kind: type[SpecT], given: dict[str, Any]) -> SpecT:
     """A spec; `attr` may stand for its edits. Raises UsageError where a field is unknown or has a wrong value."""
-    attr = given.pop("attr", None)
-    if attr is not None:
-        given["edits"] = parse_edits([attr] if isinstance(attr, str) else attr)
+    if "attr" in given:
+        given["edits"] = given.pop("attr")
     try:
         return kind(**given)
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -12,12 +13,14 @@ from typing import Any
 
 import torch
 
+from pipelines import plugins
 from pipelines.devices import default_batch, device_names, resolve_device
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
 from pipelines.engine.input.listing import Listing, list_input
 from pipelines.engine.job import Job
 from pipelines.engine.reading.crops import ExistingCrops, build_align_reader, build_invert_reader, reader_weights
+from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before, pictures_before
 from pipelines.errors import UsageError
 from pipelines.records.manifest import fingerprint
@@ -37,6 +40,7 @@ def plan_run(spec: AlignSpec, store: WeightStore) -> Job:
         UsageError: names that nobody knows, no edit, devices that cannot be meant, an input that does not exist.
         NoInputError: there is not one photo.
     """
+    plugins.load(spec.plugins)
     if not isinstance(spec, InvertSpec):
         return _align_job(spec, store)
     if isinstance(spec, EditSpec):
@@ -59,7 +63,7 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
         spec=spec,
         listing=list_input(spec.input, faces_all=spec.faces == "all"),
         outputs=align_outputs(spec, store),
-        make_reader=partial(build_align_reader, spec, store.config),
+        make_reader=partial(_reader, spec.plugins, partial(build_align_reader, spec, store.config)),
         make_work=_align_only,
         prepare=partial(store.require, weights),
         workers=_workers(spec, max(1, _cores() // len(devices))),
@@ -79,8 +83,8 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
         spec=spec,
         listing=listing,
         outputs=chain_outputs(spec, planned, store),
-        make_reader=partial(build_invert_reader, spec, store.config, planned.landmarks),
-        make_work=partial(_batcher, planned, _quiet(store), chain_settings(spec, planned, listing, store)),
+        make_reader=partial(_reader, spec.plugins, partial(build_invert_reader, spec, store.config, planned.landmarks)),
+        make_work=partial(_batcher, spec.plugins, planned, _quiet(store), _settings(spec, planned, listing, store)),
         prepare=partial(store.require, weights),
         workers=_workers(spec, _decoders(devices)),
         devices=devices,
@@ -116,13 +120,10 @@ def chain_outputs(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> t
     return tuple(outputs)
 
 
-def chain_settings(
-    spec: InvertSpec, planned: ChainPlan, listing: Listing, store: WeightStore, batch_size: int | None = None
-) -> ChainSettings:
-    """What the batches of a run need to know."""
+def _settings(spec: InvertSpec, planned: ChainPlan, listing: Listing, store: WeightStore) -> ChainSettings:
     return ChainSettings(
         edits=spec.edits if isinstance(spec, EditSpec) else (),
-        batch_size=batch_size or spec.batch_size or 0,
+        batch_size=spec.batch_size or 0,
         seed=spec.seed,
         codes=(planned.codes, codes_before(spec, planned, store)),
         folders=_folders(spec, listing),
@@ -155,8 +156,17 @@ def _align_only(device: str) -> AlignOnly:
     return AlignOnly()
 
 
-def _batcher(planned: ChainPlan, store: WeightStore, settings: ChainSettings, device: str) -> Batcher:
+def _reader(named: tuple[str, ...], make: Callable[[], PhotoReader]) -> PhotoReader:
+    """Called in the process that decodes, which knows no part of the user's own yet."""
+    plugins.load(named)
+    return make()
+
+
+def _batcher(
+    named: tuple[str, ...], planned: ChainPlan, store: WeightStore, settings: ChainSettings, device: str
+) -> Batcher:
     """Called in the process that computes: a cluster's worker may have another device than the parent."""
+    plugins.load(named)
     here = resolve_device(device)
     settings = replace(settings, batch_size=settings.batch_size or default_batch(here))
     return Batcher(partial(build_chain, planned, store, here), here, settings)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 FACE, LATENTS, INVERSION = "face", "latents", "inversion"
-_MASKS, _PHOTOS = "masks/", "photos/"
-FOLDERS = frozenset({LATENTS, INVERSION, _MASKS[:-1], _PHOTOS[:-1]})  # that a run may fill beside its edits'
+MASKS, PHOTOS = "masks/", "photos/"
+FOLDERS = frozenset({LATENTS, INVERSION, MASKS[:-1], PHOTOS[:-1]})  # that a run may fill beside its edits'
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,20 @@ class Output:
 
 def mask_of(edit: str) -> str:
     """The kind that says where an edit's pictures are not the photo."""
-    return _MASKS + edit
+    return MASKS + edit
 
 
 def photo_of(edit: str) -> str:
     """The kind of the whole photos with that edit's faces."""
-    return _PHOTOS + edit
+    return PHOTOS + edit
 
 
 def edit_of(kind: str) -> str:
     """The edit that a kind shows; "" of those that show none."""
-    kind = kind.removeprefix(_MASKS).removeprefix(_PHOTOS)
+    kind = kind.removeprefix(MASKS).removeprefix(PHOTOS)
     return "" if kind in (FACE, LATENTS, INVERSION) else kind
 
 
 def is_picture(kind: str) -> bool:
     """Whether the kind is a picture of one face: the crop, its inversion or an edit."""
-    return kind != LATENTS and not kind.startswith((_MASKS, _PHOTOS))
+    return kind != LATENTS and not kind.startswith((MASKS, PHOTOS))

@@ -17,6 +17,7 @@ from pipelines.engine.device.fetch import fetch, finite, levels, shares
 from pipelines.engine.types import Change, FaceJob, LoadedFace, OutFile, Result
 from pipelines.errors import PhotoError
 from pipelines.images.pixels import encode, resize_u8, to_tensor
+from pipelines.images.png import png_bytes
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
 from pipelines.records.outputs import INVERSION, LATENTS, edit_of, mask_of
@@ -192,7 +193,7 @@ class Batcher:
                 about = {"fingerprint": self._codes_fingerprints(face)[0], "source": face.record.digest}
                 make = partial(bytes, save_inversion(made.inversion, place, about))
             elif kind == mask_of(edit):
-                make = partial(encode, made.masks[edit][place].numpy(), output.suffix[1:])
+                make = partial(png_bytes, made.masks[edit][place].numpy()[:, :, None])
             if make is not None:
                 files.append(OutFile(output, output.path(key), make))
         scores = {name: float(values[place]) for name, values in made.inversion.scores.items()}

@@ -18,7 +18,6 @@ from pipelines.stages.entry import compensators, identity, refiners
 from pipelines.stages.published import embedder_entry, generator_entry
 from pipelines.stages.refine import feature
 from pipelines.stages.refine.sdic import SDICRefiner
-from pipelines.weights.assets import asset_sha256
 from pipelines.weights.store import WeightStore
 
 
@@ -31,7 +30,7 @@ def pictures_before(spec: InvertSpec, plan: ChainPlan, store: WeightStore) -> st
     """What decided all pictures of a run, whichever edits it had."""
     paths = spec.direction_files if isinstance(spec, EditSpec) else ()
     files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    return _digest([*_lines(spec, plan, store), residual.VERSION, asset_sha256(ASSET), *files])
+    return _digest([*_lines(spec, plan, store), residual.VERSION, store.sha256(ASSET), *files])
 
 
 def _lines(spec: InvertSpec, plan: ChainPlan, store: WeightStore) -> list[str]:
