@@ -37,7 +37,7 @@ def spec_of(raw: Path, output: Path | str, **options: Any) -> AlignSpec:
 
 
 def faces(spec: AlignSpec, fake: FakeFaces | None = None) -> Job:
-    options = spec.model_dump(exclude={"input", "output", "size", "num_workers"})
+    options = spec.model_dump(exclude={"inputs", "output", "size", "num_workers"})
     return align_job(spec.input, spec.output, fake, **options)
 
 

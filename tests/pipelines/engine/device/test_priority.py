@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from pipelines.engine.device.priority import STEP, stand_back
-from pipelines.engine.output.writer import OutFile, Result, Writer
+from pipelines.engine.output.writer import Writer
 from pipelines.engine.reading.decoder_pool import DecoderPool
 from pipelines.engine.reading.reader import PhotoReader
-from pipelines.engine.types import Photo, Task
+from pipelines.engine.types import OutFile, Photo, Result, Task
 from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.records.outputs import Output
 from tests.factories import FakeFaces, make_reader, write_photos
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="priorities by thread are Linux's")
@@ -72,7 +73,7 @@ def test_encoding_stands_back(tmp_path: Path) -> None:
         return b"x"
 
     writer = Writer(tmp_path, ManifestWriter(tmp_path))
-    writer.submit(Result(Record("a", "a.png"), (OutFile("inversion", "a.png", make),)))
+    writer.submit(Result(Record("a", "a.png"), (OutFile(Output("inversion", "face", ".png", ""), "a.png", make),)))
     writer.close()
     writer.check()
     assert seen == [min(19, before + STEP)]
