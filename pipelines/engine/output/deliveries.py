@@ -16,8 +16,7 @@ from pathlib import Path
 from pipelines.engine.input.remote import is_url
 from pipelines.engine.input.tar_index import split_member
 from pipelines.errors import OutputError
-from pipelines.records.json_lines import parse, whole_lines
-from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest
+from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest, records_of
 
 DELIVERED = "delivered.jsonl"
 
@@ -50,7 +49,7 @@ def fold(folder: Path, records: Mapping[str, Record] | None = None) -> dict[str,
     new = dict(old if records is None else records)
     journal = folder / DELIVERED
     if journal.is_file():
-        for moved in (Record.from_json(parse(line)) for line in whole_lines(journal.read_bytes()) if line.strip()):
+        for moved in records_of(journal.read_bytes()):
             record = new.get(moved.key)
             if record is not None:
                 there = {kind: path for kind, path in moved.outputs.items() if _same(record, moved, kind)}
