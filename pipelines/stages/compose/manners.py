@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from pipelines.images import resize_area
+from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.flow import edit_flow
