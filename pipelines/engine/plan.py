@@ -24,7 +24,7 @@ from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before, pictures_before
 from pipelines.errors import UsageError
 from pipelines.records.manifest import fingerprint
-from pipelines.records.outputs import FACE, INVERSION, LATENTS, Output, mask_of, photo_of
+from pipelines.records.outputs import CODES, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec, RunSpec
 from pipelines.stages.align.aligner import Aligner
 from pipelines.stages.align.detectors import LANDMARKS, detectors
@@ -105,7 +105,7 @@ def chain_outputs(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> t
     suffix = f".{spec.format}"
     outputs = [
         Output(INVERSION, "face", suffix, fingerprint(planned.inversion, spec.seed, spec.format, faces), old),
-        Output(LATENTS, "face", ".safetensors", fingerprint(planned.codes, spec.seed, faces), old),
+        Output(LATENTS, "face", CODES, fingerprint(planned.codes, spec.seed, faces), old),
     ]
     if not isinstance(spec, EditSpec):
         return tuple(outputs)

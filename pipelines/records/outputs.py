@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 FACE, LATENTS, INVERSION = "face", "latents", "inversion"
+CODES = ".safetensors"  # the suffix of latents
 MASKS, PHOTOS = "masks/", "photos/"
 FOLDERS = frozenset({LATENTS, INVERSION, MASKS[:-1], PHOTOS[:-1]})  # that a run may fill beside its edits'
 

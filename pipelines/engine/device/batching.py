@@ -20,7 +20,7 @@ from pipelines.images.pixels import encode, resize_u8, to_tensor
 from pipelines.images.png import png_bytes
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
-from pipelines.records.outputs import INVERSION, LATENTS, edit_of, mask_of
+from pipelines.records.outputs import CODES, INVERSION, LATENTS, Output, edit_of, mask_of
 from pipelines.stages.chain import Chain
 from pipelines.types import FaceBatch, Failure, Inversion, U8Image
 
@@ -96,6 +96,8 @@ class Batcher:
     def put(self, face: FaceJob) -> Iterator[Result]:
         """Gives a batch's results when `face` completes it."""
         codes = self._codes_on_disk(face)
+        if codes is None:
+            face = _with_codes(face)
         waiting = self._coded if codes is not None else self._fresh
         if codes is not None:
             if waiting.codes and codes.like() != waiting.codes[0].like():
@@ -121,7 +123,7 @@ class Batcher:
                 results = self._halved(faces, codes)
             elif codes:  # they say the right things about themselves, and are of another shape all the same
                 self.stale += len(faces)
-                results = self._run(faces, [])
+                results = self._run([_with_codes(face) for face in faces], [])
             else:
                 raise
         yield from results
@@ -221,7 +223,7 @@ class Batcher:
         """Current codes from the first folder that has them; damaged or stale ones are made again."""
         for folder in self._settings.folders:
             try:
-                data = (folder / f"{face.record.key}.safetensors").read_bytes()
+                data = (folder / f"{face.record.key}{CODES}").read_bytes()
                 inversion, about = load_inversion(data)
             except (FileNotFoundError, NotADirectoryError):
                 continue
@@ -232,6 +234,14 @@ class Batcher:
                 return inversion
             self.stale += 1
         return None
+
+
+def _with_codes(face: FaceJob) -> FaceJob:
+    """The face with codes to be written, also where a file of them is there, which could not be used."""
+    mark = face.record.prints.get(LATENTS)
+    if mark is None:
+        return face
+    return replace(face, missing=(*face.missing, Output(LATENTS, "face", CODES, mark)))
 
 
 def _failed(face: FaceJob, trouble: Failure) -> Result:
