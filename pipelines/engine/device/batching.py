@@ -151,6 +151,8 @@ class Batcher:
         inversion = Inversion.cat(codes).to(self._device) if codes else chain.invert(batch).stored()
         inverted = time.perf_counter()
         made = chain.edit(batch, inversion, self._edits(faces))
+        if made.base.shape != batch.images.shape:
+            raise ValueError("the codes make pictures of another size")
         asked = {output.kind for face in faces for output in face.missing}
         masked = {name for name in made.edits if self._settings.composed or mask_of(name) in asked}
         images = {INVERSION: made.base, **{name: each.image for name, each in made.edits.items()}}
