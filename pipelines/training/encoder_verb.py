@@ -27,10 +27,10 @@ from pipelines.training.losses.encoder import Judges
 from pipelines.training.losses.view import make_view
 from pipelines.training.recipes import recipes
 from pipelines.training.run import write_asset
-from pipelines.training.style_centre import cached_centre
 from pipelines.training.tasks.encoder import EncoderTask
 from pipelines.types import Generator
 from pipelines.weights.store import WeightStore
+from pipelines.weights.style_centres import cached_centre
 
 LICENCE = "Apache-2.0; fitted to a generator that was distilled from NVIDIA's FFHQ StyleGAN2 (non-commercial)"
 

@@ -154,7 +154,7 @@ def load_catalogue(path: Path | None = None) -> dict[str, WeightEntry]:
     path = path or catalogue_path()
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"the catalogue {path} cannot be read: {error}") from None
     entries = {name: _entry(name, table, path) for name, table in tables.items()}
     _check_links(entries, path)

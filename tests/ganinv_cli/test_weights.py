@@ -83,7 +83,9 @@ def test_verify_fails_with_code_5_on_a_damaged_file_and_rm_forgets_it(run: Run, 
     assert "removed" in run("rm", "mobile-ffhq-graph").stdout
     assert "was not cached" in run("rm", "mobile-ffhq-graph").stdout
     left = json.loads(run("verify", "--json").stdout)
-    assert left.keys() == {name for name, entry in load_catalogue().items() if entry.packed}, "our own files, always there"
+    assert left.keys() == {name for name, entry in load_catalogue().items() if entry.packed}, (
+        "our own files, always there"
+    )
     assert all(result["ok"] for result in left.values())
 
 
