@@ -27,7 +27,7 @@ from pipelines.weights.style_centres import cached_centre
 
 
 class RunCodes:
-    """The generator and the embedder of a run; see `pipelines.metrics.registry.CodeTools`.
+    """The generator and the embedder of a run; see `pipelines.metrics.tools.CodeTools`.
 
     Args:
         run: a folder that `invert` or `edit` wrote.
