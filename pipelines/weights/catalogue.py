@@ -19,7 +19,7 @@ Role = Literal[
     "generator", "encoder", "compensator", "detector", "landmarks", "identity", "attribute", "perceptual", "parsing",
     "trunk", "directions", "sample",
 ]  # fmt: skip
-Format = Literal["openvino-bin", "openvino-xml", "dat", "pth", "onnx", "safetensors", "image", "pt", "pkl"]
+Format = Literal["openvino-bin", "openvino-xml", "dat", "pth", "onnx", "safetensors", "image", "pt", "pkl", "tflite"]
 ArchiveKind = Literal["wheel", "sdist"]
 
 _INDEX = re.compile(r"index:(?P<package>[A-Za-z0-9._-]+)==(?P<version>[^:\s]+):(?P<kind>wheel|sdist):(?P<member>\S+)")
