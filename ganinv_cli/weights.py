@@ -62,10 +62,7 @@ def show(name: Name, weights_dir: WeightsDir = None, as_json: Json = False) -> N
     if as_json:
         console.print_json(facts)
         return
-    rows = [
-        [key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for key, value in facts.items()
-    ]
-    console.table(["field", "value"], rows)
+    console.table(["field", "value"], [[key, _shown(value)] for key, value in facts.items()])
 
 
 @app.command()
@@ -191,6 +188,12 @@ def rm(
         store.group(name)  # all known, before the first is deleted
     for name in names:
         typer.echo(f"{name}: {'removed' if store.remove(name) else 'was not cached'}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {inner}" for key, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _facts(store: Any, name: str) -> dict[str, Any]:
