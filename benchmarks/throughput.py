@@ -39,7 +39,7 @@ from benchmarks._plan import Campaign, Rates, make_plan
 from benchmarks._settings import Settings
 from benchmarks._table import figure_rows, plan_rows
 from pipelines.errors import WeightsError
-from pipelines.stages.build import ENCODER_ASSET
+from pipelines.stages.embed.encoder import ASSETS
 from pipelines.stages.methods import methods
 from pipelines.weights.assets import asset_path
 
@@ -118,7 +118,7 @@ def rates_of(figures: Mapping[str, Figures]) -> Rates | None:
 def default_method() -> str:
     """`e4e` where it is installed with its weights, else `untrained`."""
     try:
-        asset_path(ENCODER_ASSET)
+        asset_path(ASSETS["e4e"])
     except WeightsError:
         return "untrained"
     return "e4e" if "e4e" in methods else "untrained"
