@@ -24,12 +24,12 @@ from pipelines.models.generators.mobile import MobileStyleGAN
 from pipelines.models.generators.style_space import nscd, style_centre
 from pipelines.records.latents import save_inversion
 from pipelines.records.manifest import ManifestWriter, Record
-from pipelines.registry import Entry, Registry
+from pipelines.registry import Entry, PartRegistry
 from pipelines.stages import published as adopted
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import GeneratorEntry, Parts
-from pipelines.types import FaceBatch, Generator, Inversion
+from pipelines.types import Embedder, FaceBatch, Generator, Inversion
 from tests.pipelines.metrics.fakes import CPU, FakeStore, locate, picture
 
 SAMPLES = 50
@@ -51,7 +51,7 @@ class Store(FakeStore):
 class Recall:
     """An embedder that gives the mean code moved by the picture's brightness."""
 
-    version = "recall"
+    name = version = "recall"
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
@@ -82,9 +82,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> MobileStyleGAN:
     def embedder(parts: Parts, generator: Generator) -> Recall:
         return Recall(generator)
 
-    generators: Registry[GeneratorEntry] = Registry("generator")
+    generators: PartRegistry[Generator] = PartRegistry("generator")
     generators.add("mobile-ffhq", GeneratorEntry(build, ("weights-of-g",)))
-    embedders: Registry[Entry[Any]] = Registry("embedder")
+    embedders: PartRegistry[Embedder] = PartRegistry("embedder")
     embedders.add("optimize", Entry(embedder))
     monkeypatch.setattr(adopted, "generators", generators)
     monkeypatch.setattr(adopted, "embedders", embedders)
