@@ -47,6 +47,9 @@ class Scoring:
     require: Annotated[
         list[str], _score(text='Exit 6 unless met, as "id>=0.5". Repeat for more.', metavar="METRIC>=X")
     ] = field(default_factory=list)
+    allow_missing: Annotated[
+        bool, _score("--allow-missing", text="Pictures that cannot be judged neither fail --require nor exit with 3.")
+    ] = False
 
 
 @bundled
@@ -66,12 +69,12 @@ def evaluate(
     folder = run if run is not None else default_run(Path())
     metrics = tuple(name.strip() for text in scoring.metrics for name in text.split(",") if name.strip())
     chosen: dict[str, Any] = {"run": folder, "report": scoring.report, "require": tuple(scoring.require)}
+    chosen["allow_missing"] = scoring.allow_missing
     chosen |= {"metrics": metrics} if metrics else {}
     chosen |= {} if scoring.reference is None else {"reference": scoring.reference}
     with console.clean_stdout():
-        from pipelines.evaluation.evaluate import EvaluateSpec, RequirementUnmet
+        from pipelines.evaluation.evaluate import EvaluateSpec, RequirementUnmet, pictures
         from pipelines.evaluation.evaluate import evaluate as score
-        from pipelines.evaluation.pairing import run_folder
 
         spec = make_spec(EvaluateSpec, chosen | values(machine))
         unmet: RequirementError | None = None
@@ -79,9 +82,14 @@ def evaluate(
             result = score(spec, cache.store(), on_progress=console.run_reporter("evaluate"))
         except RequirementUnmet as error:  # all was measured and written: show it first
             result, unmet = error.metrics, error
-    show_result(result, run_folder(folder), scoring.report, voice.as_json)
+    show_result(result, voice.as_json)
     if unmet is not None:
         raise unmet
+    if result["missing"] and not scoring.allow_missing:
+        console.say(
+            f"{pictures(result['missing'])} could not be judged; --allow-missing takes the figures of the others"
+        )
+        raise typer.Exit(3)
 
 
 def default_run(here: Path) -> Path:
@@ -92,7 +100,7 @@ def default_run(here: Path) -> Path:
     raise NoInputError("there is no ./edits and no ./inversions here: run ganinv edit first, or name the run's folder")
 
 
-def show_result(result: Mapping[str, Any], folder: Path, report: bool, as_json: bool) -> None:
+def show_result(result: Mapping[str, Any], as_json: bool) -> None:
     """The metrics object as JSON, or a row for each edit and metric."""
     from ganinv_cli import console
 
@@ -101,8 +109,8 @@ def show_result(result: Mapping[str, Any], folder: Path, report: bool, as_json: 
         return
     rows = [row for edit, metrics in result["edits"].items() for row in _rows(edit, metrics)]
     console.table(["edit", "metric", "mean", "median", "n", "better"], rows)
-    if report:
-        console.note(f"report: {folder / 'report.html'}")
+    if "report.html" in result["written"]:
+        console.note(f"report: {Path(result['folder']) / 'report.html'}")
 
 
 def _rows(edit: str, metrics: Mapping[str, Any], prefix: str = "") -> list[list[object]]:

@@ -4,4 +4,5 @@ FACE = "face"  # a crop of `align`
 INVERSION = "inversion"
 LATENTS = "latents"
 MASKS = "masks/"  # + the edit's name: where its picture is not the photo
+RUN = "run"  # no kind: what a problem speaks of where the run itself failed
 PHOTOS = "photos/"  # + the edit's name: the photo with its edited faces

@@ -38,7 +38,7 @@ SAMPLES = 50
 class Store(FakeStore):
     def __init__(self, home: Path, **hashes: str) -> None:
         super().__init__("landmarks-68")
-        self.config = SimpleNamespace(home=home)
+        self.config = SimpleNamespace(home=home, offline=False)
         self.hashes = {"weights-of-g": "aaa", **hashes}
 
     def closure(self, names: tuple[str, ...]) -> list[str]:
