@@ -15,7 +15,7 @@ from torch import Tensor
 from pipelines.engine.events import ProgressEvent
 from pipelines.errors import NoInputError, RequirementError, UsageError
 from pipelines.evaluation import evaluate as verb
-from pipelines.evaluation.evaluate import EvaluateSpec, RequirementUnmet, evaluate
+from pipelines.evaluation.evaluate import RequirementUnmet, evaluate
 from pipelines.evaluation.loading import LoadedRow, load_row, read_ahead
 from pipelines.evaluation.pairing import Pairing, Row, pair_run
 from pipelines.evaluation.scoring import Evaluation
@@ -24,6 +24,7 @@ from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Trio
 from pipelines.metrics.identity import DlibDescriptors, DlibIdentity
 from pipelines.records.manifest import Record
+from pipelines.specs import EvaluateSpec
 from pipelines.types import Failure, U8Image
 from tests.pipelines.evaluation.making import SIZE, make_run, make_spec, manifest, record, save
 from tests.pipelines.metrics.fakes import CPU, FakeStore, black, locate, noisy, picture
