@@ -78,7 +78,7 @@ def _is_ours(path: Path, earlier: Mapping[str, Any] | None) -> bool:
     if earlier is None:
         return False
     written = earlier.get("written")
-    if path.name == METRICS or not isinstance(written, dict):  # before 0.2 it said nothing of the other papers
+    if path.name == METRICS or not isinstance(written, dict):  # as it was once: it said nothing of other papers
         return True
     return written.get(path.name) == _digest(path.read_bytes())
 
