@@ -115,13 +115,9 @@ class Report:
 
 def render_report(report: Report) -> bytes:
     """The page, UTF-8. Names from the disk are escaped, also such as are not valid text."""
-    text = resources.files("pipelines.evaluation").joinpath("templates/report.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=shown
-    )
-    environment.filters["number"] = number
     metrics = report.metrics
-    page = environment.from_string(text).render(
+    return render_page(
+        "report.html.j2",
         metrics=metrics,
         rows=report.rows,
         details=DETAILS,
@@ -131,7 +127,21 @@ def render_report(report: Report) -> bytes:
         changes=_changes(metrics["edits"]),
         problems=metrics["failures"][:PROBLEMS],
     )
-    return page.encode("utf-8", errors="backslashreplace")
+
+
+def render_page(template: str, **values: Any) -> bytes:
+    """A page of `templates/`, UTF-8, every text escaped and every unprintable character shown as an escape."""
+    templates = resources.files("pipelines.evaluation").joinpath("templates")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: templates.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    environment.filters["number"] = number
+    return environment.get_template(template).render(**values).encode("utf-8", errors="backslashreplace")
 
 
 def number(value: float | None) -> str:

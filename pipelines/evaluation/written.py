@@ -55,6 +55,18 @@ def write_papers(folder: Path, made: Mapping[str, Any], papers: Mapping[str, byt
     return body
 
 
+def find_metrics(run: Path) -> Mapping[str, Any]:
+    """The object of the metrics.json that an evaluation of `run` wrote.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for folder in (run, run / FOLDER):
+        if body := _earlier(folder / METRICS):
+            return body
+    raise UsageError(f"'{run}' has no metrics.json of an evaluation; run `ganinv evaluate` on it first")
+
+
 def _taken(folder: Path, outputs: Collection[Path]) -> Path | None:
     """The first paper's name in `folder` that something else has."""
     earlier = _earlier(folder / METRICS)

@@ -143,7 +143,8 @@ def test_a_tint_of_known_length_is_measured(shift: tuple[float, float, float]) -
 
 def _srgb(colour: np.ndarray) -> np.ndarray:
     """The level nearest to a CIELAB colour, by search: no formula is shared with what is tested."""
-    steps = np.stack(np.meshgrid(*[np.arange(100, 256)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    axes = [np.arange(level - 25, level + 26) for level in (205, 160, 140)]
+    steps = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return steps[np.linalg.norm(lab(steps) - colour, axis=1).argmin()]
 
 
