@@ -16,8 +16,11 @@ ROWS = 40  # pictures shown, about 40 KB a run each
 MARK = "compare.json"
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
+def write_comparison(comparison: Comparison, folder: Path, offline: bool = False) -> None:
     """compare.json, .csv, .md and .html into `folder`, which need not exist.
+
+    Args:
+        offline: sources behind a URL are not shown.
 
     Raises:
         UsageError: files of these names are there that no comparison wrote.
@@ -29,7 +32,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         "compare.md": comparison.markdown(),
     }
     pages = {name: text.encode("utf-8", errors="backslashreplace") for name, text in files.items()}
-    pages["compare.html"] = render_comparison(comparison)
+    pages["compare.html"] = render_comparison(comparison, offline)
     if not _is_ours(folder / MARK) and (taken := [name for name in pages if (folder / name).exists()]):
         raise UsageError(f"'{folder / taken[0]}' was not written by a comparison; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +40,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         write_atomic(folder / name, data)
 
 
-def render_comparison(comparison: Comparison) -> bytes:
+def render_comparison(comparison: Comparison, offline: bool = False) -> bytes:
     """The page, self-contained and without scripts."""
     headers, table = comparison.table()
     return render_page(
@@ -48,15 +51,15 @@ def render_comparison(comparison: Comparison) -> bytes:
         table=table,
         notes=comparison.notes,
         headline=comparison.headline,
-        rows=_rows(comparison),
+        rows=_rows(comparison, offline),
     )
 
 
-def _rows(comparison: Comparison) -> list[ReportRow]:
+def _rows(comparison: Comparison, offline: bool) -> list[ReportRow]:
     """The pictures on which the runs disagree most: the source, then every run's."""
     by_run = {name: _by_key(folder) for name, folder in comparison.runs.items()}
     shown = (
-        _row(key, edit, {name: rows[key] for name, rows in by_run.items() if key in rows})
+        _row(key, edit, {name: rows[key] for name, rows in by_run.items() if key in rows}, offline)
         for key, edit, _ in comparison.disagreements[:ROWS]
     )
     return [row for row in shown if row is not None]
@@ -70,8 +73,8 @@ def _by_key(folder: Path) -> dict[str, Row]:
         return {}
 
 
-def _row(key: str, edit: str, rows: dict[str, Row]) -> ReportRow | None:
-    loaded = {name: load_row(row) for name, row in rows.items()}
+def _row(key: str, edit: str, rows: dict[str, Row], offline: bool) -> ReportRow | None:
+    loaded = {name: load_row(row, offline=offline) for name, row in rows.items()}
     results = {name: row.results[edit] for name, row in loaded.items() if edit in row.results}
     source = next((row.source for row in loaded.values() if row.source is not None), None)
     if source is None or not results:

@@ -13,7 +13,7 @@ from pipelines.evaluation.kinds import FACE, INVERSION, LATENTS, MASKS, PHOTOS, 
 from pipelines.evaluation.places import Places
 from pipelines.evaluation.written import CONTACT, FOLDER
 from pipelines.images.pixels import IMAGE_SUFFIXES
-from pipelines.records.manifest import Record, has_manifest, read_manifest
+from pipelines.records.manifest import MANIFEST, Record, has_manifest, read_manifest
 from pipelines.types import Quad
 
 
@@ -116,9 +116,11 @@ def run_folder(run: Path) -> Path:
 
 
 def _of_manifest(run: Path) -> tuple[list[Row], list[Problem]]:
-    rows, problems = [], []
+    notes: list[str] = []
     places = Places(run)
-    for record in read_manifest(run).values():
+    records = read_manifest(run, notes)
+    rows, problems = [], [Problem("", MANIFEST, note) for note in notes]
+    for record in records.values():
         if record.status == "failed":
             told = record.error
             reason = f"{told.message} ({told.stage}, {told.code})" if told else "failed without a reason"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from pipelines.engine.events import OnEvent, ProgressEvent
-from pipelines.evaluation.kinds import INVERSION, RUN
+from pipelines.evaluation.kinds import INVERSION, MASKS, RUN
 from pipelines.evaluation.loading import LoadedRow, load_row, read_ahead
 from pipelines.evaluation.pairing import Pairing, Problem
 from pipelines.evaluation.report import Detail, ReportRow, Shot, WorstRows
@@ -146,19 +146,21 @@ class Evaluation:
             "unused_references": unused,
             "missing": self.missing,
             "faceless": {edit: count for edit, count in self._faceless.items() if count},
-            "notes": [*notes, *self._own_notes()],
+            "notes": [*notes, *self._own_notes(unused)],
             "images": self.scores.images(),
         }
 
     @property
     def missing(self) -> int:
         """Pictures of the run that could not be judged; faces that failed in the run itself had none."""
-        return len({(problem.key, problem.what) for problem in self.problems if problem.what != RUN})
+        unseen = (problem for problem in self.problems if problem.what != RUN and not problem.what.startswith(MASKS))
+        return len({(problem.key, problem.what) for problem in unseen})
 
-    def _own_notes(self) -> list[str]:
+    def _own_notes(self, unused: int) -> list[str]:
         """Sentences on what the figures do not tell."""
         failed = sum(problem.what == RUN for problem in self.problems)
         return [
+            *([f"{unused} pictures of the reference have no result"] if unused else []),
             *(
                 [f"{failed} {'face' if failed == 1 else 'faces'} failed in the run and have no picture"]
                 if failed

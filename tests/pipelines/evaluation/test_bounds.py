@@ -44,7 +44,8 @@ def test_outputs_are_taken_from_the_runs_folder_alone(tmp_path: Path, output: st
     pairing = pair_run(run, None)
     assert set(pairing.rows[0].results) == {"inversion", "smile+2"}
     if output != "smile+2/..":  # is no picture's name to begin with
-        assert {problem.what for problem in pairing.problems} == {"stolen", "stolen.png"}
+        refused = {problem.what for problem in pairing.problems}
+        assert refused in ({"stolen", "stolen.png"}, {"manifest.jsonl"}), "the output, or its whole record"
     made = evaluate(make_spec(run), FakeStore())
     assert "stolen" not in made["edits"]
 
@@ -220,7 +221,9 @@ def test_masks_are_shown_and_are_no_edit(tmp_path: Path) -> None:
     assert "mask of smile+2" in page
     assert page.count('<figure class="detail">') == 2
     (run / "masks/smile+2/000.png").write_bytes(encode(mask, "png")[:99])
-    assert evaluate(make_spec(run), FakeStore())["failures"][0]["what"] == "masks/smile+2"
+    made = evaluate(make_spec(run), FakeStore())
+    assert made["failures"][0]["what"] == "masks/smile+2"
+    assert made["missing"] == 0, "a mask is not judged"
 
 
 def test_a_copied_project_needs_nothing_of_the_old_place(tmp_path: Path) -> None:
