@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ganinv_cli import align, edit, evaluate, invert, train, weights
+from ganinv_cli import align, compare, edit, evaluate, invert, train, weights
 from pipelines.errors import GanInvError, UsageError
 from pipelines.registry import nearest
 
@@ -96,6 +96,7 @@ app.command()(align.align)
 app.command()(invert.invert)
 app.command()(edit.edit)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")
 

@@ -269,6 +269,7 @@ class EvaluateSpec(Spec):
         num_workers: decoding threads; 0 means 1, as nothing is decoded in the scoring thread.
         report: also write report.html and contact.png.
         require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
+        allow_missing: bounds hold although some pictures could not be judged.
     """
 
     run: Annotated[Path, Option("What invert or edit wrote. Default: edits, else inversions.", metavar="[RUN]")] = (
@@ -288,6 +289,9 @@ class EvaluateSpec(Spec):
         tuple[str, ...],
         Option('Exit 6 unless met, as "id>=0.5". Repeat for more.', "Evaluate", metavar="METRIC>=X"),
     ] = ()
+    allow_missing: Annotated[
+        bool, Option("Pictures that cannot be judged neither fail --require nor exit with 3.", "Evaluate")
+    ] = False
 
     @field_validator("metrics", mode="before")
     @classmethod
