@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
-from pipelines.training.encoder_settings import EncoderSettings, read_weights
 
-from pipelines.errors import UsageError
 from pipelines.training.recipes import recipes
+from pipelines.training.specs import EncoderSpec
+
+
+def spec(**options: Any) -> EncoderSpec:
+    return EncoderSpec(data=["photos"], **options)
 
 
 @pytest.mark.parametrize(
@@ -52,26 +56,26 @@ def test_fewer_rows() -> None:
 
 
 def test_weights_are_read() -> None:
-    assert read_weights(["identity=0.5", "pixel=2"]) == {"identity": 0.5, "pixel": 2.0}
+    assert spec(weights=["identity=0.5", "pixel=2"]).weights == {"identity": 0.5, "pixel": 2.0}
 
 
 @pytest.mark.parametrize("text", ["smile=1", "pixel", "pixel=", "pixel=-1", "pixel=nan", "pixel=inf", "=2"])
 def test_a_wrong_weight_is_named(text: str) -> None:
-    with pytest.raises(UsageError, match="--weight"):
-        read_weights([text])
+    with pytest.raises(ValueError, match="give TERM=NUMBER"):
+        spec(weights=[text])
 
 
 def test_settings_that_cannot_be_meant() -> None:
-    with pytest.raises(UsageError, match="--synthetic"):
-        EncoderSettings(batch=4, synthetic=5)
-    with pytest.raises(UsageError, match="optimiser"):
-        EncoderSettings(optimiser="sgd")
-    with pytest.raises(UsageError, match="--teach"):
-        EncoderSettings(steps=10, teach=10)
+    with pytest.raises(ValueError, match="--synthetic"):
+        spec(batch=4, synthetic=5)
+    with pytest.raises(ValueError, match="optimiser"):
+        spec(optimiser="sgd")
+    with pytest.raises(ValueError, match="--teach"):
+        spec(steps=10, teach=10)
 
 
 def test_a_run_may_begin_late_in_the_schedule() -> None:
-    with pytest.raises(UsageError, match="--start"):
-        EncoderSettings(start=1.0)
+    with pytest.raises(ValueError, match="start"):
+        spec(start=1.0)
     recipe = recipes.get("cycle")
     assert recipe.at(2 / 3 * 300 + 1, 300, 18).weights["delta"] > 2e-4
