@@ -17,7 +17,7 @@ from pipelines.engine.resume.pending import Todo
 from pipelines.engine.stage import Work
 from pipelines.errors import UsageError
 from pipelines.records.manifest import Record, has_manifest
-from pipelines.records.manifest_index import KnownRecords
+from pipelines.records.manifest_index import ManifestIndex
 from pipelines.specs import RunSpec
 
 
@@ -90,12 +90,12 @@ class Job:
     def divide(self, photos: Sequence[Photo]) -> tuple[Ledger, list[Task], list[tuple[Photo, int]]]:
         """The ledger of the output folder, what is to do, and what is done."""
         with _uncollected():
-            ledger = self.ledger(KnownRecords(self.spec.output))
+            ledger = self.ledger(ManifestIndex(self.spec.output))
             return ledger, *divide(self._checked(photos), ledger, self.spec.overwrite, self.spec.retry_failed)
 
     def todo(self, photos: LazyPhotos) -> tuple[Ledger, Todo]:
         """As `divide`, but found while the run goes on."""
-        ledger, spec = self.ledger(KnownRecords(self.spec.output)), self.spec
+        ledger, spec = self.ledger(ManifestIndex(self.spec.output)), self.spec
         counted = photos if photos.countable else None
         return ledger, Todo(self._checked(photos), ledger, spec.overwrite, spec.retry_failed, counted)
 

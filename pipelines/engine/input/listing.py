@@ -20,7 +20,7 @@ from pipelines.engine.types import FACE, FURTHER, LATENTS, Listing, Origin, Phot
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import Record, has_manifest
-from pipelines.records.manifest_index import KnownRecords
+from pipelines.records.manifest_index import ManifestIndex
 
 __all__ = ["FACE", "LATENTS", "LazyPhotos", "Listing", "Origin", "Photo", "list_input", "take_part"]
 LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run starts,
@@ -90,7 +90,7 @@ class _Input:
 
     def _folder(self, use_run: bool) -> Listing:
         root = self._source
-        records = KnownRecords(root) if use_run and has_manifest(root) else None
+        records = ManifestIndex(root) if use_run and has_manifest(root) else None
         if records is not None and records.has_output(LATENTS):
             return Listing(self._some(_from_inversions(records), []), latents=Path(os.path.abspath(root)) / "latents")
         known: Mapping[str, Record] = records if records is not None else {}

@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
+from ganinv_cli.options import make_spec
+from pipelines.errors import UsageError
 from pipelines.training.recipes import recipes
 from pipelines.training.specs import EncoderSpec
-
-
-def spec(**options: Any) -> EncoderSpec:
-    return EncoderSpec(data=["photos"], **options)
 
 
 @pytest.mark.parametrize(
@@ -55,27 +53,31 @@ def test_fewer_rows() -> None:
     assert recipes.get("e4e").at(199_999, 200_000, 10).stage == 9
 
 
+def made(**given: Any) -> EncoderSpec:
+    return make_spec(EncoderSpec, {"data": ["faces"], **given})
+
+
 def test_weights_are_read() -> None:
-    assert spec(weights=["identity=0.5", "pixel=2"]).weights == {"identity": 0.5, "pixel": 2.0}
+    assert made(weights=["identity=0.5", "pixel=2"]).weights == {"identity": 0.5, "pixel": 2.0}
 
 
 @pytest.mark.parametrize("text", ["smile=1", "pixel", "pixel=", "pixel=-1", "pixel=nan", "pixel=inf", "=2"])
 def test_a_wrong_weight_is_named(text: str) -> None:
-    with pytest.raises(ValueError, match="give TERM=NUMBER"):
-        spec(weights=[text])
+    with pytest.raises(UsageError, match="--weight"):
+        made(weights=[text])
 
 
-def test_settings_that_cannot_be_meant() -> None:
-    with pytest.raises(ValueError, match="--synthetic"):
-        spec(batch=4, synthetic=5)
-    with pytest.raises(ValueError, match="optimiser"):
-        spec(optimiser="sgd")
-    with pytest.raises(ValueError, match="--teach"):
-        spec(steps=10, teach=10)
+def test_options_that_cannot_be_meant() -> None:
+    with pytest.raises(UsageError, match="--synthetic"):
+        made(batch=4, synthetic=5)
+    with pytest.raises(UsageError, match="optimiser"):
+        made(optimiser="sgd")
+    with pytest.raises(UsageError, match="--teach"):
+        made(steps=10, teach=10)
 
 
 def test_a_run_may_begin_late_in_the_schedule() -> None:
-    with pytest.raises(ValueError, match="start"):
-        spec(start=1.0)
+    with pytest.raises(UsageError, match="--start"):
+        made(start=1.0)
     recipe = recipes.get("cycle")
     assert recipe.at(2 / 3 * 300 + 1, 300, 18).weights["delta"] > 2e-4

@@ -27,7 +27,7 @@ from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread import shard
-from pipelines.engine.spread.shard import shares_of
+from pipelines.engine.spread.shard import shards_of
 from pipelines.engine.stage import AlignWork
 from pipelines.engine.types import Photo
 from pipelines.errors import NoInputError, UsageError
@@ -59,7 +59,7 @@ class Gate:
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Inputs of three photos are large, first shares are small."""
     monkeypatch.setattr(source, "LISTED_FIRST", 2)
-    monkeypatch.setattr(shard, "FIRST_SHARE", 2)
+    monkeypatch.setattr(shard, "FIRST_SHARD", 2)
     monkeypatch.setattr(members_module, "HELD", 2)
     monkeypatch.setattr(members_module, "HELD_REMOTE", 2)
     return Gate(tmp_path / "out")
@@ -279,9 +279,9 @@ def test_a_share_takes_no_more_than_it_holds(tmp_path: Path) -> None:
             taken.append(number)
             yield Task(number, Photo(f"p{number}", f"/p{number}.png"))
 
-    shares = shares_of(tasks(), Ledger(tmp_path, {}, "", ()), ("a", "b"), 2, 100)
+    shards = shards_of(tasks(), Ledger(tmp_path, {}, "", ()), ("a", "b"), 2, 100)
     sizes = []
-    for share in shares:
+    for share in shards:
         sizes.append(len(share.tasks))
         assert len(taken) == sum(sizes)
         assert [task.index for task in share.tasks] == list(range(sizes[-1]))
