@@ -215,7 +215,7 @@ class InvertSpec(AlignSpec):
     )
     method: Annotated[
         str, Option("A named chain of embedder, refiners, compensator and composer.", "Method", complete="methods")
-    ] = "feature"
+    ] = "photo"
     embed: Annotated[str | None, Option("Another embedder than the method's.", "Method")] = None
     encoder: Annotated[
         str | None,

@@ -1,0 +1,125 @@
+"""`--compose detail`: the picture of an edit is the photo, changed only where the edit is.
+
+Three pictures of one face, the photo S, its unedited render I and the edited render E, tell what the edit means: E against I.
+That meaning is carried over to S in one of three ways (`shape`, `skin`, `head`), inside a mask drawn from landmarks, never
+where something covers the face. The residual S - I that follows the edit is the idea of distortion consultation (Wang et
+al., HFGI, CVPR 2022) done in pixels; motion comes from the renders alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from pipelines.edits import Edit, make_edit
+from pipelines.stages.compose import head, shape, skin
+from pipelines.stages.compose.filters import enlarge
+from pipelines.stages.compose.manners import (
+    MANNERS,
+    Manner,
+    MannerOf,
+    in_order,
+    known_manner,
+    measured_manner,
+)
+from pipelines.stages.compose.state import WORK, Prepared, joined, prepared
+from pipelines.stages.edit.direction_set import DirectionSet
+from pipelines.stages.entry import Parts, composers
+from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
+
+VERSION = "1"
+
+
+class DetailComposer:
+    """See the module and `pipelines.types.Composer`. Faces are composed one by one on a CPU, as a batch elsewhere; results do
+    not depend on the batch.
+
+    Args:
+        manner: attribute -> how its edits are composed.
+    """
+
+    version = VERSION
+    points: tuple[Point, ...] = ()  # pictures are enough
+
+    def __init__(self, manner: MannerOf = known_manner) -> None:
+        self.manner = manner
+
+    def steps(self, edit: Edit) -> Sequence[Edit]:
+        """One attribute each, head first, then shapes, then skin; strengths in the directions' own units."""
+        terms = in_order(edit.terms, self.manner)
+        return [make_edit([(name, strength * self.manner(name).unit)]) for name, strength in terms]
+
+    @torch.no_grad()
+    def prepare(self, faces: FaceBatch, inversion: Inversion, base: Synthesis) -> list[Prepared]:
+        """One entry a face on a CPU, one for all elsewhere; `inversion` is not read."""
+        images, made = _large(faces.images), _large(base.image)
+        if images.device.type != "cpu":
+            return [prepared(images, faces.landmarks, made)]
+        marks = faces.points()
+        return [prepared(images[i : i + 1], marks[i : i + 1], made[i : i + 1]) for i in range(len(images))]
+
+    @torch.no_grad()
+    def compose(self, state: list[Prepared], edited: Synthesis, edit: Edit) -> Composition:
+        """The pictures of one step, rendered as `edited`; at strength 0 the photos, bit for bit."""
+        [(name, strength)] = edit.terms
+        side, made = edited.image.shape[-1], _large(edited.image)
+        if not strength:
+            return _sized(joined([_unchanged(part) for part in state]), side)
+        manner, parts, done = self.manner(name), [], 0
+        for part in state:
+            parts.append(compose_one(part, made[done : done + len(part.images)], manner))
+            done += len(part.images)
+        return _sized(joined(parts), side)
+
+
+def _large(x: Tensor) -> Tensor:
+    """Pictures below the working side as squares of pixels (of small test generators); others as they are."""
+    times = WORK // x.shape[-1]
+    return x.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3) if times > 1 else x
+
+
+def _sized(made: Composition, side: int) -> Composition:
+    """Undo `_large`: one pixel of each square, so that what is the photo's stays so to the last bit."""
+    step = made.image.shape[-1] // side
+    if step == 1:
+        return made
+    return Composition(made.image[..., ::step, ::step], made.mask[..., ::step, ::step], made.landmarks)
+
+
+def compose_one(state: Prepared, edited: Tensor, manner: Manner) -> Composition:
+    """One edit of the faces of `state`; edited n x 3 x R x R."""
+    if manner.way == "skin":
+        image, mask, landmarks = *skin.transfer(state, edited), state.face.points
+    elif manner.way == "head":
+        image, mask, landmarks = head.turn(state, edited)
+    else:
+        image, mask, landmarks = shape.reshape(state, edited, manner.region)
+    return Composition(image, enlarge(mask, state.factor), landmarks)
+
+
+def _unchanged(state: Prepared) -> Composition:
+    return Composition(state.images, torch.zeros_like(state.images[:, :1]), state.face.points)
+
+
+@composers.register("detail", version=f"{VERSION} {MANNERS}", landmarks=True)
+def build_detail(parts: Parts, generator: Generator) -> Composer:
+    """A direction whose card does not tell its manner is measured once, on the generator's average face."""
+
+    @cache
+    def manner(name: str) -> Manner:
+        if name.split("@")[0] in MANNERS:
+            return known_manner(name)
+        return _measured(generator, parts.directions, name)
+
+    return DetailComposer(manner)
+
+
+@torch.no_grad()
+def _measured(generator: Generator, directions: DirectionSet, name: str) -> Manner:
+    codes = generator.w_avg.expand(1, generator.num_ws, -1)
+    pair = torch.cat((codes, directions.apply(codes, [(name, 1.0)])))
+    base, edited = generator.synthesize(pair).image.split(1)
+    return measured_manner(_large(base), _large(edited))
