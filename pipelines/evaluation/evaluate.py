@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from pipelines import plugins
 from pipelines.devices import resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent
 from pipelines.errors import NoInputError, RequirementError, UsageError
@@ -68,6 +69,7 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
         RequirementError: a bound was not kept, or pictures are missing that it speaks of (a `RequirementUnmet`).
         OutputError: the results cannot be written.
     """
+    plugins.load(spec.plugins)
     requirements = [parse_requirement(text) for text in spec.require]
     asked = list(dict.fromkeys([*spec.metrics, *(r.metric.split(".")[0] for r in requirements)]))
     check_names(asked)
