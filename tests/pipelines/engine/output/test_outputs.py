@@ -25,7 +25,7 @@ from pipelines.records.outputs import FACE, INVERSION, LATENTS, Output, edit_of,
 from pipelines.specs import EditSpec
 from pipelines.types import Composition, Rendered
 from pipelines.weights.store import StoreConfig, WeightStore
-from tests.factories import SIZE, FakeChain, edit_job, output_files, write_photos
+from tests.factories import SIZE, FakeChain, edit_job, output_files, write_photo, write_photos
 
 
 def times(folder: Path, *kinds: str) -> dict[str, int]:
@@ -205,3 +205,21 @@ def test_codes_that_are_not_finite_or_of_another_shape_are_made_anew(tmp_path: P
         assert (summary.ok, summary.failed) == (1, 0)
         assert output_files(out)["smile+2/p00.png"] == good["smile+2/p00.png"]
         path.write_bytes(data)
+
+
+def test_a_name_that_is_too_long_with_its_suffix_is_cut(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    names = ["x" * 251, "x" * 250 + "y", "\N{GRINNING FACE}" * 62 + "abc"]
+    for number, name in enumerate(names):
+        write_photo(raw / f"{name}.png", number)
+    assert run_job(edit_job(raw, out, paste=True)).ok == 3
+    records = read_manifest(out)
+    assert set(records) == set(names)
+    for record in records.values():
+        assert all(len(Path(path).name.encode()) <= 255 and (out / path).is_file() for path in record.outputs.values())
+        assert record.outputs["smile+2"] == f"smile+2/{record.key}.png"
+    assert len({record.outputs[LATENTS] for record in records.values()}) == 3
+    assert run_job(edit_job(raw, out, paste=True)).skipped == 3
+    chain = FakeChain()
+    assert run_job(edit_job(raw, out, ["age=-1"], chain=chain)).ok == 3
+    assert chain.inverted == []
