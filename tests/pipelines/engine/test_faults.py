@@ -95,6 +95,15 @@ def test_idle_workers_end_with_a_killed_parent(tmp_path: Path, raw: Path) -> Non
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 60)
 
 
+def test_workers_that_are_only_starting_end_with_a_killed_parent(tmp_path: Path, raw: Path) -> None:
+    run = Spawned(raw, tmp_path / "out")
+    wait_until(lambda: run.ended() or bool(workers_of(run.pid)))
+    workers = workers_of(run.pid)
+    assert workers
+    os.kill(run.pid, signal.SIGKILL)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 120)
+
+
 @pytest.mark.slow
 def test_kill_9_fifty_times(tmp_path: Path, raw: Path, whole: dict[str, bytes]) -> None:
     chance, kills, turn = random.Random(3), 0, 0
