@@ -120,7 +120,7 @@ def test_masks_are_grey_pictures(tmp_path: Path) -> None:
 
 
 def as_before(folder: Path, job: Any) -> None:
-    """Turns a run's manifest into one of version 0.2: one fingerprint, none by kind."""
+    """Turns a run's manifest into one of the version before: one fingerprint, none by kind."""
     lines = []
     for record in read_manifest(folder).values():
         text = f"{record.digest} {job.outputs[0].before} None"
@@ -148,7 +148,7 @@ def test_a_folder_of_the_version_before_goes_on(tmp_path: Path) -> None:
     assert run_job(job(["smile=+2"])).ok == 3
 
 
-# One line each of manifests that 0.2 wrote: options, the source's digest, and the fingerprint of all its outputs.
+# One line each of manifests that the version before wrote: options, the source's digest, and the fingerprint of all its outputs.
 BEFORE = {
     "lsap": "e21cf51f83df1736edf2161d4aa2fa7542186b20aa839bf4d164f1e4c0c6fb02",
     "sdic": "fc0709e468a94bd78ecd5dda38b07bb3076c421551a77a75a115d31f2408f852",
