@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
@@ -27,7 +28,6 @@ from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread import shard
 from pipelines.engine.spread.shard import shards_of
-from pipelines.engine.stage import AlignOnly
 from pipelines.engine.types import Photo, Task
 from pipelines.errors import NoInputError, UsageError
 from pipelines.records.manifest import read_manifest
