@@ -6,11 +6,12 @@ import io
 import os
 import posixpath
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from pipelines.engine.input.folder import FolderWalk, RemoteWalk
+from pipelines.engine.input.groups import grouped, numbered, sibling_crop
 from pipelines.engine.input.lists import ArchivePhotos, ListedPhotos
 from pipelines.engine.input.remote import as_url, read_remote
 from pipelines.engine.input.streaming import Find, LazyPhotos, Patience, look_ahead
@@ -27,7 +28,13 @@ LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run start
 LISTED_SECONDS = 5.0  # unless they come slowly: then those that are there so long after the first
 
 
-def list_input(source: Path, use_run: bool = False, faces_all: bool = False, stdin: IO[str] | None = None) -> Listing:
+def list_input(
+    source: Path,
+    use_run: bool = False,
+    faces_all: bool = False,
+    stdin: IO[str] | None = None,
+    grouped: bool = False,
+) -> Listing:
     """All photos that INPUT means; of a large or slow input (see `LazyPhotos`) the first are listed, and checked.
 
     Args:
@@ -37,29 +44,34 @@ def list_input(source: Path, use_run: bool = False, faces_all: bool = False, std
             an inverted folder stands for the faces that it was made from.
         faces_all: every photo may give several items `KEY.n`, so such a key must not be a photo's own.
         stdin: where ``-`` reads its paths, one a line (default: standard input).
+        grouped: with `use_run`, crops of one photo follow each other (`engine.input.groups`).
 
     Raises:
         UsageError: the input does not exist or cannot be meant; two of the photos that are listed first share a key.
         NoInputError: there is not one photo.
     """
-    return _Input(source, faces_all).listing(use_run, stdin)
+    return _Input(source, faces_all, grouped).listing(use_run, stdin)
 
 
 def take_part(photos: Sequence[Photo], limit: int | None, shard: tuple[int, int] | None) -> Sequence[Photo]:
     """The first `limit` photos, of those every N-th from the I-th on for shard (I, N), I from 1.
 
-    Shards differ by one photo at most, and none needs to know how many there are: of `LazyPhotos` again such.
+    Shards differ by one photo at most, and none needs to know how many there are: of `LazyPhotos` again such. Crops of
+    one photo (see `engine.input.groups`) count as one, and stay together.
     """
-    if limit is not None:
-        photos = photos[:limit]
-    return photos if shard is None else photos[shard[0] - 1 :: shard[1]]
+    which = range(sys.maxsize)[:limit] if limit is not None else range(sys.maxsize)
+    which = which[shard[0] - 1 :: shard[1]] if shard else which
+    if isinstance(photos, LazyPhotos):
+        return photos[which.start : which.stop : which.step]
+    return tuple(photo for place, photo in numbered(photos) if place in which)
 
 
 class _Input:
     """INPUT, and how its photos are found."""
 
-    def __init__(self, source: Path, faces_all: bool) -> None:
+    def __init__(self, source: Path, faces_all: bool, grouped: bool) -> None:
         self._source = source
+        self._grouped = grouped
         self._faces_all = faces_all
         self._patience = Patience(LISTED_SECONDS)
 
@@ -92,10 +104,18 @@ class _Input:
         root = self._source
         records = ManifestIndex(root) if use_run and has_manifest(root) else None
         if records is not None and records.has_output(LATENTS):
-            return Listing(self._some(_from_inversions(records), []), latents=Path(os.path.abspath(root)) / "latents")
+            photos = _from_inversions(records)
+            if self._grouped:
+                photos = tuple(grouped(photos, records, lambda _, key, record: _from_inversion(key, record)))
+            return Listing(self._some(photos, []), latents=Path(os.path.abspath(root)) / LATENTS)
         known: Mapping[str, Record] = records if records is not None else {}
         place, faces_all = os.path.abspath(root), self._faces_all
-        return self._listed(lambda strict, notes: FolderWalk(place, known, faces_all, strict, notes))
+
+        def find(strict: bool, notes: list[str]) -> Iterable[Photo]:
+            walk = FolderWalk(place, known, faces_all, strict, notes)
+            return grouped(walk, known, sibling_crop) if self._grouped and known else walk
+
+        return self._listed(find)
 
     def _file(self) -> Listing:
         """A file of this machine, or a pattern of tar archives."""
@@ -148,13 +168,12 @@ class _Input:
 
 def _from_inversions(records: Mapping[str, Record]) -> tuple[Photo, ...]:
     """The faces that an inverted folder was made from: crops as they are, photos to be cut where they were cut."""
-    photos = []
-    for key in sorted(records):
-        record = records[key]
-        if record.status == "ok":
-            cut = Origin(record.source, record.digest, record.quad) if record.quad else None
-            photos.append(Photo(key, record.source, origin=cut, cut=cut, trusted=True))
-    return tuple(photos)
+    return tuple(_from_inversion(key, records[key]) for key in sorted(records) if records[key].status == "ok")
+
+
+def _from_inversion(key: str, record: Record) -> Photo:
+    cut = Origin(record.source, record.digest, record.quad) if record.quad else None
+    return Photo(key, record.source, origin=cut, cut=cut, trusted=True)
 
 
 def _refuse_shared_keys(photos: Sequence[Photo], faces_all: bool) -> None:

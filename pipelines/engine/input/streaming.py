@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
+from pipelines.engine.input.groups import is_last, numbered
 from pipelines.engine.types import Photo
 
 Find = Callable[[bool, list[str]], Iterable[Photo]]
@@ -92,11 +93,11 @@ class LazyPhotos(Sequence[Photo]):
 
     def __iter__(self) -> Iterator[Photo]:
         notes: list[str] = []
-        for place, photo in enumerate(self._find(False, notes)):
+        for place, photo in numbered(self._find(False, notes)):
             if place in self._which:
                 yield photo
             # Before the next is looked for: nobody should wait for a photo that is not theirs.
-            if place >= self._which.stop - 1:
+            if place >= self._which.stop - 1 and is_last(photo):
                 return
         self.notes[:] = notes
 

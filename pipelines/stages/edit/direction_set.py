@@ -56,7 +56,9 @@ class DirectionSet:
         self._placed: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
         for direction in directions:
             if direction.name in self._by_name:
-                raise UsageError(f"two directions are called '{direction.name}'; rename one of the files")
+                raise UsageError(
+                    f"two directions are called '{direction.name}' (one may be built in): rename your file"
+                )
             self._by_name[direction.name] = direction
 
     def names(self) -> list[str]:
