@@ -30,7 +30,7 @@ from pipelines.models.directions import DirectionSet, own_directions
 from torch import Tensor
 
 from pipelines.edits import Edit, parse_edits
-from pipelines.images import decode, encode, read_photo, resize_area, to_tensor, to_uint8
+from pipelines.images.pixels import decode, encode, read_photo, resize_area, to_tensor, to_uint8
 from pipelines.stages.align import locate
 from pipelines.stages.compensate import SDICCompensator
 from pipelines.stages.compose.detail import DetailComposer

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
@@ -23,13 +24,11 @@ from pipelines.engine.input.listing import list_input, take_part
 from pipelines.engine.input.lists import FileLines, StreamLines
 from pipelines.engine.input.streaming import ListingDeadline
 from pipelines.engine.job import Job
-from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread import shard
 from pipelines.engine.spread.shard import shards_of
-from pipelines.engine.stage import AlignWork
-from pipelines.engine.types import Photo
+from pipelines.engine.types import Photo, Task
 from pipelines.errors import NoInputError, UsageError
 from pipelines.records.manifest import read_manifest
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
@@ -332,10 +331,10 @@ class Noting:
 
     log: Path
 
-    def __call__(self, device: str) -> AlignWork:
+    def __call__(self, device: str) -> AlignOnly:
         with open(self.log, "a", encoding="utf-8") as log:
             log.write(f"{device} {os.getpid()}\n")
-        return AlignWork("png")
+        return AlignOnly()
 
 
 def test_each_process_keeps_its_device_and_its_models_over_all_shares(tmp_path: Path, gate: Gate) -> None:

@@ -13,10 +13,10 @@ from pipelines.devices import device_names
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input.listing import Photo
 from pipelines.engine.job import Job
-from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread.shard import divide_among
+from pipelines.engine.types import Task
 from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import MANIFEST, Record, read_manifest
 from pipelines.specs import AlignSpec
