@@ -154,6 +154,7 @@ def _run(
     else:
         spec = _made(kind, {"input": Path(str(input)), "output": Path(str(output)), **options})
     if store.config.offline and needs_network(str(spec.output)) and not os.path.lexists(spec.output):
+        staging_spec(spec)  # places that take nothing at all are told first
         raise UsageError(f"the output '{spec.output}' needs the network, which --offline forbids; choose a folder")
     return run_to_destination(spec, partial(plan_run, store=store), on_event)
 

@@ -179,9 +179,9 @@ def _by_key(folder: Path) -> dict[str, Path]:
     """Every picture below a folder by its relative path without suffix."""
     found: dict[str, Path] = {}
     for path in _pictures(folder):
-        name = tidy(path.relative_to(folder).as_posix())
-        key = PurePosixPath(name).with_suffix("").as_posix()
-        key = name if key in found else key  # as a run calls the second file of one name
+        key = PurePosixPath(tidy(path.relative_to(folder).as_posix())).with_suffix("").as_posix()
+        if key in found:
+            raise UsageError(f"'{found[key]}' and '{path}' have one key, '{key}'; rename or remove one of them")
         found[key] = path
     return found
 
