@@ -278,7 +278,7 @@ def test_a_share_takes_no_more_than_it_holds(tmp_path: Path) -> None:
             taken.append(number)
             yield Task(number, Photo(f"p{number}", f"/p{number}.png"))
 
-    shards = shards_of(tasks(), Ledger(tmp_path, {}, "", ()), ("a", "b"), 2, 100)
+    shards = shards_of(tasks(), Ledger(tmp_path, {}, ()), ("a", "b"), 2, 100)
     sizes = []
     for share in shards:
         sizes.append(len(share.tasks))
