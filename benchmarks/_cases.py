@@ -15,7 +15,7 @@ from benchmarks._books import books, usual_record
 from benchmarks._ffhq import FullSizeFinder, ffhq_align
 from benchmarks._figures import Figures, finish_times, rate_of, shared_out, stage_means, steady_rate
 from benchmarks._inputs import camera_photos, generated_faces
-from benchmarks._naive import naive_edit, plain_png, rounded
+from benchmarks._naive import naive_edit, plain_png
 from benchmarks._settings import Settings, open_store
 from pipelines.api import align, edit
 from pipelines.devices import device_names
@@ -26,8 +26,9 @@ from pipelines.records.manifest import Record, read_manifest
 from pipelines.specs import AlignSpec
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.align.detectors import LANDMARKS, build_locator
-from pipelines.stages.chain import Chain, build_chain
-from pipelines.types import Batch, Item
+from pipelines.stages.build import build_chain, plan_chain
+from pipelines.stages.chain import Chain
+from pipelines.types import FaceBatch
 
 DEVICE_STAGES = ("invert", "edit")
 
@@ -66,11 +67,11 @@ def models_alone(s: Settings) -> Figures:
     crops = [resize_u8(decode(path.read_bytes()), chain.resolution, chain.resolution) for path in paths]
     images = to_tensor(crops).to(device)
     landmarks = torch.from_numpy(np.stack([find(crop) for crop in crops])).to(device)
-    items = tuple(Item(path.stem, str(path)) for path in paths)
+    faces = FaceBatch(images, landmarks)
 
     def one() -> None:
         torch.manual_seed(s.seed)
-        chain.edit(rounded(chain.invert(Batch(items, images, landmarks))), spec.edits)
+        chain.edit(faces, chain.invert(faces).stored(), spec.edits)
 
     return _repeated(one, s.photos, len(paths), device)
 
@@ -149,7 +150,8 @@ def _sizes(output: Path, records: dict[str, Record]) -> dict[str, float]:
 
 
 def _chain(s: Settings) -> Chain:
-    return build_chain(s.spec("chain"), open_store(), s.torch_device())
+    store = open_store()
+    return build_chain(plan_chain(s.spec("chain"), store), store, s.torch_device())
 
 
 def _repeated(one: Callable[[], None], photos: int, batch: int, device: torch.device) -> Figures:

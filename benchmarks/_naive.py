@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from pipelines.edits import Edit
-from pipelines.engine.stage import ChainLike
 from pipelines.images.pixels import resize_u8, to_tensor, to_uint8
 from pipelines.records.latents import save_inversion
-from pipelines.types import Batch, F32Array, Inversion, Item, U8Image
+from pipelines.stages.chain import Chain
+from pipelines.types import F32Array, FaceBatch, U8Image
 
 Locate = Callable[[U8Image], F32Array]
 
@@ -29,7 +29,7 @@ def plain_png(image: U8Image) -> bytes:
 
 
 def naive_edit(
-    chain: ChainLike,
+    chain: Chain,
     device: torch.device,
     locate: Locate,
     paths: Sequence[Path],
@@ -59,26 +59,17 @@ def naive_edit(
         with Image.open(path) as file:
             crop = resize_u8(np.array(file.convert("RGB")), chain.resolution, chain.resolution)
         points = torch.from_numpy(locate(crop)[None])
-        batch = Batch((Item(path.stem, str(path)),), to_tensor([crop]).to(device), points.to(device))
+        faces = FaceBatch(to_tensor([crop]), points).to(device)
         torch.manual_seed(seed)
-        batch = chain.edit(rounded(chain.invert(batch)), edits)
-        assert batch.base is not None
-        assert batch.inversion is not None
-        for name, made in {"inversion": batch.base.image, **batch.edits}.items():
+        inversion = chain.invert(faces).stored()
+        found = chain.edit(faces, inversion, edits)
+        pictures = {"inversion": found.base} | {name: made.image for name, made in found.edits.items()}
+        for name, made in pictures.items():
             (output / name / f"{path.stem}.{suffix}").write_bytes(save(_picture(made)))
-        codes = save_inversion(batch.inversion, 0, {})
+        codes = save_inversion(inversion, 0, {})
         (output / "latents" / f"{path.stem}.safetensors").write_bytes(codes)
         seconds.append(time.perf_counter() - started)
     return seconds
-
-
-def rounded(batch: Batch) -> Batch:
-    """Residuals as half-precision files keep them: the stream edits those, so that files give the same pictures."""
-    found = batch.inversion
-    assert found is not None
-    residuals = {point: residual.half().float() for point, residual in found.residuals.items()}
-    batch.inversion = Inversion(found.latents.detach().float(), residuals, found.scores)
-    return batch
 
 
 def _picture(made: Tensor) -> U8Image:

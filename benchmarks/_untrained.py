@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 
 from pipelines.models.encoders.compact import CompactEncoder
+from pipelines.registry import Entry
 from pipelines.specs import EditSpec
-from pipelines.stages.build import Part, Parts, embedders
 from pipelines.stages.embed.encoder import EncoderEmbedder
-from pipelines.stages.methods import Method, methods
+from pipelines.stages.entry import Parts, embedders
+from pipelines.stages.methods import add_method
 from pipelines.types import Embedder, Generator
 
 NAME = "untrained"
@@ -32,5 +33,5 @@ def _untrained(parts: Parts, generator: Generator) -> Embedder:
     return EncoderEmbedder(network)
 
 
-embedders.add(NAME, Part(_untrained, version=f"{EncoderEmbedder.version} {NAME}"))
-methods.add(NAME, Method(NAME, None, None, "random codes: for measurements of speed alone"))
+embedders.add(NAME, Entry(_untrained, version=f"{EncoderEmbedder.version} {NAME}"))
+add_method(NAME, NAME, summary="random codes: for measurements of speed alone")

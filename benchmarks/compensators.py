@@ -22,11 +22,11 @@ from benchmarks.encoders import EDITS, SAME, TERMS, Bench
 from pipelines.images.pixels import to_uint8
 from pipelines.metrics.background import outside_face
 from pipelines.models.sdic.lean import load_lean
-from pipelines.stages.build import compensators
 from pipelines.stages.compensate.sdic import WIDTH, SDICCompensator
 from pipelines.stages.edit.directions import attribute_scales
+from pipelines.stages.entry import compensators
 from pipelines.training.checkpoint import load_state
-from pipelines.types import Inversion
+from pipelines.types import FaceBatch, Inversion
 
 Look = Callable[[int, Tensor], Tensor]  # (place of the face, edited codes 1 x L x 512) -> its picture
 
@@ -52,9 +52,10 @@ def compensated(bench: Bench, name: str, codes: Tensor, width: float) -> Look:
         network = built.network
     stage = SDICCompensator(Seen(bench.generator), network, width=width)
     ready = [
-        stage.prepare(face[None], None, Inversion(code[None])) for face, code in zip(bench.faces, codes, strict=True)
+        stage.prepare(FaceBatch(face[None]), Inversion(code[None]))
+        for face, code in zip(bench.faces, codes, strict=True)
     ]
-    return lambda i, latents: stage.render(ready[i], latents).clamp(-1, 1)
+    return lambda i, latents: stage.render(ready[i], latents).image.clamp(-1, 1)
 
 
 def measure(bench: Bench, look: Look, codes: Tensor, outside: Tensor) -> dict[str, float]:

@@ -30,14 +30,14 @@ from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.generators.style_space import nscd
 from pipelines.models.perceptual.likeness import Weights
 from pipelines.stages.align.aligner import locate
-from pipelines.stages.build import Parts, embedders, generators
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import attribute_scales, own_directions
 from pipelines.stages.embed.encoder import EncoderEmbedder
+from pipelines.stages.entry import Parts, embedders, generators
 from pipelines.training.checkpoint import load_state
 from pipelines.training.data.photos import as_tensor
-from pipelines.training.style_centre import cached_centre
 from pipelines.weights.store import StoreConfig, WeightStore
+from pipelines.weights.style_centres import cached_centre
 
 SAME = 0.6  # dlib's distance up to which two pictures count as one person
 EDITS = (("smile", 2.0), ("smile", -2.0), ("age", 2.0), ("age", -2.0))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import openvino as ov
 import torch
 
-from pipelines.stages.build import Parts, generators
+from pipelines.stages.entry import Parts, generators
 from pipelines.weights.store import StoreConfig, WeightStore
 
 

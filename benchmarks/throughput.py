@@ -38,10 +38,9 @@ from benchmarks._figures import Figures, PeakMemory, middle
 from benchmarks._plan import Campaign, Rates, make_plan
 from benchmarks._settings import Settings
 from benchmarks._table import figure_rows, plan_rows
-from pipelines.errors import WeightsError
-from pipelines.stages.build import ENCODER_ASSET
+from pipelines.stages.embed.encoder import ASSETS
 from pipelines.stages.methods import methods
-from pipelines.weights.assets import asset_path
+from pipelines.weights.assets import packed_path
 
 STDERR = 2  # the file descriptor
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,11 +116,7 @@ def rates_of(figures: Mapping[str, Figures]) -> Rates | None:
 
 def default_method() -> str:
     """`e4e` where it is installed with its weights, else `untrained`."""
-    try:
-        asset_path(ENCODER_ASSET)
-    except WeightsError:
-        return "untrained"
-    return "e4e" if "e4e" in methods else "untrained"
+    return "e4e" if packed_path(f"{ASSETS['e4e']}.safetensors").is_file() and "e4e" in methods else "untrained"
 
 
 def machine(device: str, threads: int | None = None) -> dict[str, Any]:

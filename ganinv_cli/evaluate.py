@@ -16,6 +16,7 @@ DEFAULT_RUNS = ("edits", "inversions")
 METRICS = (
     *("lpips", "id", "lpips-alex", "lpips-st-alex", "id-arcface", "id-dlib"),
     *("same-person", "psnr", "ssim", "ms-ssim", "mse", "mse-outside", "attributes"),
+    *("detail", "sharpness", "skin-tone", "ghost"),
     *("nscd", "lec", "lec-age", "lec-yaw", "lec-smile"),
 )
 
@@ -68,9 +69,9 @@ def evaluate(
     chosen |= {"metrics": metrics} if metrics else {}
     chosen |= {} if scoring.reference is None else {"reference": scoring.reference}
     with console.clean_stdout():
-        from pipelines.evaluate_archives import run_folder
         from pipelines.evaluation.evaluate import EvaluateSpec, RequirementUnmet
         from pipelines.evaluation.evaluate import evaluate as score
+        from pipelines.evaluation.pairing import run_folder
 
         spec = make_spec(EvaluateSpec, chosen | values(machine))
         unmet: RequirementError | None = None

@@ -37,7 +37,7 @@ def licence_text(licence: str, noncommercial: bool) -> str:
 
 @app.command("list")
 def list_(weights_dir: WeightsDir = None, as_json: Json = False) -> None:
-    """All weights: role, size, licence, and where each would come from (cached, converted, mirror, index, https, absent)."""
+    """All weights: role, size, licence, and where each would come from (cached, package, mirror, index, ...)."""
     from ganinv_cli import console
     from ganinv_cli.options import make_store
 
@@ -196,4 +196,4 @@ def rm(
 def _facts(store: Any, name: str) -> dict[str, Any]:
     entry = store.entry(name)
     facts: dict[str, Any] = entry.model_dump(mode="json")
-    return facts | {"sha256": store.sha256(name), "status": store.status(name)}
+    return facts | {"sha256": store.sha256(name), "status": store.status(name), "card": store.card(name)}

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.errors import UsageError
-from pipelines.registry import nearest
 
 MAX_EDITS = 1000
 _EXAMPLE = "for example smile=+2, smile=+2,age=-1 or smile=-2:2:1"
@@ -61,15 +60,6 @@ def parse_edits(texts: Iterable[str]) -> tuple[Edit, ...]:
         raise UsageError(f"{len(edits)} edits are asked for; at most {MAX_EDITS} fit one run")
     _refuse_shared_names(edits.values())
     return tuple(edits.values())
-
-
-def check_attributes(edits: Iterable[Edit], known: Sequence[str]) -> None:
-    """Raises UsageError for the first attribute that is not among `known`; the nearest known names come first."""
-    for edit in edits:
-        for attribute, _ in edit.terms:
-            if attribute not in known:
-                choices = ", ".join(nearest(attribute, list(known))) or "none"
-                raise UsageError(f"unknown attribute '{attribute}' in the edit '{edit.name}'; known: {choices}")
 
 
 def _expand(text: str, limit: int) -> Iterable[Edit]:

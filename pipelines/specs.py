@@ -1,35 +1,69 @@
 """Frozen descriptions of a run: every option parsed once, at the edge; unknown keys are refused.
 
-A wrong value raises pydantic's ValidationError (a ValueError), which names the field.
+A field with an `Option` is the whole description of that option: the command line is made from it, and its default stands
+nowhere else. A wrong value raises pydantic's ValidationError (a ValueError), which names the field.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipelines.edits import Edit
+from pipelines.edits import Edit, parse_edits
+from pipelines.options import Option
 
 Format = Literal["png", "jpg", "webp"]
 Shard = tuple[int, int]
 
+# Names that help and a shell's completion show without loading what knows them; tests compare them with the registries.
+DETECTORS = ("dlib", "facexlib", "facexlib-resnet50")
+METRICS = (
+    *("lpips", "id", "lpips-alex", "lpips-st-alex", "id-arcface", "id-dlib"),
+    *("same-person", "psnr", "ssim", "ms-ssim", "mse", "mse-outside", "attributes"),
+    *("nscd", "lec", "lec-age", "lec-yaw", "lec-smile"),
+)
 
-class RunSpec(BaseModel):
-    """What every run has.
+INPUT = Option(
+    "Photos: folders, images, .txt lists of paths, archives, URLs, or - (paths on stdin).", metavar="INPUT..."
+)
+FACES = Option("Aligned faces (or photos, with --align): folders, images, lists, archives or -.", metavar="INPUT...")
+OUTPUT = Option("Folder to write.", "Output", ("--output", "-o"))
+BATCH = Option("Faces per pass of the device. Default: the device's own.", "Run")
+PLUGINS = Option("A module or .py file with parts of your own. Repeat for more.", "Run", ("--plugin",), "MODULE")
+WORKERS = Option("Decoding processes a device. Default: by cores.", "Run", ("--num-workers", "-j"))
+
+
+class Spec(BaseModel):
+    """What every command has.
 
     Attributes:
-        input: a folder, an image, a ``.txt`` list of paths (relative to the list), a ``.tar``, ``NAME-{000..012}.tar``, a
-            URL, or ``"-"`` (paths on stdin).
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; a run also ``cuda:0,1`` or ``cpu:2``: several, a
+            process for each.
+        plugins: modules or .py files that register parts of the user's own (`pipelines.plugins`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Annotated[str, Option("auto, cpu, cuda, cuda:N or mps; cuda:0,1 or cpu:2 for several.", "Run")] = "auto"
+    plugins: Annotated[tuple[str, ...], PLUGINS] = ()
+
+
+class RunSpec(Spec):
+    """What every run over photos has.
+
+    Attributes:
+        inputs: each a folder, an image, a ``.txt`` list of paths (relative to the list), a ``.tar``,
+            ``NAME-{000..012}.tar``, a URL, or ``"-"`` (paths on stdin). Also given as `input`, one path or several.
         output: the run's folder, made when absent; ``NAME-{000..}.tar``: archives; a URL: a folder in a remote store.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``cuda:0,1`` or ``cpu:2``: several, a process for each.
         backend: what spreads the run over processes: ``loky`` on this machine, ``dask`` on a cluster.
         scheduler: address of the cluster's scheduler, for example ``tcp://10.0.0.1:8786``.
         batch_size: faces per pass of the device; None: the device's own default.
         num_workers: decoding processes of each device; 0: decode in the run's own process; None: by the number of cores.
         timeout: seconds for reading, decoding and searching one photo; a photo that takes longer fails. Needs decoding
             processes: with `num_workers` 0 there is nobody who could stop the decoder.
+        follow_links: take links to folders outside the input as if they were folders in it.
         shard: this run's part, ``"I/N"``, I from 1: a contiguous run of the sorted keys.
         limit: at most so many photos, the first by key, before sharding.
         resume: go on from the output's manifest; False refuses an output that has one already.
@@ -38,29 +72,43 @@ class RunSpec(BaseModel):
         max_errors: stop after so many failed items; None: never.
         seed: of everything random.
         items_per_shard: photos of one archive, where `output` is ``NAME-{000..}.tar``.
-        follow_links: follow links in the input folder that lead out of it, too.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    inputs: Annotated[tuple[Path, ...], INPUT] = Field(validation_alias=AliasChoices("inputs", "input"), min_length=1)
+    output: Annotated[Path, OUTPUT]
+    batch_size: Annotated[int | None, BATCH] = Field(default=None, ge=1, le=4096)
+    num_workers: Annotated[int | None, WORKERS] = Field(default=None, ge=0, le=256)
+    backend: Annotated[
+        Literal["loky", "dask"], Option("loky: the devices of this machine; dask: a cluster's workers.", "Run")
+    ] = "loky"
+    scheduler: Annotated[str | None, Option("The dask scheduler, as tcp://HOST:8786.", "Run", metavar="ADDRESS")] = None
+    follow_links: Annotated[bool, Option("Also enter folders outside INPUT that links in it lead to.", "Run")] = False
+    shard: Annotated[
+        Shard | None, Option("Only part I of N: one of several machines' shares.", "Run", metavar="I/N")
+    ] = None
+    limit: Annotated[int | None, Option("At most so many photos.", "Run")] = Field(default=None, ge=1)
+    resume: Annotated[bool, Option("Go on where an earlier run into this output ended.", "Run")] = True
+    retry_failed: Annotated[bool, Option("Only what failed in an earlier run.", "Run")] = False
+    overwrite: Annotated[bool, Option("Do everything again.", "Run")] = False
+    timeout: Annotated[float, Option("Seconds for one photo's decoding and face search; then it fails.", "Run")] = (
+        Field(default=300.0, gt=0, allow_inf_nan=False)
+    )
+    max_errors: Annotated[int | None, Option("Stop after so many failed items.", "Run")] = Field(default=None, ge=1)
+    seed: Annotated[int, Option("Seed of everything random.", "Run")] = Field(default=0, ge=0, lt=2**63)
+    format: Annotated[Format, Option("Format of the pictures that are written.", "Output")] = "png"
+    items_per_shard: Annotated[int, Option("Photos of one archive with --output NAME-{000..}.tar.", "Output")] = Field(
+        default=1000, ge=1
+    )
 
-    input: Path
-    output: Path
-    device: str = "auto"
-    batch_size: int | None = Field(default=None, ge=1, le=4096)
-    num_workers: int | None = Field(default=None, ge=0, le=256)
-    timeout: float = Field(default=300.0, gt=0, allow_inf_nan=False)
-    backend: Literal["loky", "dask"] = "loky"
-    scheduler: str | None = None
-    shard: Shard | None = None
-    limit: int | None = Field(default=None, ge=1)
-    resume: bool = True
-    retry_failed: bool = False
-    overwrite: bool = False
-    max_errors: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    format: Format = "png"
-    items_per_shard: int = Field(default=1000, ge=1)
-    follow_links: bool = False
+    @property
+    def input(self) -> Path:
+        """The first of the inputs."""
+        return self.inputs[0]
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _read_inputs(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (str, Path)) else value
 
     @field_validator("shard", mode="before")
     @classmethod
@@ -99,11 +147,14 @@ class AlignSpec(RunSpec):
         min_size: drop faces smaller than this many photo pixels.
     """
 
-    size: int = Field(default=1024, ge=16, le=8192)
-    faces: Literal["largest", "all"] = "largest"
-    detector: str = "dlib"
-    min_score: float | None = Field(default=None, allow_inf_nan=False)
-    min_size: int = Field(default=0, ge=0)
+    output: Annotated[Path, OUTPUT] = Path("faces")
+    size: Annotated[int, Option("Side of the crops in pixels.", "Faces")] = Field(default=1024, ge=16, le=8192)
+    faces: Annotated[Literal["largest", "all"], Option("Which faces of a photo.", "Faces")] = "largest"
+    detector: Annotated[str, Option(f"One of {', '.join(DETECTORS)}.", "Faces", complete="detectors")] = "dlib"
+    min_score: Annotated[float | None, Option("Drop faces below this detector confidence.", "Faces")] = Field(
+        default=None, allow_inf_nan=False
+    )
+    min_size: Annotated[int, Option("Drop faces smaller than so many photo pixels.", "Faces")] = Field(default=0, ge=0)
 
 
 class InvertSpec(AlignSpec):
@@ -113,21 +164,35 @@ class InvertSpec(AlignSpec):
         generator: the generator's name.
         method: a named chain; `embed`, `refine` and `compensate` override its parts (None: the method's own).
         encoder: in place of the embedder, a published encoder: the name of converted weights, or an upstream file.
+        refine: one refiner, or several joined by ``+`` or commas, one after the other; ``none``: no refiner.
         compile: build the generator's passes with torch.compile (minutes at first, needs a C++ compiler on CPUs); results
             stay within rounding, so it is no part of the fingerprint.
         align: find and crop the faces first (the align options apply); else the input must hold aligned crops.
         aligned: the input is known to be aligned: do not check it.
     """
 
-    generator: str = "mobile-ffhq"
-    method: str = "feature"
-    embed: str | None = None
-    encoder: str | None = None
-    refine: str | None = None
-    compensate: str | None = None
-    compile: bool = False
-    align: bool = False
-    aligned: bool = False
+    inputs: Annotated[tuple[Path, ...], FACES] = Field(
+        default=(Path("faces"),), validation_alias=AliasChoices("inputs", "input"), min_length=1
+    )
+    output: Annotated[Path, OUTPUT] = Path("inversions")
+    generator: Annotated[str, Option("The generator: mobile-ffhq, converted weights, or a file.", "Method")] = (
+        "mobile-ffhq"
+    )
+    method: Annotated[
+        str, Option("A named chain of embedder, refiners, compensator and composer.", "Method", complete="methods")
+    ] = "feature"
+    embed: Annotated[str | None, Option("Another embedder than the method's.", "Method")] = None
+    encoder: Annotated[
+        str | None,
+        Option("A published encoder (e4e, pSp, LSAP, Cycle) as the embedder.", "Method", metavar="NAME|FILE"),
+    ] = None
+    refine: Annotated[
+        str | None, Option("Other refiners than the method's, joined by +, or none.", "Method", metavar="NAME+NAME")
+    ] = None
+    compensate: Annotated[str | None, Option("Another compensator than the method's, or none.", "Method")] = None
+    compile: Annotated[bool, Option("Use torch.compile; pays on long runs, needs a compiler.", "Method")] = False
+    align: Annotated[bool, Option("INPUT holds photos: find and crop the faces first.", "Faces")] = False
+    aligned: Annotated[bool, Option("INPUT holds aligned crops: do not check that.", "Faces")] = False
 
     @model_validator(mode="after")
     def _check_alignment(self) -> InvertSpec:
@@ -140,17 +205,70 @@ class EditSpec(InvertSpec):
     """Faces -> codes -> edited pictures.
 
     Attributes:
-        edits: what to make (`pipelines.edits.parse_edits`).
+        edits: what to make; texts are read as `pipelines.edits.parse_edits` reads them.
         latents: a folder whose current codes are used again (a run, or its ``latents`` folder).
         direction_files: more directions, from the user's own files.
-        paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
-        compose: another composer than the method's.
+        compose: what puts an edit into the photo (``none``: nothing does); None: the method's own.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
+        paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
     """
 
-    edits: tuple[Edit, ...] = ()
-    latents: Path | None = None
-    direction_files: tuple[Path, ...] = ()
-    paste: bool = False
-    compose: str | None = None
-    masks: bool = False
+    output: Annotated[Path, OUTPUT] = Path("edits")
+    edits: Annotated[
+        tuple[Edit, ...],
+        Option(
+            "NAME=STRENGTH, as smile=+2; combine: smile=2,age=-1; sweep: smile=-2:2:1. Repeat for more edits.",
+            *("Edit", ("--attr",), "NAME=S", "attributes"),
+        ),
+    ] = ()
+    latents: Annotated[Path | None, Option("Folder whose current codes are used again.", "Edit")] = None
+    direction_files: Annotated[
+        tuple[Path, ...],
+        Option("A direction of your own, named as its file. Repeat for more.", "Edit", ("--direction",), "FILE"),
+    ] = ()
+    compose: Annotated[str | None, Option("Another composer than the method's, or none.", "Method")] = None
+    masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
+    paste: Annotated[bool, Option("Also put each edited face back into its photo.", "Edit")] = False
+
+    @field_validator("edits", mode="before")
+    @classmethod
+    def _read_edits(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else list(value)
+        return parse_edits(texts) if all(isinstance(text, str) for text in texts) else tuple(texts)
+
+
+class EvaluateSpec(Spec):
+    """What to evaluate.
+
+    Attributes:
+        run: a folder that `invert` or `edit` wrote, or its archives (metrics.json then goes into the folder beside them);
+            with `reference` also a plain folder of face crops.
+        reference: compare with these pictures, by key, instead of the run's own sources.
+        metrics: names of `pipelines.metrics.registry`, short ones included; also joined by commas.
+        batch_size: faces per pass.
+        num_workers: decoding threads; 0 means 1, as nothing is decoded in the scoring thread.
+        report: also write report.html and contact.png.
+        require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
+    """
+
+    run: Annotated[Path, Option("What invert or edit wrote. Default: edits, else inversions.", metavar="RUN")]
+    reference: Annotated[
+        Path | None, Option("Compare with this folder's images, by key, not with the sources.", "Evaluate")
+    ] = None
+    metrics: Annotated[
+        tuple[str, ...],
+        Option(f"With commas, of: {', '.join(METRICS)}.", "Evaluate", metavar="A,B", complete="metrics"),
+    ] = ("lpips", "id", "psnr", "ssim", "mse")
+    batch_size: Annotated[int, BATCH] = Field(default=8, ge=1, le=4096)
+    num_workers: Annotated[int, WORKERS] = Field(default=2, ge=0, le=256)
+    report: Annotated[bool, Option("Write report.html.", "Evaluate")] = True
+    require: Annotated[
+        tuple[str, ...],
+        Option('Exit 6 unless met, as "id>=0.5". Repeat for more.', "Evaluate", metavar="METRIC>=X"),
+    ] = ()
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _read_metrics(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value
+        return tuple(name.strip() for text in texts for name in str(text).split(",") if name.strip())

@@ -253,6 +253,7 @@ class Refiner(Protocol):
     def refine(self, faces: FaceBatch, start: Inversion) -> Inversion: ...
 
 
+@runtime_checkable
 class Compensator(Protocol):
     """Codes to pictures, with what the codes lack: `prepare` once per photo, `render` once per edit.
 

@@ -25,6 +25,7 @@ from pipelines.engine.output.paste import make_paster
 from pipelines.engine.reading.reader import LoadedFace, PhotoReader, pixel_digest
 from pipelines.engine.stage import AlignWork
 from pipelines.errors import PhotoError
+from pipelines.images.pixels import to_uint8
 from pipelines.specs import AlignSpec, EditSpec
 from pipelines.types import Composition, FaceBatch, Inversion, Quad, Rendered, U8Image
 
@@ -79,14 +80,24 @@ def make_reader(faces: FakeFaces) -> PhotoReader:
     return PhotoReader(faces)
 
 
+def face_names(faces: FaceBatch) -> list[str]:
+    """What `write_photos` called the photos that these faces of `FakeFaces` were cut from ("?": none of them)."""
+    return [_face_name(crop) for crop in to_uint8(faces.images)]
+
+
+def _face_name(crop: U8Image) -> str:
+    for number in range(100):
+        if np.array_equal(crop, picture(number)[: len(crop), : len(crop)]):
+            return f"{'sub/' if number % 3 == 2 else ''}p{number:02d}"
+    return "?"
+
+
 class FakeChain:
     """Codes are the mean colour, the inversion is the picture itself, an edit adds its strengths / 10."""
 
     resolution = SIZE
 
     def __init__(self, pause: float = 0.0, limit: int = 1000) -> None:
-        self.weights: dict[str, str] = {}
-        self.versions: dict[str, str] = {}
         self.inverted: list[str] = []
         self.batches: list[int] = []
         self._pause = pause
@@ -96,14 +107,15 @@ class FakeChain:
         time.sleep(self._pause)
         if len(faces) > self._limit:
             raise RuntimeError("CUDA out of memory (fake)")
+        self.inverted += face_names(faces)
         self.batches.append(len(faces))
         codes = faces.images.mean((2, 3)).repeat(1, 4).unsqueeze(1)
         return Inversion(codes, {"4b": faces.images / 3}, scores={"loss": codes[:, 0, 0]})
 
     def edit(self, faces: FaceBatch, inversion: Inversion, edits: Sequence[Edit]) -> Rendered:
-        base = inversion.residuals["4b"] * 3
-        shifted = {edit.name: base + sum(strength for _, strength in edit.terms) / 10 for edit in edits}
-        return Rendered(base, {name: Composition(image, torch.ones_like(image[:, :1])) for name, image in shifted.items()})
+        base, ones = inversion.residuals["4b"] * 3, torch.ones(len(faces), 1, SIZE, SIZE)
+        made = {edit.name: base + sum(strength for _, strength in edit.terms) / 10 for edit in edits}
+        return Rendered(base, {name: Composition(image, ones) for name, image in made.items()})
 
 
 def blend(photo: U8Image, edited: U8Image, quad: Quad, inverted: U8Image) -> U8Image:

@@ -18,14 +18,15 @@ from pipelines.engine.gate import Gate
 from pipelines.engine.input.remote import as_url, open_store
 from pipelines.engine.job import Job
 from pipelines.engine.output.checks import remove_half_written
-from pipelines.engine.output.deliveries import NewRecords, fold
-from pipelines.engine.output.run_lock import only_run
+from pipelines.engine.output.deliveries import fold
+from pipelines.engine.output.run_lock import exclusive_run
 from pipelines.engine.output.shards import Archives, Packer
 from pipelines.engine.output.store import Uploader
 from pipelines.engine.output.transfer import Mover, Moving
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import has_manifest
+from pipelines.records.manifest_tail import NewRecords
 from pipelines.specs import RunSpec
 
 SpecT = TypeVar("SpecT", bound=RunSpec)
@@ -85,7 +86,7 @@ def run_out(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: OnEvent | N
         raise UsageError(f"'{spec.output}' exists and was not written by a run; move it away or choose another name")
     job = make_job(inner)
     uploader = None
-    with only_run(inner.output):
+    with exclusive_run(inner.output):
         remove_half_written(inner.output)
         mover: Mover
         if is_archive(spec.output):
@@ -98,7 +99,7 @@ def run_out(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: OnEvent | N
             mover = uploader = Uploader(str(url), inner.output, part)
             uploader.adopt()
     summary = _run_and_move(job, mover, on_event)
-    with only_run(inner.output):
+    with exclusive_run(inner.output):
         fold(inner.output)  # what has been moved already must not be looked for here
         if summary.complete:
             mover.finish()

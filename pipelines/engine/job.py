@@ -14,7 +14,7 @@ from pipelines.engine.resume.pending import Todo
 from pipelines.engine.stage import Work
 from pipelines.errors import UsageError
 from pipelines.records.manifest import Record, has_manifest
-from pipelines.records.manifest_index import KnownRecords
+from pipelines.records.manifest_index import ManifestIndex
 from pipelines.specs import RunSpec
 
 
@@ -73,7 +73,7 @@ class Job:
 
     def todo(self, photos: StreamedPhotos) -> tuple[Ledger, Todo]:
         """The ledger of the output folder, and what is to do, found as it is asked for."""
-        ledger, spec = self.ledger(KnownRecords(self.spec.output)), self.spec
+        ledger, spec = self.ledger(ManifestIndex(self.spec.output)), self.spec
         checked = photos if photos.whole else without_own(photos, spec.output, self.tops)
         counted = photos if photos.countable and not photos.whole else None
         return ledger, Todo(checked, ledger, spec.overwrite, spec.retry_failed, counted)

@@ -149,7 +149,8 @@ class Stream:
             if work_face.missing:
                 yield from work.put(work_face)
             else:
-                self.tally.skip(key)
+                known = replace(self._ledger.records[key], source=photo.path, stat=loaded.stat)
+                yield Result(known, counts_as="skipped")
 
     def _work_face(self, photo: Photo, key: str, loaded: Loaded, face: LoadedFace) -> WorkFace:
         """What is known of a face before the work; finished kinds are kept, unless everything is done again."""

@@ -18,12 +18,12 @@ from pipelines.engine.gate import Gate
 from pipelines.engine.input.listing import StreamedPhotos
 from pipelines.engine.job import Job, nothing
 from pipelines.engine.output.checks import remove_half_written
-from pipelines.engine.output.run_lock import Hold, only_run
+from pipelines.engine.output.run_lock import RunLock, exclusive_run
 from pipelines.engine.pipeline import Stream
 from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
-from pipelines.engine.spread.distributor import Spread
-from pipelines.engine.spread.event_log import remove_journals
+from pipelines.engine.spread.distributor import Distributor
+from pipelines.engine.spread.in_flight import clear_in_flight
 from pipelines.errors import OutputError
 from pipelines.files import write_atomic
 from pipelines.records.manifest import merge_parts, part_files
@@ -52,8 +52,8 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
     photos = job.check()
     start = _Start()
     summary = RunSummary(job.command, str(job.spec.output))
-    with only_run(job.spec.output, job.spec.shard) as hold:
-        _tidy(job.spec.output, hold)
+    with exclusive_run(job.spec.output, job.spec.shard) as lock:
+        _tidy(job.spec.output, lock)
         tally = Tally(summary, on_event)
         plan = _plan(job, photos, tally)
         try:
@@ -68,7 +68,7 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
         summary.seconds = start.seconds()
         if plan.tasks:  # a run that had nothing to do leaves no trace
             _close(job, summary, start)
-        _merge(job.spec.output, hold, sweep=not summary.complete)
+        _merge(job.spec.output, lock, sweep=not summary.complete)
         tally.tell("end")
     return summary
 
@@ -115,7 +115,7 @@ def _work(job: Job, plan: _Plan, tally: Tally) -> None:
             stream = Stream(job, plan.ledger, plan.tasks, tally, too_many)
             stream.run(partial(job.make_work, job.devices[0]), part_name(job))
         else:
-            Spread(job, tally, too_many).run(plan.ledger, plan.tasks)
+            Distributor(job, tally, too_many).run(plan.ledger, plan.tasks)
     finally:
         plan.look()
         _warn(job, tally)
@@ -142,24 +142,24 @@ def _close(job: Job, summary: RunSummary, start: _Start) -> None:
     _write_run_file(job, summary, start)
 
 
-def _tidy(output: Path, hold: Hold) -> None:
+def _tidy(output: Path, lock: RunLock) -> None:
     """What a killed run left: half-written files go, its manifest parts are folded in."""
-    if hold.alone:
+    if lock.alone:
         Gate(output).open()
-        remove_journals(output)
+        clear_in_flight(output)
         if part_files(output):
             remove_half_written(output)
             merge_parts(output)
-        hold.share()
+        lock.share()
 
 
-def _merge(output: Path, hold: Hold, sweep: bool) -> None:
+def _merge(output: Path, lock: RunLock, sweep: bool) -> None:
     """The last run in the folder merges; other shards' parts wait for theirs.
 
     Args:
         sweep: a worker may have died while it wrote. The next run would not look: it finds no parts after this.
     """
-    if hold.try_alone():
+    if lock.try_alone():
         if sweep:
             remove_half_written(output)
         merge_parts(output)

@@ -16,27 +16,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.devices import resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent
 from pipelines.errors import NoInputError, RequirementError, UsageError
-from pipelines.evaluate_archives import run_folder
 from pipelines.evaluation.contact_sheet import contact_sheet
-from pipelines.evaluation.pairing import CONTACT, INVERSION, Pairing, load_row, pair_run
+from pipelines.evaluation.kinds import INVERSION
+from pipelines.evaluation.loading import load_row
+from pipelines.evaluation.pairing import CONTACT, Pairing, pair_run, run_folder
 from pipelines.evaluation.report import Report, render_report
 from pipelines.evaluation.run_latents import RunCodes
 from pipelines.evaluation.scoring import Evaluation
 from pipelines.files import write_atomic
 from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Locate
-from pipelines.metrics.registry import (
-    METRICS,
-    SHORT,
-    Tools,
-    build_code_metrics,
-    build_metrics,
-    check_names,
-    of_kind,
-    resolve,
-)
+from pipelines.metrics.registry import SHORT, build_code_metrics, build_metrics, check_names, of_kind, resolve
+from pipelines.metrics.registry import metrics as known
 from pipelines.metrics.summary import Scores
 from pipelines.metrics.thresholds import Requirement, check, parse_requirement, sentence
+from pipelines.metrics.tools import Tools
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.edit.directions import attribute_scales
 from pipelines.types import F32Array, U8Image
@@ -167,7 +161,7 @@ def _check(requirement: Requirement, names: dict[str, str], scores: Scores) -> l
     """A requirement against the metric that was used; a short name means the full-name metric."""
     group, dot, part = requirement.metric.partition(".")
     full = names[group]
-    return check(requirement, full + dot + part, METRICS.get(full).of_edits, scores)
+    return check(requirement, full + dot + part, known.get(full).of_edits, scores)
 
 
 def _write(spec: EvaluateSpec, made: dict[str, Any], evaluation: Evaluation, pairing: Pairing) -> None:

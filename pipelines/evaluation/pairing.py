@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from torch import Tensor
-
-from pipelines.engine.reading.reader import read_source
-from pipelines.errors import NoInputError, PhotoError, UsageError
-from pipelines.images.geometry import crop_quad
-from pipelines.images.pixels import IMAGE_SUFFIXES, decode
-from pipelines.metrics.faces import Picture
-from pipelines.records.latents import load_inversion
+from pipelines.engine.output.shards import Archives
+from pipelines.errors import NoInputError, UsageError
+from pipelines.evaluation.kinds import FACE, INVERSION, LATENTS, PHOTOS
+from pipelines.images.pixels import IMAGE_SUFFIXES
 from pipelines.records.manifest import Record, has_manifest, read_manifest
-from pipelines.types import Quad, U8Image
+from pipelines.types import Quad
 
-INVERSION = "inversion"
 CONTACT = "contact.png"
-_SQUARE = 0.01  # `align` takes a crop for square within this share of its side
 
 
 @dataclass(frozen=True)
@@ -62,21 +55,6 @@ class Pairing:
     unused: int = 0
 
 
-@dataclass(frozen=True)
-class LoadedRow:
-    """A row's pictures; `source` is None where it cannot be used, and then there are no results either.
-
-    Attributes:
-        codes: L x 512; None where they were not asked for or cannot be read.
-    """
-
-    row: Row
-    source: Picture | None = None
-    results: dict[str, Picture] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    codes: Tensor | None = None
-
-
 def pair_run(run: Path, reference: Path | None) -> Pairing:
     """Pair the outputs in `run` (or, without a manifest, the pictures in it, taken as inversions).
 
@@ -102,63 +80,30 @@ def pair_run(run: Path, reference: Path | None) -> Pairing:
     return Pairing(sorted(rows, key=lambda row: row.key), problems, unused)
 
 
-def load_row(row: Row, codes: bool = False) -> LoadedRow:
-    """Read and decode a row's pictures (with `codes` its codes too); every trouble becomes a `Problem`, never an
-    exception."""
-    problems: list[Problem] = []
-    found = _codes(row, problems) if codes else None
-    results: dict[str, Picture] = {}
-    size = 0
-    for edit, path in row.results.items():
-        try:
-            image = _square(decode(read_source(str(path))), path)
-            size = size or len(image)
-            results[edit] = Picture.of(image)
-        except PhotoError as error:
-            problems.append(Problem(row.key, edit, _told(path, error)))
-    if not results:
-        return LoadedRow(row, problems=problems)
-    try:
-        return LoadedRow(row, Picture.of(_source(row, size)), results, problems, found)
-    except PhotoError as error:
-        return LoadedRow(row, problems=[*problems, Problem(row.key, "source", _told(row.source, error))])
+def run_folder(run: Path) -> Path:
+    """The folder with the manifest that RUN means: itself, or ``out.run`` beside the archives that a run wrote.
 
+    Args:
+        run: a folder (of a run, or with one run's archives in it), ``out-{000..}.tar`` as the run was told, or one of
+            its archives, which stands for all of them.
 
-def _codes(row: Row, problems: list[Problem]) -> Tensor | None:
-    """The row's codes L x 512, float32; None, and one more problem, where there are none."""
-    if row.latents is None:
-        problems.append(Problem(row.key, "latents", "the run stored no codes of this face"))
-        return None
-    try:
-        return load_inversion(read_source(str(row.latents)))[0].latents[0]
-    except PhotoError as error:
-        problems.append(Problem(row.key, "latents", _told(row.latents, error)))
-        return None
-
-
-def _told(path: Path, error: PhotoError) -> str:
-    return error.message if str(path) in error.message else f"'{path}': {error.message}"
-
-
-def _source(row: Row, size: int) -> U8Image:
-    """The source face, cut out of its photo as the run cut it (`size` px) where it is a part of one."""
-    data = read_source(str(row.source))
-    if row.digest and hashlib.sha256(data).hexdigest() != row.digest:
-        raise PhotoError("changed", f"'{row.source}' has changed since the run; run again, or give --reference")
-    photo = decode(data)
-    if row.quad is None:
-        return _square(photo, row.source)
-    try:
-        return crop_quad(photo, row.quad, size)
-    except ValueError as error:
-        raise PhotoError("bad-quad", f"the manifest's corners do not fit '{row.source}' ({error})") from None
-
-
-def _square(image: U8Image, path: Path) -> U8Image:
-    height, width = image.shape[:2]
-    if abs(height - width) > _SQUARE * max(height, width):
-        raise PhotoError("not-square", f"'{path}' is {width} x {height} px, not a square face crop; align it first")
-    return image
+    Raises:
+        UsageError: the folder of the run that wrote the archive is not there.
+    """
+    if run.is_dir():
+        beside = [] if has_manifest(run) else [folder for folder in run.glob("*.run") if has_manifest(folder)]
+        return beside[0] if len(beside) == 1 else run
+    if run.suffix.lower() != ".tar":
+        return run
+    numbered = run.with_name(run.stem.rstrip("0123456789") + "{0..}.tar")
+    for archives in (run, numbered):
+        folder = Archives.parse(str(archives), None).folder()
+        if has_manifest(folder):
+            return folder
+    raise UsageError(
+        f"'{run}' cannot be evaluated without the manifest of the run that wrote it, in '{folder}'; "
+        "put that folder beside it, or run again with a folder as -o"
+    )
 
 
 def _of_manifest(run: Path) -> tuple[list[Row], list[Problem]]:
@@ -169,7 +114,7 @@ def _of_manifest(run: Path) -> tuple[list[Row], list[Problem]]:
             reason = f"{told.message} ({told.stage}, {told.code})" if told else "failed without a reason"
             problems.append(Problem(record.key, "run", reason))
         elif record.status == "ok" and (results := _results(run, record)):
-            codes = record.outputs.get("latents")
+            codes = record.outputs.get(LATENTS)
             latents = run / codes if codes else None
             rows.append(Row(record.key, Path(record.source), results, record.quad, record.digest, latents))
     return rows, problems
@@ -181,9 +126,9 @@ def _results(run: Path, record: Record) -> dict[str, Path]:
     pictures = {
         kind: run / path
         for kind, path in record.outputs.items()
-        if Path(path).suffix.lower() in IMAGE_SUFFIXES and not kind.startswith("photos/")
+        if Path(path).suffix.lower() in IMAGE_SUFFIXES and not kind.startswith(PHOTOS)
     }
-    face = pictures.pop("face", None)
+    face = pictures.pop(FACE, None)
     return pictures or ({INVERSION: face} if face else {})
 
 

@@ -18,7 +18,7 @@ from pipelines.metrics.faces import Locate
 from pipelines.models.generators.style_space import StyleCentre
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
-from pipelines.stages.entry import Parts, is_asset
+from pipelines.stages.entry import Parts
 from pipelines.stages.methods import chosen_parts
 from pipelines.stages.published import embedder_entry, generator_entry
 from pipelines.types import Embedder, FaceBatch, Generator
@@ -27,7 +27,7 @@ from pipelines.weights.style_centres import cached_centre
 
 
 class RunCodes:
-    """The generator and the embedder of a run; see `pipelines.metrics.registry.CodeTools`.
+    """The generator and the embedder of a run; see `pipelines.metrics.tools.CodeTools`.
 
     Args:
         run: a folder that `invert` or `edit` wrote.
@@ -54,7 +54,7 @@ class RunCodes:
         self._locate = locate
         self._centres = store.config.home / "centres"
         names = (*self._generator.weights, *self._embedder.weights)
-        _check_weights(run, about.get("weights", {}), store, tuple(name for name in names if not is_asset(name)))
+        _check_weights(run, about.get("weights", {}), store, names)
 
     @cached_property
     def generator(self) -> Generator:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby, islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 
 from pipelines.engine.events import OnEvent, ProgressEvent
-from pipelines.evaluation.pairing import INVERSION, LoadedRow, Pairing, Problem, load_row
+from pipelines.evaluation.kinds import INVERSION
+from pipelines.evaluation.loading import LoadedRow, load_row, read_ahead
+from pipelines.evaluation.pairing import Pairing, Problem
 from pipelines.evaluation.report import ReportRow, Shot, WorstRows
 from pipelines.metrics.faces import Faces, Locate, Picture, Trio
-from pipelines.metrics.registry import METRICS, SHORT, CodeMetric, Metric
+from pipelines.metrics.registry import SHORT
+from pipelines.metrics.registry import metrics as known
 from pipelines.metrics.summary import Scores, Values, finite
+from pipelines.metrics.tools import CodeMetric, Metric
 
 VERSION = 1
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Evaluation:
@@ -52,7 +52,7 @@ class Evaluation:
         code_metrics: Sequence[CodeMetric] = (),
     ) -> None:
         self._names = [*(metric.name for metric in metrics), *(metric.name for metric in code_metrics)]
-        entries = {name: METRICS.get(name) for name in self._names}
+        entries = {name: known.get(name) for name in self._names}
         better = {name: entry.better for name, entry in entries.items()}
         self.scores = Scores(better, trim=[name for name, entry in entries.items() if entry.trim])
         self.problems: list[Problem] = []
@@ -152,25 +152,10 @@ class Evaluation:
         ]
 
 
-def read_ahead(work: Callable[[T], R], values: Iterable[T], workers: int, ahead: int) -> Iterator[R]:
-    """`work(value)` for every value, in order, computed by threads; at most `ahead` results wait to be taken."""
-    waiting: deque[Future[R]] = deque()
-    rest = iter(values)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        try:
-            waiting.extend(pool.submit(work, value) for value in islice(rest, ahead))
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(work, value) for value in islice(rest, 1))
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
 def headline(names: Iterable[str]) -> str:
     """The metric that faces are sorted by: identity, else the first with a better side; "" where there is none."""
     names = list(names)
-    ranked = [name for name in (*SHORT["id"], *names) if name in names and METRICS.get(name).better != "none"]
+    ranked = [name for name in (*SHORT["id"], *names) if name in names and known.get(name).better != "none"]
     return ranked[0] if ranked else ""
 
 
@@ -188,7 +173,7 @@ def _edits(row: LoadedRow) -> tuple[str, ...]:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    entry = METRICS.get(name)
+    entry = known.get(name)
     return {"about": entry.about, "better": entry.better, "of_edits": entry.of_edits}
 
 

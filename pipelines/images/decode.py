@@ -14,10 +14,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pipelines.errors import PhotoError
+from pipelines.images.jpeg import NO_END_MARKER, lacks_rows, mended
+from pipelines.images.rendering import note_depth, rendered
 from pipelines.types import U8Image
 
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
@@ -27,6 +28,8 @@ IMAGE_SUFFIXES = HEIF_SUFFIXES | {f".{name}" for name in _SUFFIXES.split()}
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors (16320 x 12240) are just below
 MAX_BYTES = 1 << 30
+_MAX_MEMORY = 2_400_000_000  # what one photo may take while it is decoded
+_BYTES = {"JPEG2000": 20, "WEBP": 16}  # bytes a pixel of the greedy decoders, measured; all others stay below 12
 MIN_SIDE = 32  # nothing smaller holds a face that any detector finds
 
 # Pillow refuses above twice its own limit of 89 million pixels, which is below today's largest phones; the real
@@ -61,22 +64,26 @@ def read_photo(path: Path) -> bytes:
         raise PhotoError("unreadable", f"'{path}' cannot be read ({reason}); check its permissions") from None
 
 
-def decode(data: bytes, shrink: int = 1) -> U8Image:
+def decode(data: bytes, shrink: int = 1, notes: list[str] | None = None) -> U8Image:
     """Decode a photo of any common format: upright, sRGB, no alpha.
 
-    The EXIF orientation is applied; of an animation the first frame counts; 16-bit and float grey is scaled to 8 bit;
-    pixels of a wide-gamut or CMYK file with an embedded ICC profile are converted to sRGB, so that a saved result
-    needs no profile; transparency is laid over white, as every viewer shows it and as studio portraits look (the
-    colour hidden below transparent pixels is arbitrary).
+    The EXIF orientation is applied; of an animation the first frame counts; 16-bit and float pixels are scaled to 8 bit
+    by the range that the file declares or evidently uses; what an embedded ICC profile, or gAMA and cHRM of a PNG,
+    says of the colours is converted to sRGB by its numbers, so that a saved result needs no profile; transparency is laid
+    over white, as every viewer shows it and as studio portraits look (the colour hidden below transparent pixels is
+    arbitrary).
 
     Args:
         data: the whole file.
         shrink: 1, 2, 4 or 8: read a JPEG at that reduced scale (see `jpeg_size`). Each result pixel then stands for a
             block of `shrink` x `shrink` pixels, sides rounded up; the decoder leaves the higher frequencies out, which
             is an antialiased reduction. ValueError for other numbers, and where the file is not such a JPEG.
+        notes: takes a sentence for each thing that a person should know of a photo that was used all the same.
 
     Returns:
-        uint8 H x W x 3, RGB, its own memory.
+        uint8 H x W x 3, RGB, its own memory. On the way the picture lies in memory once more, in the file's own mode:
+        1 (grey) to 4 bytes a pixel, 1.4 GB in all for 200 megapixels; progressive JPEGs, JPEG 2000, WebP and AVIF
+        take what their decoders take (docs/inputs.md), and are refused where that is more than 2.4 GB.
 
     Raises:
         PhotoError: see above. A file that ends early is refused: half a face would be inverted as if it were real.
@@ -84,17 +91,30 @@ def decode(data: bytes, shrink: int = 1) -> U8Image:
     if not data:
         raise PhotoError("empty-file", "the file is empty; copy it again from where it came from")
     try:
-        with _quiet(), _open(data) as picture:
-            _check_size(*picture.size)
-            if shrink != 1:
-                _draft(picture, shrink)
-            return np.array(_upright(_composed(_plain(picture)), picture))
+        with _quiet():
+            data, unmarked = mended(data)
+            if unmarked and notes is not None:
+                notes.append(NO_END_MARKER)
+            with open_photo(data) as picture:
+                return _pixels(picture, data, shrink)
     except (PhotoError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise PhotoError("too-large", "the picture claims more than 400 megapixels; 200 are the limit") from None
     except Exception as error:  # decoders of hostile bytes raise anything; it must stay this one photo's failure
         raise _broken(error) from None
+
+
+def _pixels(picture: Image.Image, data: bytes, shrink: int) -> U8Image:
+    _check_size(picture)
+    if shrink != 1:
+        _draft(picture, shrink)
+    note_depth(picture)
+    picture.load()
+    corner = (picture.width - 1, picture.height - 1)
+    if picture.format in ("JPEG", "MPO") and lacks_rows(data, picture.getpixel(corner)):  # type: ignore[arg-type]
+        raise PhotoError("truncated", "the JPEG lacks its last rows; copy it again from its source")
+    return rendered(picture, data, _turn(picture))
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -135,7 +155,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _open(data: bytes) -> Image.Image:
+def open_photo(data: bytes) -> Image.Image:
+    """A picture of a known format, its pixels not read yet; PhotoError for anything else."""
     if _is_heif(data):
         return _open_heif(data)
     try:
@@ -168,65 +189,23 @@ def _open_heif(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=["HEIF"])
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise PhotoError("too-large", f"the picture claims {width} x {height} px; 200 megapixels are the limit")
+def _check_size(picture: Image.Image) -> None:
+    width, height = picture.size
+    limit = min(MAX_PIXELS, _MAX_MEMORY // _BYTES.get(picture.format or "", 12))
+    if width * height > limit:
+        sentence = f"the picture claims {width} x {height} px; {limit // 1_000_000} megapixels are the limit"
+        raise PhotoError("too-large", sentence)
     if min(width, height) < MIN_SIDE:
         raise PhotoError("too-small", f"the picture has {width} x {height} px; a face needs at least {MIN_SIDE} px")
 
 
-def _plain(picture: Image.Image) -> Image.Image:
-    """Any Pillow mode -> L, RGB, RGBA or CMYK with 8 bits, its ICC profile still in `info`."""
-    picture.load()
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _from_deep(picture)
-    if picture.mode in ("PA", "LA", "La", "RGBa") or "transparency" in picture.info:
-        return picture.convert("RGBA")
-    return picture if picture.mode in ("L", "RGB", "RGBA", "CMYK") else picture.convert("RGB")
-
-
-def _from_deep(picture: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float grey -> L. Floats carry no range: the smallest usual one that holds the maximum."""
-    values = np.nan_to_num(np.asarray(picture).astype(np.float32), posinf=0.0, neginf=0.0)
-    peak = float(values.max())
-    ranges = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0, 4294967295.0)
-    white = next((white for white in ranges if peak <= white), peak)
-    return Image.fromarray(np.clip(np.rint(values * (255.0 / white)), 0, 255).astype(np.uint8))
-
-
-def _composed(picture: Image.Image) -> Image.Image:
-    """L, RGB, RGBA or CMYK -> RGB: profile applied, alpha laid over white."""
-    picture = _to_srgb(picture)
-    if picture.mode == "RGBA" and picture.getchannel("A").getextrema() != (255, 255):
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _to_srgb(picture: Image.Image) -> Image.Image:
-    """Apply an embedded profile other than sRGB; a profile that does not fit its picture is ignored, as viewers do."""
-    embedded = picture.info.get("icc_profile")
-    if not embedded:
-        return picture
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """What sets a picture upright; metadata that cannot be read turns nothing."""
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
-        if "srgb" in ImageCms.getProfileDescription(source).lower():
-            return picture
-        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return picture
-    return converted or picture
-
-
-def _upright(picture: Image.Image, original: Image.Image) -> Image.Image:
-    """Turn by the EXIF orientation of `original`; metadata that cannot be read turns nothing."""
-    try:
-        orientation = original.getexif().get(0x0112, 1)
+        orientation = picture.getexif().get(0x0112, 1)
     except Exception:  # a broken EXIF block raises anything, and the pixels are fine
-        return picture
-    if original.format == "HEIF" or orientation not in _TURNS:  # HEIF readers turn by the file's own boxes
-        return picture
-    return picture.transpose(_TURNS[orientation])
+        return None
+    return None if picture.format == "HEIF" else _TURNS.get(orientation)  # HEIF readers turn by the file's own boxes
 
 
 def _broken(error: Exception) -> PhotoError:

@@ -94,13 +94,6 @@ def to_crop(points: npt.ArrayLike, quad: Quad | F64Array) -> F64Array:
     return np.asarray(np.linalg.solve(axes, (np.asarray(points, np.float64) - origin).T).T, np.float64)
 
 
-def from_crop(points: npt.ArrayLike, quad: Quad | F64Array) -> F64Array:
-    """n x 2 shares of the crop's side -> n x 2 photo points: the inverse of `to_crop`."""
-    origin, axes = _frame(quad)
-    places: F64Array = np.asarray(points, np.float64).dot(axes.T) + origin
-    return places
-
-
 def _frame(quad: Quad | F64Array) -> tuple[F64Array, F64Array]:
     """Top-left corner and the 2 x 2 matrix whose columns are the top and the left edge."""
     corners = np.asarray(quad, np.float64)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from pipelines.metrics.faces import Faces, Trio
+from pipelines.metrics.registry import metrics
+from pipelines.metrics.tools import LANDMARKS, Tools
 from pipelines.types import F32Array, U8Image
 
 Measure = Callable[[list[U8Image]], Mapping[str, F32Array]]
@@ -43,3 +45,17 @@ class AttributeChange:
 
     def _of(self, faces: Faces) -> Mapping[str, F32Array]:
         return faces.memo(self.name, lambda: self._measure(faces.images))
+
+
+@metrics.register(
+    AttributeChange.name,
+    "change from the inversion, standard deviations",
+    "none",
+    weights=(LANDMARKS, "age-dlib", "gender-dlib"),
+)
+def _build(tools: Tools) -> AttributeChange:
+    from pipelines.models.faces.agegender import AgeGender
+    from pipelines.models.faces.attributes import AttributeMeter
+
+    people = AgeGender(tools.store.path("age-dlib"), tools.store.path("gender-dlib"))
+    return AttributeChange(AttributeMeter(tools.finder, people).measure, tools.scales)

@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from pipelines.metrics.faces import Faces, Trio
+from pipelines.metrics.registry import metrics
+from pipelines.metrics.tools import LANDMARKS, Tools
 
 MARGIN = 0.06  # of the distance from chin to hairline; about 10 px in an FFHQ crop of 256 px
 _LEFT_BROW, _RIGHT_BROW, _CHIN, _NOSE_BASE = slice(17, 22), slice(22, 27), 8, 33
@@ -119,3 +121,8 @@ def _outside(polygon: F64Array, side: int) -> Mask:
     ImageDraw.Draw(picture).polygon([(x * fine - 0.5, y * fine - 0.5) for x, y in polygon.tolist()], fill=0)
     middle = _FINER // 2
     return np.asarray(picture)[middle::_FINER, middle::_FINER] > 0
+
+
+@metrics.register(OutsideError.name, "mse outside the source's face", "lower", weights=(LANDMARKS,), of_edits=True)
+def _build(_: Tools) -> OutsideError:
+    return OutsideError()

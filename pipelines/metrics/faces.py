@@ -9,13 +9,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area, resize_u8, to_tensor
 from pipelines.types import F32Array, U8Image
 
 VIEW = 256  # px; the side at which this field compares pictures (Richardson et al. 2021 and all after)
+FULL = 1024  # px; the side at which detail is judged, that of both default generators
 FACE_SIDE = 512  # px; more does not help a 150 px face chip or the landmark finder, and costs memory
+
+LUMA = (0.299, 0.587, 0.114)
 
 Locate = Callable[[U8Image], F32Array]
 T = TypeVar("T")
@@ -28,16 +32,18 @@ class Picture:
     Attributes:
         pixels: 3 x 256 x 256 float32, RGB, [-1, 1], shrunk from the full size without rounding.
         image: uint8, RGB, square, at most 512 px a side: for landmarks, face chips and thumbnails.
+        full: uint8, RGB, square, at most 1024 px a side.
     """
 
     pixels: Tensor
     image: U8Image
+    full: U8Image
 
     @classmethod
     def of(cls, image: U8Image) -> Picture:
         """From a uint8 H x W x 3 picture of any size; one that is not square is squeezed, as inversion does."""
-        side = min(FACE_SIDE, max(image.shape[:2]))
-        return cls(resize_area(to_tensor([image]), VIEW)[0], resize_u8(image, side, side))
+        full, side = (min(limit, max(image.shape[:2])) for limit in (FULL, FACE_SIDE))
+        return cls(resize_area(to_tensor([image]), VIEW)[0], resize_u8(image, side, side), _resized(image, full))
 
 
 class Faces:
@@ -54,6 +60,7 @@ class Faces:
         self, pictures: Sequence[Picture], device: torch.device, locate: Locate, fallback: Faces | None = None
     ) -> None:
         self.images: list[U8Image] = [picture.image for picture in pictures]
+        self.full: list[U8Image] = [picture.full for picture in pictures]
         self.pixels = torch.stack([picture.pixels for picture in pictures]).to(device)
         self._locate = locate
         self._fallback = fallback
@@ -88,6 +95,11 @@ class Faces:
         missing = np.isnan(own).any(axis=(1, 2), keepdims=True)
         return np.where(missing, self._fallback.landmarks, own).astype(np.float32)
 
+    @cached_property
+    def grey(self) -> Tensor:
+        """n x 1 x 1024 x 1024 float32 on the device, grey levels 0 to 255 (ITU-R BT.601); smaller pictures enlarged."""
+        return torch.cat([_grey(image, self.device) for image in self.full])
+
     def memo(self, name: str, make: Callable[[], T]) -> T:
         """What `make` returned the first time it was asked for under `name`."""
         if name not in self._memo:
@@ -110,3 +122,14 @@ class Trio:
     source: Faces
     base: Faces | None
     result: Faces
+
+
+def _resized(image: U8Image, side: int) -> U8Image:
+    return image if image.shape[:2] == (side, side) else resize_u8(image, side, side)
+
+
+def _grey(image: U8Image, device: torch.device) -> Tensor:
+    """1 x 1 x 1024 x 1024."""
+    levels = torch.from_numpy(np.array(image)).to(device).float() @ torch.tensor(LUMA, device=device)
+    planes = levels[None, None]
+    return planes if len(image) == FULL else F.interpolate(planes, (FULL, FULL), mode="bilinear", align_corners=False)

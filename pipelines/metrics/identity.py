@@ -17,9 +17,12 @@ from torch import Tensor
 
 from pipelines.images.pixels import to_tensor
 from pipelines.metrics.faces import Faces, Trio
+from pipelines.metrics.registry import metrics
+from pipelines.metrics.tools import LANDMARKS, Tools
 from pipelines.models.faces.chips import extract_chips
 
 SAME_PERSON = 0.6  # dlib's own decision threshold, on its descriptor's Euclidean distance
+_WEIGHTS = ("id-dlib", LANDMARKS)
 Net = Callable[[Tensor], Tensor]
 
 
@@ -97,3 +100,36 @@ class ArcFaceIdentity:
 
     def _embed(self, faces: Faces) -> Tensor:
         return faces.memo(self.name, lambda: self._net(faces.pixels))
+
+
+@metrics.register(
+    DlibIdentity.name, "1 - dlib distance / 1.2 (0.5 = same-person limit)", "higher", weights=_WEIGHTS, of_edits=True
+)
+def _id_dlib(tools: Tools) -> DlibIdentity:
+    return DlibIdentity(_descriptors(tools))
+
+
+@metrics.register(SamePerson.name, "share within dlib distance 0.6", "higher", weights=_WEIGHTS, of_edits=True)
+def _same_person(tools: Tools) -> SamePerson:
+    return SamePerson(_descriptors(tools))
+
+
+@metrics.register(
+    ArcFaceIdentity.name, "cosine of ArcFace embeddings", "higher", weights=("arcface-irse50",), of_edits=True
+)
+def _id_arcface(tools: Tools) -> ArcFaceIdentity:
+    from pipelines.models.faces.arcface import build_arcface
+
+    return ArcFaceIdentity(build_arcface(tools.store.tensors("arcface-irse50")).eval().to(tools.device))
+
+
+def _descriptors(tools: Tools) -> DlibDescriptors:
+    """Loaded once for all metrics that use them."""
+    from pipelines.models.faces.dlib_resnet import load_dlib_resnet
+    from pipelines.weights.formats.dlib_dat import read_dlib_resnet
+
+    def load() -> DlibDescriptors:
+        network = load_dlib_resnet(read_dlib_resnet(tools.store.path("id-dlib")))
+        return DlibDescriptors(network.eval().to(tools.device))
+
+    return tools.shared("dlib-descriptors", load)

@@ -8,11 +8,16 @@ with the generator, this returns to the code it started from. The mean over face
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from pipelines.metrics.registry import metrics
+from pipelines.metrics.tools import LANDMARKS, Tools
+
 FACTOR = 3.0
+DIRECTIONS = ("age", "yaw", "smile")  # of our own, with a metric each
 
 Render = Callable[[Tensor], Tensor]  # codes n x L x 512 -> pictures n x 3 x R x R, about [-1, 1]
 Embed = Callable[[Tensor], Tensor]  # those pictures -> codes n x L x 512
@@ -58,3 +63,15 @@ class EditConsistency:
     def score(self, codes: Tensor) -> Tensor:
         """codes n x L x 512 -> n values >= 0; lower is better."""
         return edit_consistency(codes, self._direction, self._render, self._embed, self._factor)
+
+
+def _build(direction: str, tools: Tools) -> EditConsistency:
+    codes = tools.codes
+    codes.open()
+    return EditConsistency(direction, codes.direction(direction), codes.render, codes.embed)
+
+
+for _name in DIRECTIONS:
+    metrics.register(f"lec-{_name}", about(_name), "lower", weights=(LANDMARKS,), kind="latent", trim=True)(
+        partial(_build, _name)
+    )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pipelines.metrics.registry import metrics
+from pipelines.metrics.tools import Tools
 from pipelines.models.generators.style_space import StyleCentre, nscd
 
 ABOUT = "mean over rows of 1 - cosine between the code's style and the generator's mean normalised style"
@@ -32,3 +34,8 @@ class StyleDistance:
     def score(self, codes: Tensor) -> Tensor:
         """codes n x L x 512 -> n values in [0, 2]; lower is closer to the generator's own codes."""
         return nscd(codes, self._centre)
+
+
+@metrics.register(StyleDistance.name, ABOUT, "lower", kind="latent")
+def _build(tools: Tools) -> StyleDistance:
+    return StyleDistance(tools.codes.centre())

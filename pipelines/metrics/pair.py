@@ -6,9 +6,17 @@ so 10 log10(4 / MSE); some published tables used a peak of sqrt(2) and lie 3.01 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pipelines.metrics.faces import Trio
+from pipelines.metrics.filters import gaussian
+from pipelines.metrics.registry import metrics
+from pipelines.metrics.tools import Tools
 
 PSNR_CAP = 100.0  # dB; equal pictures would give infinity, which neither a mean nor JSON can hold
 _WINDOW, _SIGMA = 11, 1.5  # Wang et al. 2004, section III.C
@@ -58,7 +66,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 def _terms(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Luminance and contrast-structure maps of [0, 1] pictures; both n x 3 x (H - 10) x (W - 10)."""
-    moments = _blur(torch.cat([x, y, x * x, y * y, x * y], dim=1))
+    moments = gaussian(torch.cat([x, y, x * x, y * y, x * y], dim=1), _SIGMA, _WINDOW)
     mean_x, mean_y, xx, yy, xy = moments.chunk(5, dim=1)
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
     variances = xx - mean_x.square() + yy - mean_y.square()
@@ -66,11 +74,19 @@ def _terms(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return luminance, structure
 
 
-def _blur(x: Tensor) -> Tensor:
-    """The Gaussian window over every channel, without padding; separable, so two passes of 11 taps."""
-    channels = x.shape[1]
-    offsets = torch.arange(_WINDOW, device=x.device, dtype=x.dtype) - (_WINDOW - 1) / 2
-    taps = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    taps = (taps / taps.sum()).expand(channels, 1, _WINDOW)
-    x = F.conv2d(x, taps[:, :, :, None], groups=channels)
-    return F.conv2d(x, taps[:, :, None, :], groups=channels)
+class Pixels:
+    """A metric of two pictures' pixels at 256 px; needs no weights."""
+
+    def __init__(self, name: str, function: Callable[[Tensor, Tensor], Tensor], _: Tools | None = None) -> None:
+        self.name = name
+        self._function = function
+
+    def score(self, trio: Trio) -> dict[str, Tensor]:
+        """{name: n values}, source to result."""
+        return {self.name: self._function(trio.source.pixels, trio.result.pixels)}
+
+
+metrics.register("mse", "on [-1, 1], 256 px", "lower")(partial(Pixels, "mse", mse))
+metrics.register("psnr", "dB, 256 px", "higher")(partial(Pixels, "psnr", psnr))
+metrics.register("ssim", "256 px, RGB", "higher")(partial(Pixels, "ssim", ssim))
+metrics.register("ms-ssim", "256 px, RGB", "higher")(partial(Pixels, "ms-ssim", ms_ssim))

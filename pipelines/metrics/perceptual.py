@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from pipelines.metrics.faces import Trio
+from pipelines.metrics.registry import metrics
+from pipelines.metrics.tools import Tools
 
 
 class FeatureDistance(Protocol):
@@ -34,3 +36,18 @@ class Perceptual:
         theirs = source.memo(self.name, lambda: self._net.features(source.pixels))
         ours = result.memo(self.name, lambda: self._net.features(result.pixels))
         return {self.name: self._net.distance(theirs, ours)}
+
+
+@metrics.register("lpips-alex", "LPIPS, AlexNet, 256 px", "lower", weights=("lpips-alex-trunk",))
+def _lpips(tools: Tools) -> Perceptual:
+    from pipelines.models.perceptual.lpips import build_lpips
+
+    return Perceptual("lpips-alex", build_lpips(tools.store.tensors("lpips-alex-trunk")).eval().to(tools.device))
+
+
+@metrics.register("lpips-st-alex", "shift-tolerant LPIPS, AlexNet, 256 px", "lower", weights=("st-lpips-alex",))
+def _st_lpips(tools: Tools) -> Perceptual:
+    from pipelines.models.perceptual.stlpips import build_stlpips
+
+    net = build_stlpips(tools.store.tensors("st-lpips-alex"), "alex")
+    return Perceptual("lpips-st-alex", net.eval().to(tools.device))

@@ -11,13 +11,13 @@ import hashlib
 import json
 import math
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.errors import OutputError, UsageError
+from pipelines.errors import UsageError
+from pipelines.records.json_lines import LineWriter, cannot_write, parse, whole_lines
 from pipelines.types import Failure, Quad
 
 VERSION = 1
@@ -164,7 +164,7 @@ def merge_parts(folder: Path) -> None:
         return
 
 
-class ManifestWriter:
+class ManifestWriter(LineWriter):
     """Appends records to one part; safe to call from several threads.
 
     Args:
@@ -176,61 +176,29 @@ class ManifestWriter:
     """
 
     def __init__(self, folder: Path, part: str = "run") -> None:
-        self.path = folder / PARTS / f"{part}.jsonl"
-        self._guard = threading.Lock()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (open as long as the run)
-            self._end = _whole_lines(self.path)
-            self._file.truncate(self._end)
-        except OSError as error:
-            raise _cannot_write(self.path, error) from None
+        super().__init__(folder / PARTS / f"{part}.jsonl")
 
     def append(self, record: Record) -> None:
-        """One whole line or nothing: a line that does not fit the disk is taken back."""
-        line = record.to_line().encode("ascii")
-        with self._guard:
-            try:
-                if self._file.write(line) != len(line):
-                    raise OSError("no space left on device")
-            except OSError as error:
-                self._file.truncate(self._end)
-                raise _cannot_write(self.path, error) from None
-            self._end += len(line)
-
-    def close(self) -> None:
-        """Flushes to the disk and closes; an unused part is removed. May be called twice."""
-        with self._guard:
-            if self._file.closed:
-                return
-            os.fsync(self._file.fileno())
-            self._file.close()
-            if not self._end:
-                self.path.unlink(missing_ok=True)
+        """One whole line or nothing."""
+        self.write(record.to_line())
 
 
 def _read_file(path: Path) -> Iterable[Record]:
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = whole_lines(path.read_bytes())
     except FileNotFoundError:
         return
     except OSError as error:
         raise UsageError(f"cannot read the manifest {path}: {error.strerror}") from None
-    lines.pop()  # what follows the last newline: empty, or torn by a kill
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            yield Record.from_json(json.loads(line))
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
+            yield Record.from_json(parse(line))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
             raise UsageError(
                 f"line {number} of {path} is not a record of this tool; move the file away, or choose another folder"
             ) from None
-
-
-def _whole_lines(path: Path) -> int:
-    """How many bytes of the file are whole lines."""
-    return path.read_bytes().rfind(b"\n") + 1
 
 
 def _replace(path: Path, lines: Iterable[str]) -> None:
@@ -243,9 +211,4 @@ def _replace(path: Path, lines: Iterable[str]) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from None
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
-    return OutputError(f"cannot write {path}: {reason}; free space or choose another folder, then run again to go on")
+        raise cannot_write(path, error) from None

@@ -20,7 +20,7 @@ _HEAD = re.compile(rb'\{"v": ?%d, ?"key": ?"([\x20\x21\x23-\x5b\x5d-\x7e]*)", ?"
 _decode = json.JSONDecoder().raw_decode
 
 
-class KnownRecords(Mapping[str, Record]):
+class ManifestIndex(Mapping[str, Record]):
     """Every key's last record, unmerged parts included, as `read_manifest` gives them.
 
     At the start only each line's beginning is read, so that a file that is not a manifest is told before anything else;

@@ -18,7 +18,7 @@ from pipelines.stages.chain import Chain
 from pipelines.stages.edit.direction_files import read_directions
 from pipelines.stages.edit.direction_set import DirectionEditor, DirectionSet
 from pipelines.stages.edit.directions import own_directions
-from pipelines.stages.entry import Parts, compensators, composers, identity, is_asset, refiners
+from pipelines.stages.entry import Parts, compensators, composers, identity, refiners
 from pipelines.stages.methods import Method, chosen_parts
 from pipelines.stages.published import embedder_entry, generator_entry
 from pipelines.types import Compensator, Composer, Embedder, Generator, Refiner
@@ -90,7 +90,7 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
         encoder=spec.encoder,
         compile=spec.compile,
         directions=files,
-        weights=tuple(store.closure(tuple(name for name in dict.fromkeys(names) if not is_asset(name)))),
+        weights=tuple(store.closure(names)),
         landmarks=any(part.landmarks for part in entries.all()),
         codes=_digest(codes),
         inversion=_digest(inversion),

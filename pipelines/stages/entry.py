@@ -13,7 +13,6 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from pipelines.errors import WeightsError
 from pipelines.models.faces.chips import extract_chips
 from pipelines.models.faces.dlib_resnet import load_dlib_resnet
 from pipelines.models.perceptual.likeness import Likeness
@@ -21,7 +20,6 @@ from pipelines.models.perceptual.stlpips import build_stlpips
 from pipelines.registry import Entry, PartRegistry
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.types import Compensator, Composer, Embedder, Generator, Refiner
-from pipelines.weights.assets import asset_path, asset_sha256, asset_tensors
 from pipelines.weights.formats.dlib_dat import read_dlib_resnet
 from pipelines.weights.store import WeightStore
 
@@ -52,8 +50,7 @@ class Parts:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of a weight entry, on the CPU, as float32."""
-        tensors = asset_tensors(name) if is_asset(name) else self.store.tensors(name)
-        return {key: tensor.float() for key, tensor in tensors.items()}
+        return {key: tensor.float() for key, tensor in self.store.tensors(name).items()}
 
 
 @dataclass(frozen=True)
@@ -63,20 +60,9 @@ class GeneratorEntry(Entry[Generator]):
     num_ws: int = 18
 
 
-def is_asset(name: str) -> bool:
-    """Whether these weights travel inside the package."""
-    try:
-        return asset_path(name).is_file()
-    except WeightsError:
-        return False
-
-
 def hashes(names: Iterable[str], store: WeightStore) -> list[str]:
     """``NAME=sha256`` of weights, `requires` included; cheap, loads nothing."""
-    names = tuple(names)
-    fetched = store.closure(tuple(name for name in names if not is_asset(name)))
-    lines = [f"{name}={store.sha256(name)}" for name in fetched]
-    return lines + [f"{name}={asset_sha256(name)}" for name in names if is_asset(name)]
+    return [f"{name}={store.sha256(name)}" for name in store.closure(names)]
 
 
 def identity(entry: Entry[object], store: WeightStore) -> list[str]:

@@ -5,47 +5,23 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pipelines.errors import GanInvError, UsageError
+from pipelines.files import write_atomic
+from pipelines.images.pixels import encode, resize_area, to_uint8
 from pipelines.training.checkpoint import all_finite, load_state, save_state
-from pipelines.training.ranger import Ranger
-from pipelines.training.samples import write_samples
+from pipelines.training.run import Report
+from pipelines.training.specs import LoopSpec
 
-Report = Callable[[dict[str, Any]], None]
 STATE, BEST = "last.safetensors", "best.safetensors"
 WARM_UP = 100  # steps
-
-
-class LoopSettings(Protocol):
-    """What the loop needs of a run's settings, which are a frozen dataclass: all of it must be equal when a run goes on.
-
-    Attributes:
-        steps: optimiser steps.
-        optimiser: ``adamw`` (warm-up, cosine to a thirtieth) or ``ranger`` (constant, as published).
-        lr: step size; parameters of a `trunk` move at a third of it.
-        average: decay of the averaged weights, which are validated and kept; 0: none.
-    """
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def optimiser(self) -> str: ...
-    @property
-    def lr(self) -> float: ...
-    @property
-    def average(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
 
 
 class Task(Protocol):
@@ -63,50 +39,49 @@ class Task(Protocol):
 
 
 class Loop:
-    """Runs a task in `folder`, from its last checkpoint where there is one.
+    """Runs a task in the spec's folder, from its last checkpoint where there is one.
 
     Args:
-        every: steps between validations and checkpoints.
+        data: a hash of the photos; with all of the spec that decides the result it must be equal when a run goes on.
     """
 
     def __init__(
         self,
-        settings: LoopSettings,
+        spec: LoopSpec,
         network: nn.Module,
         task: Task,
-        folder: Path,
         accelerator: Accelerator,
         report: Report,
-        every: int = 200,
+        data: str = "",
     ) -> None:
-        self.settings, self.task, self.folder = settings, task, folder
-        self.accelerator, self.report, self.every = accelerator, report, every
+        self.spec, self.task, self.folder, self.decisive = spec, task, spec.output, spec.decisive(data)
+        self.accelerator, self.report = accelerator, report
         self.bare = network
         self.network: nn.Module = accelerator.prepare_model(network)
-        self.optimiser = _optimiser(settings, network)
+        self.optimiser = _optimiser(spec, network)
         self.averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.step, self.best = 0, math.inf
         self._resume()
 
-    def run(self, until: int | None = None) -> None:
-        """Train to the end of the schedule, or to step `until`.
+    def run(self) -> None:
+        """Train to the end of the schedule, or to the spec's `until`.
 
         Raises:
             GanInvError: the loss is no number any more; the last checkpoint is from before.
             OutputError: the disk is full; likewise.
         """
-        end = self.settings.steps if until is None else min(until, self.settings.steps)
+        end = min(self.spec.until or self.spec.steps, self.spec.steps)
         started, since = time.monotonic(), self.step
         while self.step < end:
             figures = self._step()
             self.step += 1
             if self.step % 20 == 0 or self.step == end:
                 self._log({"step": self.step, **figures, "s": round(time.monotonic() - started, 1)})
-            if self.step % self.every == 0 or self.step == end:
+            if self.step % self.spec.every == 0 or self.step == end:
                 self._keep((time.monotonic() - started) / (self.step - since))
 
     def _step(self) -> dict[str, float]:
-        for group, lr in zip(self.optimiser.param_groups, _rates(self.settings, self.step), strict=True):
+        for group, lr in zip(self.optimiser.param_groups, _rates(self.spec, self.step), strict=True):
             group["lr"] = lr
         terms = self.task.terms(self.network, self.step)
         loss = torch.stack(list(terms.values())).sum()
@@ -114,7 +89,7 @@ class Loop:
             raise self._broken(next((name for name, t in terms.items() if not torch.isfinite(t)), "the sum"))
         self.optimiser.zero_grad()
         self.accelerator.backward(loss)
-        if self.settings.optimiser == "adamw":
+        if self.spec.optimiser == "adamw":
             nn.utils.clip_grad_norm_(self.bare.parameters(), 1.0)
         self.optimiser.step()
         self._average()
@@ -150,7 +125,7 @@ class Loop:
         if not self.accelerator.is_main_process:
             return
         state = {
-            "settings": _plain(self.settings),
+            "settings": self.decisive,
             "step": self.step,
             "best": self.best if math.isfinite(self.best) else None,
             "network": dict(self.bare.state_dict()),
@@ -161,7 +136,7 @@ class Loop:
         save_state(self.folder / STATE, state)
 
     def _resume(self) -> None:
-        path, own = self.folder / STATE, _plain(self.settings)
+        path, own = self.folder / STATE, self.decisive
         if not path.exists():
             return
         state = load_state(path)
@@ -185,7 +160,7 @@ class Loop:
 
     @torch.no_grad()
     def _average(self) -> None:
-        decay = min(self.settings.average, (1 + self.step) / (10 + self.step)) if self.settings.average else 0.0
+        decay = min(self.spec.average, (1 + self.step) / (10 + self.step)) if self.spec.average else 0.0
         for name, value in self.bare.state_dict().items():
             if value.is_floating_point():
                 self.averaged[name].lerp_(value, 1 - decay)
@@ -203,24 +178,35 @@ def chances(seed: int, step: int, part: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 1009 + part + 1)
 
 
-def _plain(settings: LoopSettings) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    return plain
-
-
-def _rates(settings: LoopSettings, step: int) -> list[float]:
+def _rates(spec: LoopSpec, step: int) -> list[float]:
     """Step sizes of the two groups at `step`."""
-    if settings.optimiser == "ranger":
-        return [settings.lr] * 2
-    cosine = 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
-    lr = settings.lr * min(1.0, (step + 1) / WARM_UP) * (1 / 30 + 29 / 30 * cosine)
+    if spec.optimiser == "ranger":
+        return [spec.lr] * 2
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / spec.steps)
+    lr = spec.lr * min(1.0, (step + 1) / WARM_UP) * (1 / 30 + 29 / 30 * cosine)
     return [lr / 3, lr]
 
 
-def _optimiser(settings: LoopSettings, network: nn.Module) -> torch.optim.Optimizer:
+def _optimiser(spec: LoopSpec, network: nn.Module) -> torch.optim.Optimizer:
     slow = [p for name, p in network.named_parameters() if name.startswith("trunk.")]
     fast = [p for name, p in network.named_parameters() if not name.startswith("trunk.")]
     groups = [{"params": group} for group in (slow, fast)]
-    if settings.optimiser == "ranger":
-        return Ranger(groups, lr=settings.lr)
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    if spec.optimiser == "ranger":
+        return ranger(groups, spec.lr)
+    return torch.optim.AdamW(groups, lr=spec.lr, betas=(0.9, 0.99), weight_decay=0.01)
+
+
+def ranger(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """The optimiser of pSp and e4e encoders: RAdam that trusts its second moment from a length of 5 on, Lookahead, centring."""
+    from pytorch_optimizer import Ranger
+
+    return Ranger(groups, lr=lr, n_sma_threshold=5, degenerated_to_sgd=True)
+
+
+def write_samples(path: Path, *rows: Tensor) -> None:
+    """Write a PNG grid: one row of pictures per tensor (each n x 3 x S x S in [-1, 1]; S may differ, the least counts)."""
+    side = min(row.shape[-1] for row in rows)
+    lines = [torch.cat(list(resize_area(row, side).clamp(-1, 1)), dim=2) for row in rows]
+    grid = torch.cat(lines, dim=1)[None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, encode(to_uint8(grid)[0], "png"))

@@ -1,10 +1,8 @@
-"""The small weights and directions of our own that travel inside the package, each with a card (JSON) beside it."""
+"""Our own small files inside the package: entries of the catalogue with the source ``package:NAME``, and their cards."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,55 +14,35 @@ from torch import Tensor
 from pipelines.errors import WeightsError
 
 
-def asset_path(name: str, suffix: str = ".safetensors") -> Path:
-    """The file of the asset called `name` (without suffix).
-
-    Raises:
-        WeightsError: this installation has no such asset.
-    """
-    path = Path(str(resources.files("pipelines.assets").joinpath(name + suffix)))
-    if Path(name).name != name or not path.is_file():
-        raise WeightsError(f"this installation lacks its own file {name}{suffix}: install ganinv again")
-    return path
+def packed_path(filename: str) -> Path:
+    """Where this installation keeps its own file of that name, or would."""
+    return Path(str(resources.files("pipelines.assets").joinpath(filename)))
 
 
-def asset_tensors(name: str) -> dict[str, Tensor]:
-    """The tensors of an asset, on the CPU, in the dtype that they are stored in (usually float16).
-
-    Raises:
-        WeightsError: no such asset, or the file is damaged.
-    """
-    path = asset_path(name)
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged ({error}): install ganinv again") from None
-
-
-def asset_card(name: str) -> dict[str, Any]:
-    """The card of an asset: data, recipe, commit, figures, licence.
+def card(name: str) -> dict[str, Any]:
+    """The card of the packed entry `name`: data, recipe, commit, figures, licence.
 
     Raises:
         WeightsError: no such card, or it is no JSON object.
     """
-    path = asset_path(name, ".json")
+    path = packed_path(f"{name}.json")
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise WeightsError(f"{path} is damaged ({error}): install ganinv again") from None
-    if not isinstance(card, dict):
-        raise WeightsError(f"{path} is damaged (no JSON object): install ganinv again")
-    return card
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            return found
+        reason = "no JSON object"
+    except (ValueError, OSError, RecursionError) as error:
+        reason = str(error)
+    raise WeightsError(f"{path} is missing or damaged ({reason}): install ganinv again")
 
 
-def asset_sha256(name: str) -> str:
-    """sha256 of an asset's tensors file, hex: what the fingerprint of a run carries."""
-    path = asset_path(name)
-    state = path.stat()
-    return _digest(path, state.st_size, state.st_mtime_ns)
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, on the CPU, as stored.
 
-
-@cache
-def _digest(path: Path, size: int, mtime_ns: int) -> str:
-    # Size and time are part of the key, so that a file which training has just replaced is hashed again.
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    Raises:
+        WeightsError: no such file, or it is damaged.
+    """
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None

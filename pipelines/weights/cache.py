@@ -8,7 +8,8 @@
     lock.json                name -> sha256 of entries that were trusted on first use
     parts/                   downloads under way, each under a name of its own
 
-Several processes may use one folder: files appear by rename, and only `lock.json` is guarded by a lock.
+Several processes may use one folder: files appear by rename, and only `lock.json` is guarded by a lock (the operating
+system's, so that it dies with its holder).
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
+
 from pipelines.errors import WeightsError
+from pipelines.weights.assets import packed_path
 from pipelines.weights.catalogue import WeightEntry
 from pipelines.weights.download import sha256_of
 
 _STALE_PART_S = 86_400.0
-_STALE_LOCK_S = 10.0
+_LOCK_S = 60.0
 
 
 class Cache:
@@ -37,7 +41,20 @@ class Cache:
 
     def file(self, entry: WeightEntry) -> Path:
         """Where the entry's file is or would be."""
-        return self.home / "files" / entry.filename
+        return packed_path(entry.filename) if entry.packed else self.home / "files" / entry.filename
+
+    def has(self, entry: WeightEntry) -> bool:
+        """Whether the entry's file is there, right or not; raises WeightsError where this user may not look."""
+        try:
+            return self.file(entry).is_file()
+        except OSError as error:
+            raise self._trouble("read", error) from None
+
+    def _trouble(self, verb: str, error: OSError) -> WeightsError:
+        return WeightsError(
+            f"the weights folder {self.home} cannot be {verb}: {(error.strerror or str(error)).lower()}; "
+            "name another one with GANINV_HOME or --weights-dir"
+        )
 
     def converted(self, entry: WeightEntry, sha256: str) -> Path:
         """Where the safetensors made from the entry's file of that hash are or would be."""
@@ -62,10 +79,7 @@ class Cache:
             self._sweep(folder)
             yield path
         except OSError as error:
-            raise WeightsError(
-                f"the weights folder {self.home} cannot be written: {error.strerror or error}; "
-                "name another one with GANINV_HOME or --weights-dir"
-            ) from None
+            raise self._trouble("written", error) from None
         finally:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -85,8 +99,10 @@ class Cache:
             where: the source in words, for the message.
 
         Raises:
-            WeightsError: another hash than expected; the part file is deleted.
+            WeightsError: another hash than expected, or one of our own files; the part file is deleted.
         """
+        if entry.packed:
+            raise WeightsError(f"'{entry.name}' travels inside ganinv: no other file can take its place")
         got = sha256_of(part)
         wanted = self.expected(entry) or entry.sha256_prefix
         if not got.startswith(wanted):
@@ -112,7 +128,9 @@ class Cache:
             WeightsError: the file was changed or damaged.
         """
         path = self.file(entry)
-        if not path.is_file():
+        if not self.has(entry):
+            if entry.packed:
+                raise WeightsError(f"this installation lacks its own file {entry.filename}: install ganinv again")
             return None
         stamp = self.stamped(entry.name, path)
         if stamp and stamp == (self.expected(entry) or stamp):
@@ -124,12 +142,9 @@ class Cache:
         path = self.file(entry)
         got, wanted = sha256_of(path), self.expected(entry) or entry.sha256_prefix
         if not got.startswith(wanted):
-            again = f"`ganinv weights pull {entry.name}`"
-            if entry.source_file:
-                again = f"`ganinv weights convert {entry.source_file} --as {entry.source_entry}`"
             raise WeightsError(
                 f"{path} is not the file that '{entry.name}' names: sha256 {got}, expected {wanted}; it was changed or "
-                f"damaged: run `ganinv weights rm {entry.name}`, then {again}"
+                f"damaged: {_again(entry)}"
             )
         # A shared folder may be read-only for this user: then the file is hashed each time, and that is all.
         with contextlib.suppress(OSError):
@@ -145,7 +160,7 @@ class Cache:
             state = path.stat()
             fresh = (stamp["size"], stamp["mtime_ns"]) == (state.st_size, state.st_mtime_ns)
             return str(stamp["sha256"]) if fresh else ""
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ""
 
     def _write_stamp(self, key: str, path: Path, sha256: str) -> None:
@@ -160,8 +175,11 @@ class Cache:
     def remove(self, entry: WeightEntry) -> bool:
         """Forget an entry: file, conversions, stamps and trusted hash; True where there was a file."""
         path = self.file(entry)
-        there = path.is_file()
-        for stale in [path, *(self.home / "converted").glob(f"{entry.filename}-*.safetensors")]:
+        there = path.is_file() and not entry.packed
+        for stale in [
+            *([] if entry.packed else [path]),
+            *(self.home / "converted").glob(f"{entry.filename}-*.safetensors"),
+        ]:
             stale.unlink(missing_ok=True)
         for key in (entry.name, f"{entry.name}.converted"):
             (self.home / "state" / f"{key}.json").unlink(missing_ok=True)
@@ -186,7 +204,7 @@ class Cache:
             return {}
         try:
             return {str(name): str(sha256) for name, sha256 in json.loads(path.read_text(encoding="utf-8")).items()}
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             raise WeightsError(f"{path} is damaged: it must be one JSON object of names and sha256s") from None
 
     def _trust(self, entry: WeightEntry, sha256: str) -> None:
@@ -215,22 +233,20 @@ class Cache:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[dict[str, str]]:
         """`lock.json` for reading and changing, one process at a time."""
-        guard = self.home / "lock.json.guard"
-        started = time.monotonic()
-        while True:
-            try:
-                os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
-                break
-            except FileExistsError:
-                if time.monotonic() - started > _STALE_LOCK_S:  # its owner was killed
-                    guard.unlink(missing_ok=True)
-                time.sleep(0.02)
-        try:
+        with FileLock(self.home / "lock.json.guard", timeout=_LOCK_S):
             lock = self._lock()
             yield lock
             write_atomically(self.home / "lock.json", json.dumps(lock, indent=1, sort_keys=True) + "\n")
-        finally:
-            guard.unlink(missing_ok=True)
+
+
+def _again(entry: WeightEntry) -> str:
+    """How to get a file anew, in words."""
+    if entry.packed:
+        return "install ganinv again (after training, put the new sha256 and bytes into weights.toml)"
+    again = f"pull {entry.name}"
+    if entry.source_file:
+        again = f"convert {entry.source_file} --as {entry.source_entry}"
+    return f"run `ganinv weights rm {entry.name}`, then `ganinv weights {again}`"
 
 
 def write_atomically(path: Path, text: str) -> None:

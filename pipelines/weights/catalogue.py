@@ -17,13 +17,14 @@ from pipelines.registry import nearest
 
 Role = Literal[
     "generator", "encoder", "compensator", "detector", "landmarks", "identity", "attribute", "perceptual", "parsing",
-    "trunk", "sample",
+    "trunk", "directions", "sample",
 ]  # fmt: skip
 Format = Literal["openvino-bin", "openvino-xml", "dat", "pth", "onnx", "safetensors", "image", "pt", "pkl"]
 ArchiveKind = Literal["wheel", "sdist"]
 
 _INDEX = re.compile(r"index:(?P<package>[A-Za-z0-9._-]+)==(?P<version>[^:\s]+):(?P<kind>wheel|sdist):(?P<member>\S+)")
 _HEX = re.compile(r"[0-9a-f]*")
+_PACKAGE = "package:"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class WeightEntry(BaseModel):
         arch: the network family that reads it; `params` are that family's numbers.
         format: how the bytes are to be read.
         filename: upstream file name; in the cache and in mirrors the file has this name.
-        sources: tried in order: ``index:...`` (see `IndexMember`) or ``https://...``.
+        sources: tried in order: ``index:...`` (see `IndexMember`) or ``https://...``; or ``package:NAME`` alone, a file
+            of our own that travels inside the package, with a card (NAME.json) beside it.
         sha256: of the file, lower-case hex; empty = trust on first use.
         sha256_prefix: the leading digits, where only they are known.
         bytes: size of the file; 0 = unknown.
@@ -99,8 +101,10 @@ class WeightEntry(BaseModel):
     def _known_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         for source in sources:
             member = index_member(source)
-            if member is None and not source.startswith("https://"):
-                raise ValueError(f"source {source!r} is neither index:PACKAGE==VERSION:wheel|sdist:MEMBER nor https://")
+            if member is None and not source.startswith(("https://", _PACKAGE)):
+                raise ValueError(
+                    f"source {source!r} is neither index:PACKAGE==VERSION:wheel|sdist:MEMBER nor https:// nor package:NAME"
+                )
             if member is not None and (member.member.startswith("/") or ".." in member.member.split("/")):
                 raise ValueError(f"source {source!r} points outside its archive")
         return sources
@@ -115,7 +119,15 @@ class WeightEntry(BaseModel):
             raise ValueError("parts belong to the formats pt and pkl, and only to them")
         if self.members and not (self.sha256 and self.bytes):
             raise ValueError("an index source needs sha256 and bytes: whoever owns a name on an index can change it")
+        inside = [source.removeprefix(_PACKAGE) for source in self.sources if source.startswith(_PACKAGE)]
+        if inside and not (self.sha256 and self.sources == (f"{_PACKAGE}{Path(self.filename).stem}",)):
+            raise ValueError("a file inside the package is its only source, has its name, and needs sha256")
         return self
+
+    @property
+    def packed(self) -> bool:
+        """Whether the file travels inside the package: never fetched, never removed."""
+        return any(source.startswith(_PACKAGE) for source in self.sources)
 
     @property
     def members(self) -> tuple[IndexMember, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.errors import WeightsError
+from pipelines.weights import assets
 from pipelines.weights import catalogue as catalogue_module
+from pipelines.weights.assets import load_safetensors
 from pipelines.weights.cache import Cache
 from pipelines.weights.catalogue import Catalogue, WeightEntry, find_entry, load_catalogue
 from pipelines.weights.checkpoints.convert import Conversion, Converter
@@ -23,7 +23,7 @@ from pipelines.weights.user_entries import with_own
 
 __all__ = ["Conversion", "FetchEvent", "Status", "StoreConfig", "WeightStore"]
 
-Status = Literal["cached", "converted", "mirror", "index", "https", "absent"]
+Status = Literal["cached", "converted", "package", "mirror", "index", "https", "absent"]
 
 
 class WeightStore:
@@ -69,19 +69,27 @@ class WeightStore:
         """Where `path(name)` would take the file from; hashes nothing."""
         entry = self.entry(name)
         parts = [self._entries.get(f"{name}-{part}") for part in entry.parts]
-        if parts and all(part and self._cache.file(part).is_file() for part in parts):
+        if parts and all(part and self._cache.has(part) for part in parts):
             return "converted"
-        if self._cache.file(entry).is_file():
-            return "cached"
+        if self._cache.has(entry):
+            return "package" if entry.packed else "cached"
         if mirror_file(self.config.mirror, entry.filename):
             return "mirror"
         if entry.members:
             return "index"
-        return "https" if entry.sources else "absent"
+        return "https" if entry.sources and not entry.packed else "absent"
 
     def have(self, name: str) -> bool:
-        """True where the file lies in the cache or a mirror folder, so that no network is needed."""
-        return self.status(name) in ("cached", "converted", "mirror")
+        """True where the file lies in the package, the cache or a mirror folder, so that no network is needed."""
+        return self.status(name) in ("cached", "converted", "package", "mirror")
+
+    def card(self, name: str) -> dict[str, Any]:
+        """How one of our own entries was made (data, recipe, commit, figures, licence); {} for all others.
+
+        Raises:
+            WeightsError: this installation lacks the card, or it is damaged.
+        """
+        return assets.card(name) if self.entry(name).packed else {}
 
     def sha256(self, name: str) -> str:
         """The hash that the entry's file must have: the catalogue's, else the one trusted on first use, else ""."""
@@ -124,7 +132,7 @@ class WeightStore:
             return self.tensors(self.resolve(name, entry.role))
         path = self.path(name)
         if entry.format == "safetensors":
-            return _load_safetensors(path)
+            return load_safetensors(path)
         if entry.format != "pth":
             raise WeightsError(f"'{name}' ({entry.filename}) is a {entry.format} file, not a checkpoint of tensors")
         cached = self._cache.checked(entry)
@@ -139,7 +147,7 @@ class WeightStore:
             except WeightsError:
                 # A read-only folder: do without the copy. A checkpoint that is refused is refused again here.
                 return read_checkpoint(path)
-        return _load_safetensors(target)
+        return load_safetensors(target)
 
     def convert(self, file: Path, name: str | None = None, output: Path | None = None) -> Conversion:
         """Convert an upstream file (see `pipelines.weights.checkpoints.convert.Converter.convert`); its entries are
@@ -215,12 +223,12 @@ class WeightStore:
         Args:
             names: None = whatever is cached. A named entry that is not cached is reported as such.
         """
-        chosen = [e.name for e in self.entries() if self._cache.file(e).is_file()] if names is None else list(names)
+        chosen = [e.name for e in self.entries() if self._cache.has(e)] if names is None else list(names)
         results: dict[str, str] = {}
         for name in chosen:
             entry = self.entry(name)
             try:
-                there = self._cache.file(entry).is_file()
+                there = self._cache.has(entry)
                 results[name] = "" if there and self._cache.rehash(entry) else f"'{name}' is not cached"
             except WeightsError as error:
                 results[name] = str(error)
@@ -288,10 +296,3 @@ class WeightStore:
         return WeightsError(
             f"{head}. {'Or put' if hopeless else pull} the files into a folder that GANINV_MIRROR names"
         )
-
-
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from None

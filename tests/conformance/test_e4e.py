@@ -24,12 +24,12 @@ from pipelines.models.generators.style_space import (
 )
 from pipelines.models.generators.stylegan2 import StyleGAN2
 from pipelines.models.generators.stylegan2_state import build_stylegan2
-from pipelines.models.walk import ComponentEdit, boundary_walk, set_components, sweep
 from pipelines.stages.refine.projection import code_noise, far_code, learning_rate, noise_penalty, normalised_noise
+from pipelines.training.loop import ranger
 from pipelines.training.losses.latent import adversarial_loss, delta_norm, discriminator_loss, r1
-from pipelines.training.ranger import Ranger
 from tests.conformance.conftest import Filled
 from tests.conformance.helpers import Golden, check, drawn
+from tests.conformance.walk import ComponentEdit, boundary_walk, set_components, sweep
 
 Goldens = Callable[[str], Golden]
 
@@ -74,7 +74,7 @@ def test_ranger(goldens: Goldens) -> None:
     golden = goldens("e4e/ranger")
     shapes = {"conv": (4, 3, 3, 3), "linear": (5, 7), "bias": (5,)}
     weights = {name: nn.Parameter(drawn(f"ranger.{name}", shape)) for name, shape in shapes.items()}
-    optimiser = Ranger(weights.values(), lr=0.1)
+    optimiser = ranger([{"params": list(weights.values())}], lr=0.1)
     for step in range(1, 21):
         for index, weight in enumerate(weights.values()):
             weight.grad = drawn(f"ranger.grad{index}.{step}", tuple(weight.shape))

@@ -17,7 +17,7 @@ from pipelines.models.generators.stylegan2_state import build_stylegan2
 from pipelines.models.sdic.official import SDIC, load_sdic
 from pipelines.stages.compensate.sdic import SDICCompensator
 from pipelines.training.losses.sdic import compensation_loss
-from pipelines.types import Injection, Inversion, Point, Synthesis
+from pipelines.types import FaceBatch, Injection, Inversion, Point, Synthesis
 from tests.conformance.conftest import Filled
 from tests.conformance.helpers import TOLERANCE, Golden, check, drawn
 
@@ -160,12 +160,12 @@ def test_chain_with_a_small_generator(network: SDIC, filled: Filled, goldens: Go
     image = drawn("sdic/image", (1, 3, 256, 256), "image")
     base = generator.synthesize(inversion.latents[:, : generator.num_ws])
     compare("SDIC chain", golden, "initial", base.image, 1, 1, 8, 8)
-    prepared = compensator.prepare(image, base, inversion)
+    prepared = compensator.prepare(FaceBatch(image), inversion)
     compare("SDIC chain", golden, "map", prepared.discrepancy, 1, 1, 8, 8)
-    compare("SDIC chain", golden, "w_out", prepared.latents + prepared.change)
+    compare("SDIC chain", golden, "w_out", prepared.inversion.latents + prepared.change)
     compare("SDIC chain", golden, "feature_out", prepared.features[64] + prepared.residuals[64], 1, 8, 8, 8)
-    compare("SDIC chain", golden, "final", compensator.render(prepared, inversion.latents), 1, 1, 8, 8)
-    edited = compensator.render(prepared, inversion.latents + 2 * direction("sdic/direction", 1))
+    compare("SDIC chain", golden, "final", compensator.render(prepared, inversion.latents).image, 1, 1, 8, 8)
+    edited = compensator.render(prepared, inversion.latents + 2 * direction("sdic/direction", 1)).image
     compare("SDIC chain", golden, "edit_2", edited, 1, 1, 8, 8)
 
 
@@ -197,12 +197,12 @@ def test_whole_chain_at_1024(network: SDIC, filled: Filled, goldens: Goldens) ->
     compare("SDIC 1024", golden, "w", inversion.latents)
     base = generator.synthesize(inversion.latents)
     compare("SDIC 1024", golden, "initial", base.image, 1, 1, 32, 32)
-    prepared = compensator.prepare(image, base, inversion)
+    prepared = compensator.prepare(FaceBatch(image), inversion)
     compare("SDIC 1024", golden, "map", prepared.discrepancy, 1, 1, 8, 8)
-    codes = prepared.latents + prepared.change
+    codes = prepared.inversion.latents + prepared.change
     compare("SDIC 1024", golden, "w_out", codes)
     compare("SDIC 1024", golden, "feature_out", prepared.features[64] + prepared.residuals[64], 1, 8, 8, 8)
-    final = compensator.render(prepared, inversion.latents)
+    final = compensator.render(prepared, inversion.latents).image
     compare("SDIC 1024", golden, "final", final, 1, 1, 32, 32)
     compare("SDIC 1024", golden, "final_256", F.adaptive_avg_pool2d(final, 256), 1, 1, 8, 8)
     for name, (_, start, end, _) in PRESETS.items():
@@ -216,7 +216,7 @@ def test_whole_chain_at_1024(network: SDIC, filled: Filled, goldens: Goldens) ->
     for name, change in edits.items():
         feature = generator.features(codes + change, (64,))[64] + prepared.residuals[64]
         compare("SDIC 1024", golden, f"{name}_feature", feature, 1, 16, 16, 16)
-        compare("SDIC 1024", golden, name, compensator.edited(prepared, inversion.latents + change), 1, 1, 32, 32)
+        compare("SDIC 1024", golden, name, compensator.edited(prepared, inversion.latents + change).image, 1, 1, 32, 32)
 
 
 @torch.no_grad()
@@ -227,8 +227,8 @@ def test_the_default_arithmetic_gives_the_inversion_at_strength_zero_with_the_of
     compensator = SDICCompensator(EighteenRows(generator), network)  # type: ignore[arg-type]
     inversion = Inversion(drawn("sdic/w", (2, 18, 512))[:1])
     image = drawn("sdic/image", (1, 3, 256, 256), "image")
-    prepared = official(generator, network).prepare(image, None, inversion)
-    picture = compensator.render(prepared, inversion.latents)
-    assert torch.equal(compensator.edited(prepared, inversion.latents), picture)
+    prepared = official(generator, network).prepare(FaceBatch(image), inversion)
+    picture = compensator.render(prepared, inversion.latents).image
+    assert torch.equal(compensator.edited(prepared, inversion.latents).image, picture)
     other = replace(prepared, residuals={64: torch.zeros_like(prepared.residuals[64])})
-    assert not torch.allclose(compensator.render(other, inversion.latents), picture, atol=1e-2)
+    assert not torch.allclose(compensator.render(other, inversion.latents).image, picture, atol=1e-2)

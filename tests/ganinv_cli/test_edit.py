@@ -53,7 +53,7 @@ CARD = {
 
 
 def test_list_attrs(ganinv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.stages.edit.direction_set.asset_card", lambda name: CARD)
+    monkeypatch.setattr("pipelines.weights.assets.card", lambda name: CARD)
     result = ganinv("edit", "--list-attrs")
     assert result.exit_code == 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("smile"))

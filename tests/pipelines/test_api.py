@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from pipelines.engine.input.listing import list_input
 from pipelines.errors import NoInputError, UsageError, WeightsError
 from pipelines.records.manifest import read_manifest
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
-from pipelines.stages.chain import ChainPlan
-from pipelines.types import Batch, Inversion, Synthesis
+from pipelines.stages.build import ChainPlan
+from pipelines.stages.methods import methods
+from pipelines.types import Composition, FaceBatch, Inversion, Rendered
 from pipelines.weights.store import StoreConfig, WeightStore
 from tests.factories import write_photos
 
 EDITS = parse_edits(["smile=+2"])
+PLAN = ChainPlan(methods.get("e4e"), codes="codes", inversion="pictures", edits={"smile+2": "smiling"})
 
 
 class WideChain:
@@ -34,38 +37,31 @@ class WideChain:
     resolution = 256
 
     def __init__(self) -> None:
-        self.weights: dict[str, str] = {}
-        self.versions: dict[str, str] = {}
-        self.inverted: list[str] = []
+        self.inverted = 0
         self.landmarks: list[torch.Tensor] = []
 
-    def invert(self, batch: Batch) -> Batch:
-        assert batch.images is not None
-        assert batch.landmarks is not None
-        assert batch.images.shape[1:] == (3, 256, 256)
-        self.inverted += [item.key for item in batch.items]
-        self.landmarks += list(batch.landmarks)
-        batch.inversion = Inversion(batch.images.mean((2, 3)).unsqueeze(1), {64: batch.images})
-        return batch
+    def invert(self, faces: FaceBatch) -> Inversion:
+        assert faces.landmarks is not None
+        assert faces.images.shape[1:] == (3, 256, 256)
+        self.inverted += len(faces)
+        self.landmarks += list(faces.landmarks)
+        return Inversion(faces.images.mean((2, 3)).unsqueeze(1), {64: faces.images})
 
-    def edit(self, batch: Batch, edits: Any) -> Batch:
-        assert batch.inversion is not None
-        batch.base = Synthesis(batch.inversion.residuals[64], {})
-        for change in edits:
-            batch.edits[change.name] = batch.base.image - 0.2
-        return batch
+    def edit(self, faces: FaceBatch, inversion: Inversion, edits: Any) -> Rendered:
+        base, ones = inversion.residuals[64], torch.ones(len(faces), 1, 256, 256)
+        return Rendered(base, {change.name: Composition(base - 0.2, ones) for change in edits})
 
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan that needs one entry more than the reader, and no trained asset."""
-    plan = ChainPlan(("mobile-ffhq",), "codes", "pictures")
+    plan = replace(PLAN, weights=("mobile-ffhq",))
     monkeypatch.setattr(api, "plan_chain", lambda spec, store: plan)
 
 
 @pytest.fixture
 def chain(monkeypatch: pytest.MonkeyPatch) -> WideChain:
-    made, plan = WideChain(), ChainPlan((), "codes", "pictures")
+    made, plan = WideChain(), PLAN
     monkeypatch.setattr(api, "plan_chain", lambda spec, store: plan)
     monkeypatch.setattr(api, "build_chain", lambda spec, store, device: made)
     return made
@@ -176,11 +172,11 @@ def test_raw_photos_to_pasted_edits(tmp_path: Path, store: WeightStore, chain: W
     assert change.max() > 15
     assert all(points.min() >= 0 and points.max() <= 1 for points in chain.landmarks)
 
-    inverted = len(chain.inverted)
+    inverted = chain.inverted
     changed = spec.model_copy(update={"input": raw, "output": stream, "align": True, "latents": edits})
     summary = api.edit(changed, store)
     assert (summary.ok, summary.failures) == (photos - 1, {"no-face": 1})
-    assert len(chain.inverted) == inverted, "codes of the same pixels are used again"
+    assert chain.inverted == inverted, "codes of the same pixels are used again"
     name = "smile+2/sample-astronaut.png"
     assert (stream / name).read_bytes() == (edits / name).read_bytes()
     assert api.plan(changed, store)["to_do"] == 1
@@ -212,7 +208,7 @@ def test_edits_of_an_inverted_folder_cut_the_photos_again(tmp_path: Path, store:
     api.invert(InvertSpec(input=raw, output=tmp_path / "inversions", align=True, **common), store)
     spec = EditSpec(input=tmp_path / "inversions", output=tmp_path / "edits", edits=EDITS, **common)
     assert api.edit(spec, store).ok == 1
-    assert chain.inverted == ["a"]
+    assert chain.inverted == 1
     one, two = (read_manifest(tmp_path / folder)["a"] for folder in ("inversions", "edits"))
     assert (one.quad, one.source) == (two.quad, two.source)
     Image.open(raw / "a.png").rotate(3).save(raw / "a.png")

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.specs import InvertSpec
-from pipelines.stages import chain
-from pipelines.stages.build import GeneratorPart
-from pipelines.stages.chain import build_chain
+from pipelines.registry import Entry
+from pipelines.stages import build
+from pipelines.stages.build import ChainPlan, build_chain
+from pipelines.stages.entry import GeneratorEntry
+from pipelines.stages.methods import methods
 from tests.tiny import tiny_generator
 
 
@@ -25,14 +26,9 @@ def test_the_pass_is_compiled_only_when_asked(wanted: bool, monkeypatch: pytest.
 
     generator = tiny_generator()
     monkeypatch.setattr(torch, "compile", compile_it)
-    monkeypatch.setattr(chain, "generator_part", lambda name, store: GeneratorPart(lambda parts: generator))
-    monkeypatch.setattr(chain, "plan_chain", lambda spec, store: chain.ChainPlan((), "", ""))
-    monkeypatch.setattr(chain, "_embedder", lambda spec, store, rows: GeneratorPart(lambda parts, made: Embedder()))
-    spec = InvertSpec(input=tmp_path, output=tmp_path / "out", method="e4e", compile=wanted)
-    made = build_chain(spec, None, torch.device("cpu"))  # type: ignore[arg-type]
+    monkeypatch.setattr(build, "generator_entry", lambda name, store: GeneratorEntry(lambda parts: generator))
+    monkeypatch.setattr(build, "embedder_entry", lambda *given: Entry(lambda parts, made: object()))
+    plan = ChainPlan(methods.get("e4e"), compile=wanted)
+    made = build_chain(plan, None, torch.device("cpu"))  # type: ignore[arg-type]
     assert len(compiled) == wanted
     assert made.generator is generator
-
-
-class Embedder:
-    name, version = "none", "1"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.edits import check_attributes, make_edit, parse_edits
+from pipelines.edits import make_edit, parse_edits
 from pipelines.errors import UsageError
 
 
@@ -59,12 +59,6 @@ def test_too_many_and_indistinguishable_edits_are_refused() -> None:
         parse_edits(["smile=1.0000001", "smile=1.0000002"])
     with pytest.raises(UsageError, match="too long"):
         parse_edits([",".join(f"attribute{n}=1" for n in range(30))])
-
-
-def test_unknown_attributes_name_the_nearest_first() -> None:
-    check_attributes(parse_edits(["smile=1,age=2"]), ["age", "smile"])
-    with pytest.raises(UsageError, match=r"unknown attribute 'smil'.*known: smile, age"):
-        check_attributes(parse_edits(["smil=1"]), ["age", "smile"])
 
 
 @given(st.floats(-1e6, 1e6))

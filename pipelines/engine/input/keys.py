@@ -18,7 +18,7 @@ from pathlib import Path
 from pipelines.engine.types import FURTHER, Photo, split_key
 from pipelines.errors import GanInvError
 from pipelines.records.manifest import Record, has_manifest
-from pipelines.records.manifest_index import KnownRecords
+from pipelines.records.manifest_index import ManifestIndex
 from pipelines.types import Failure
 
 MOST_FOLDERS, MOST_CHARACTERS = 200, 2000  # of a key: what any file system takes below any output folder
@@ -117,7 +117,7 @@ class Owners:
         if self._known is None:
             there = self._output is not None and has_manifest(self._output)
             try:
-                self._known = KnownRecords(self._output) if there and self._output else {}
+                self._known = ManifestIndex(self._output) if there and self._output else {}
             except GanInvError:  # the run itself tells what is wrong with it
                 self._known = {}
         return self._known

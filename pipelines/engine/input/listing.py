@@ -24,7 +24,7 @@ from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import Record, has_manifest
-from pipelines.records.manifest_index import KnownRecords
+from pipelines.records.manifest_index import ManifestIndex
 
 __all__ = ["FACE", "LATENTS", "Listing", "Origin", "Photo", "StreamedPhotos", "list_input", "take_part"]
 LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run starts,
@@ -151,7 +151,7 @@ class _Input:
         root, options = self._source, self._options
         place = os.path.abspath(root)
         name = os.path.basename(place)
-        records = KnownRecords(root) if options.use_run and has_manifest(root) else None
+        records = ManifestIndex(root) if options.use_run and has_manifest(root) else None
         self.ordered = True
         if records is not None and records.has_output(LATENTS):
             self.latents = Path(place) / "latents"

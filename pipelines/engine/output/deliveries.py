@@ -8,10 +8,9 @@ run is in the folder.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +18,8 @@ from pathlib import Path
 from pipelines.engine.input.remote import is_url
 from pipelines.engine.input.tar_index import SEPARATOR, split_member
 from pipelines.errors import OutputError
-from pipelines.records.manifest import PARTS, ManifestWriter, Record, merge_parts, read_manifest
+from pipelines.records.json_lines import parse, whole_lines
+from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest
 
 DELIVERED = "delivered.jsonl"
 MOST_FOLDERS, MOST_NAMES = 64, 50_000  # that `Presence` remembers, and in each of them: a bound on its memory
@@ -71,34 +71,6 @@ class Presence:
         return names
 
 
-class NewRecords:
-    """The records that a run appends to its manifest's parts, as they come.
-
-    Args:
-        folder: the run's folder; parts that exist already are another run's, and passed over.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._parts = folder / PARTS
-        self._read: dict[str, int] = {path.name: path.stat().st_size for path in self._parts.glob("*.jsonl")}
-
-    def __iter__(self) -> Iterator[Record]:
-        """Those that have come since the last call; a line that is being written waits for the next."""
-        for path in sorted(self._parts.glob("*.jsonl")):
-            try:
-                with open(path, "rb") as file:
-                    start = self._read.get(path.name, 0)
-                    if file.seek(0, os.SEEK_END) < start:  # a new file of that name
-                        start = 0
-                    file.seek(start)
-                    text = file.read()
-            except FileNotFoundError:  # merged meanwhile: the run is at its end
-                continue
-            whole = text[: text.rfind(b"\n") + 1]
-            self._read[path.name] = start + len(whole)
-            yield from _records(whole)
-
-
 def note(folder: Path, records: Iterable[Record]) -> None:
     """Remembers where these records' files have gone, safely on the disk. Raises OutputError."""
     try:
@@ -122,7 +94,7 @@ def fold(folder: Path, records: Mapping[str, Record] | None = None) -> dict[str,
     new = dict(old if records is None else records)
     journal = folder / DELIVERED
     if journal.is_file():
-        for moved in _records(journal.read_bytes().rpartition(b"\n")[0]):
+        for moved in (Record.from_json(parse(line)) for line in whole_lines(journal.read_bytes()) if line.strip()):
             record = new.get(moved.key)
             if record is not None and record.fingerprint == moved.fingerprint:  # else it was made anew since
                 # A kill may have come before their removal.
@@ -162,9 +134,3 @@ def remove_files(folder: Path, outputs: Iterable[str]) -> None:
                 above.rmdir()
             except OSError:
                 break
-
-
-def _records(text: bytes) -> Iterator[Record]:
-    for line in text.splitlines():
-        if line.strip():
-            yield Record.from_json(json.loads(line))

@@ -27,8 +27,8 @@ _held: set[str] = set()
 _guard = threading.Lock()
 
 
-class Hold:
-    """The hold of one run on its folder; made by `only_run`.
+class RunLock:
+    """One run's lock on its folder; made by `exclusive_run`.
 
     A run without shards holds the folder alone. Shards share it, and each holds its own number; only a shard that is
     alone at that moment may merge the manifest's parts.
@@ -61,7 +61,7 @@ class Hold:
 
 
 @contextmanager
-def only_run(output: Path, shard: tuple[int, int] | None = None) -> Iterator[Hold]:
+def exclusive_run(output: Path, shard: tuple[int, int] | None = None) -> Iterator[RunLock]:
     """Makes the folder and holds it while the body runs.
 
     Raises:
@@ -73,30 +73,30 @@ def only_run(output: Path, shard: tuple[int, int] | None = None) -> Iterator[Hol
         if name in _held:
             raise _busy(output)
         _held.add(name)
-    hold = None
+    lock = None
     try:
-        hold = _enter(output, shard)
-        if not hold.free:
+        lock = _enter(output, shard)
+        if not lock.free:
             raise _busy(output)
-        _outlast_workers(output, None if hold.alone else shard)
-        yield hold
+        _outlast_workers(output, None if lock.alone else shard)
+        yield lock
     finally:
-        if hold is not None:
-            hold.close()
+        if lock is not None:
+            lock.close()
         with _guard:
             _held.discard(name)
 
 
-def _enter(output: Path, shard: tuple[int, int] | None) -> Hold:
+def _enter(output: Path, shard: tuple[int, int] | None) -> RunLock:
     try:
         output.mkdir(parents=True, exist_ok=True)
-        return Hold(output, shard)
+        return RunLock(output, shard)
     except OSError as error:
         raise OutputError(f"cannot write to '{output}': {error.strerror}; choose another folder with -o") from error
 
 
-class WorkerHold:
-    """A worker's hold of its run's folder: the next run waits until every worker of a killed one has let go.
+class WorkerLock:
+    """A worker's lock on its run's folder: the next run waits until every worker of a killed one has let go.
 
     Args:
         output: the run's folder.

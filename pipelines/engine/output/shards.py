@@ -21,6 +21,7 @@ from typing import IO
 from pipelines.engine.input.tar_index import SEPARATOR, read_index
 from pipelines.engine.output.deliveries import is_away, note, remove_files
 from pipelines.errors import OutputError, UsageError
+from pipelines.records.json_lines import parse, whole_lines
 from pipelines.records.manifest import Record, read_manifest
 
 SEALED = "shards.jsonl"
@@ -153,8 +154,8 @@ class Packer:
     def _read_sealed(self) -> set[int]:
         sealed: set[int] = set()
         path = self._folder / SEALED
-        for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else ():
-            body = json.loads(line)
+        for line in whole_lines(path.read_bytes()) if path.is_file() else ():
+            body = parse(line)
             if os.path.exists(self._archives.name(body["shard"])):
                 sealed.add(body["shard"])
                 self._assign(body["shard"], body["photos"])

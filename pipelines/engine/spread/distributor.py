@@ -1,22 +1,25 @@
-"""A run over several processes: shares go out, their journals come in, and what a dead worker left is dealt with."""
+"""A run over several processes: shards go out, what is finished is read from the manifest, and deaths are dealt with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from pipelines.engine.events import Tally
 from pipelines.engine.job import Job
 from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
-from pipelines.engine.spread.backends import Site, site
+from pipelines.engine.spread.backends import Backend, open_backend
 from pipelines.engine.spread.dispatch import Sending
-from pipelines.engine.spread.event_log import InWork, News, is_done
-from pipelines.engine.spread.shard import Share, divide_among, shares_of
-from pipelines.engine.spread.shard_queue import Feed
+from pipelines.engine.spread.in_flight import is_done
+from pipelines.engine.spread.shard import Shard, divide_among, shards_of
+from pipelines.engine.spread.shard_queue import ShardQueue
+from pipelines.engine.spread.worker import ShardResult
+from pipelines.errors import GanInvError
 from pipelines.records.manifest import Record
 
 
-class Spread:
+class Distributor:
     """The tasks of a run over all its devices, or a cluster's workers.
 
     A worker that dies costs the photos that it had taken up: they are named, left to the next run (one of them may be
@@ -32,8 +35,7 @@ class Spread:
         self._job = job
         self._tally = tally
         self._too_many = too_many
-        self._left: set[str] = set()  # photos that a dead worker had taken up
-        self._warned: set[str] = set()
+        self._lost: set[str] = set()  # photos that a dead worker had taken up
 
     def run(self, ledger: Ledger, tasks: Iterable[Task]) -> None:
         """Does the tasks; raises what stopped a worker on purpose (`GanInvError`), once all have ended.
@@ -41,58 +43,70 @@ class Spread:
         Args:
             ledger: what is known of the tasks' items.
             tasks: all of them in a sequence, to be divided evenly; or found as they are asked for, and then sent in
-                growing shares of `items_per_shard` photos at most, two for each worker at a time.
+                growing shards of `items_per_shard` photos at most, two for each worker at a time.
         """
         spec = self._job.spec
-        with site(spec.backend, spec.scheduler, self._job.devices) as place:
-            feed = Feed(_shares(tasks, ledger, place, spec.items_per_shard))
-            again: list[Share] | None = []
+        with open_backend(spec.backend, spec.scheduler, self._job.devices) as backend:
+            shards = ShardQueue(_shards(tasks, ledger, backend, spec.items_per_shard))
+            again: list[Shard] | None = []
             try:
                 while again is not None:
-                    sending = Sending(self._job, place, feed, again, isinstance(tasks, Sequence))
-                    again = self._send(sending, ledger, place)
+                    sending = Sending(self._job, backend, shards, again, isinstance(tasks, Sequence))
+                    with sending:
+                        self._follow(sending)
+                        again = self._settle_dead(sending, ledger, backend)
             finally:
-                feed.end()
-            feed.check()
+                shards.end()
+            shards.check()
 
-    def _send(self, sending: Sending, ledger: Ledger, place: Site) -> list[Share] | None:
-        """One pass; None: that was all. Else a worker died: what is to be sent again, before the rest of the feed."""
-        try:
-            died = sending.run(self._take, self._too_many)
-            if died is None:
-                return None
-            done, out = sending.done(), sending.out()
-            self._bury(sending.in_work, done, died)
-        finally:
-            sending.clear()
-        left = [task for task in out if not (task.photo.key in self._left or is_done(task.photo.key, done))]
+    def _follow(self, sending: Sending) -> None:
+        """Tells what comes, until every shard has come back or a worker has died."""
+        trouble: GanInvError | None = None
+        for result in sending:
+            for record, shard in sending.records():
+                self._tell(record, shard)
+            if result is not None:
+                self._came_back(result)
+                sending.settle(result)
+                trouble = trouble or result.trouble
+            if trouble is not None or self._too_many():  # a full disk is full for all of them
+                sending.stop()
+        if trouble is not None:
+            raise trouble
+
+    def _tell(self, record: Record, shard: Shard | None) -> None:
+        if record.status == "skipped":  # an earlier item that is withdrawn
+            return
+        if shard is not None and record.key not in shard.photos:  # a photo turned out to hold several faces
+            self._tally.more(1)
+        before = shard.records.get(record.key) if shard is not None else None
+        if before and record.status == "ok" and replace(record, source=before.source, stat=before.stat) == before:
+            self._tally.skip(record.key)  # only its file was touched or moved
+        else:
+            self._tally.end(record)
+
+    def _came_back(self, result: ShardResult) -> None:
+        for message in result.warnings:
+            if message not in self._tally.summary.warnings:
+                self._tally.warn(message)
+        if result.lost:
+            self._report_lost(result.lost, "another took over the rest of its shard")
+
+    def _settle_dead(self, sending: Sending, ledger: Ledger, backend: Backend) -> list[Shard] | None:
+        """What is to be sent again where a worker died, before the rest of the queue; None: nothing and no rest."""
+        if sending.death is None:
+            return None
+        out = sending.tasks_out()
+        done, lost = sending.left()
+        self._report_lost(lost, sending.death)
+        left = [task for task in out if not (task.photo.key in self._lost or is_done(task.photo.key, done))]
         if (len(left) == len(out) and not sending.returned) or self._too_many():
             return None  # it died before it took anything: it would again
         known = self._job.ledger({**ledger.part(task.photo for task in left), **done})
-        return divide_among(left, known, place.devices, place.shares)
+        return divide_among(left, known, backend.devices, backend.shards)
 
-    def _take(self, news: News) -> None:
-        kind, tally = news["kind"], self._tally
-        if kind == "end":
-            tally.ended(news["key"], news["code"], news["message"])
-        elif kind == "skip":
-            tally.skip(news["key"], news["items"])
-        elif kind == "more":
-            tally.more(news["items"])
-        elif kind == "died":
-            self._mourn(news["keys"], "another took over the rest of its share")
-        elif kind == "warn" and news["message"] not in self._warned:
-            self._warned.add(news["message"])
-            tally.warn(news["message"])
-
-    def _bury(self, in_work: InWork, done: Mapping[str, Record], reason: str) -> None:
-        noted, lost = in_work.settle(done)
-        for record in noted:
-            self._tally.end(record)
-        self._mourn(lost, reason)
-
-    def _mourn(self, photos: Sequence[str], reason: str) -> None:
-        self._left.update(photos)
+    def _report_lost(self, photos: Sequence[str], reason: str) -> None:
+        self._lost.update(photos)
         self._tally.summary.complete = False
         named = ", ".join(repr(key) for key in photos[:5]) + (", ..." if len(photos) > 5 else "")
         self._tally.warn(
@@ -101,7 +115,7 @@ class Spread:
         )
 
 
-def _shares(tasks: Iterable[Task], ledger: Ledger, place: Site, most: int) -> Iterable[Share]:
+def _shards(tasks: Iterable[Task], ledger: Ledger, backend: Backend, most: int) -> Iterable[Shard]:
     if isinstance(tasks, Sequence):
-        return divide_among(tasks, ledger, place.devices, place.shares)
-    return shares_of(tasks, ledger, place.devices, place.workers, most)
+        return divide_among(tasks, ledger, backend.devices, backend.shards)
+    return shards_of(tasks, ledger, backend.devices, backend.workers, most)

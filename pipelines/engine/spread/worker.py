@@ -1,84 +1,83 @@
-"""One share of a run, in a process of its own: its own decoders, its own models, its own part of the manifest."""
+"""One shard of a run, in a process of its own: its own decoders, its own models, its own part of the manifest."""
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from pipelines.devices import keep_freed_memory
+from pipelines.engine.events import RunSummary
 from pipelines.engine.job import Job
-from pipelines.engine.output.run_lock import WorkerHold
+from pipelines.engine.output.run_lock import WorkerLock
 from pipelines.engine.pipeline import Stream
 from pipelines.engine.reading.decoder import Decoder
-from pipelines.engine.spread.device_claim import take_seat
-from pipelines.engine.spread.event_log import InWork, Journals, JournalTally, is_done
-from pipelines.engine.spread.shard import Share, renumbered
+from pipelines.engine.spread.device_claim import claim_device
+from pipelines.engine.spread.in_flight import InFlight, is_done, left_by, stop_file
+from pipelines.engine.spread.shard import Shard, renumbered
 from pipelines.engine.stage import Work
 from pipelines.errors import GanInvError
-from pipelines.records.manifest import PARTS, Record, read_part
 
 _WATCH_SECONDS = 0.25
 _ORPHANED = 70  # exit status of a worker whose parent is gone; nobody is left to read it
 
 
 @dataclass(frozen=True)
-class Errand:
-    """What a worker is sent to do.
+class ShardTask:
+    """What a worker is sent to do; `token` is the sending's: workers' files in `manifest.d` begin with it.
 
-    Attributes:
-        job: the run's, without its listing.
-        share: the photos.
-        token: of the pass; workers' files in `manifest.d` begin with it.
-        parent: process id of the parent where it runs on the same machine; None: ask the folder's lock.
-        threads: of torch; None: as they are.
-        devices: one for each process of the same machine, which takes one of them and keeps it; none: the share's.
-        seats: the folder where processes note which they have taken.
+    The job travels without its listing.
     """
 
     job: Job
-    share: Share
+    shard: Shard
     token: str
-    parent: int | None = None
-    threads: int | None = None
-    devices: tuple[str, ...] = ()
-    seats: str = ""
-
-    @property
-    def device(self) -> str:
-        """What this process computes on."""
-        return take_seat(self.seats, self.devices) if self.devices else self.share.device
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of the share of this number; `trouble`: what a user must hear, and why it was not finished."""
+class ShardResult:
+    """What became of a shard; its items are in the manifest's parts.
+
+    Attributes:
+        number: the shard's.
+        warnings: sentences for a person.
+        lost: photos over which an earlier worker died that had this shard; they were left out.
+        trouble: what a user must hear, and why the shard was not finished.
+    """
 
     number: int
+    warnings: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     trouble: GanInvError | None = None
 
 
-class _Bench:
-    """What a process keeps from one share of a pass to the next: its models, and (`decoders`) those who decode."""
+class ModelCache:
+    """What a process keeps from one shard of a sending to the next: its models, and (`decoders`) those who decode."""
 
     def __init__(self) -> None:
         self.work: Work | None = None
         self.decoders: list[Decoder] = []
         self._key = ""
 
-    def turn_to(self, key: str) -> None:
-        """Begins with nothing where the last share was of another pass, or for another device."""
+    def keep_for(self, key: str) -> None:
+        """Begins with nothing where the last shard was of another sending, or for another device."""
         if key != self._key:
             self.clear()
             self._key = key
+
+    def open(self, job: Job, device: str) -> Work:
+        """The models, loaded where they are not."""
+        self.work = self.work or job.make_work(device)
+        return self.work
 
     def clear(self) -> None:
         self.work = None
@@ -86,124 +85,102 @@ class _Bench:
             self.decoders.pop().end()
 
 
-class _Kin:
-    """Ends this process when its parent is gone, also between shares: an idle one would keep models and memory for ever.
+class ParentWatch(threading.Thread):
+    """Ends this process when its parent is gone, also between shards: an idle one would keep models and memory for ever.
 
     A killed parent's queues do not tell: every worker holds both ends of them.
     """
 
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
+    def __init__(self, parent: int) -> None:
+        super().__init__(name="parent", daemon=True)
+        self._parent = parent
 
-    def watch(self, parent: int) -> None:
-        """From the first call on."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._look, args=(parent,), name="kin", daemon=True)
-            self._thread.start()
-
-    @staticmethod
-    def _look(parent: int) -> None:
-        while os.getppid() == parent:
+    def run(self) -> None:
+        while os.getppid() == self._parent:
             time.sleep(_WATCH_SECONDS)
         os._exit(_ORPHANED)  # the next run may be waiting, and a batch can take minutes
 
 
-_kin = _Kin()
+_own_device: str | None = None  # of a worker of this machine, which ends with its parent; None on a cluster
+_models = ModelCache()
 _turn = threading.Lock()  # cluster workers may run several calls at once; the models here serve one
-_bench = _Bench()
 
 
-def run_share(errand: Errand) -> Outcome:
-    """Does a share. What a user must hear comes back as a value; a bug raises."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+def begin_local(parent: int, threads: int, claims: str, devices: Sequence[str]) -> None:
+    """The first that a worker beside its parent does: a parent that dies before the first shard is noticed, too.
+
+    Args:
+        parent: its process id.
+        threads: of torch.
+        claims, devices: as of `claim_device`.
+    """
+    global _own_device
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    ParentWatch(parent).start()
+    torch.set_num_threads(threads)
+    _own_device = claim_device(claims, devices)
+
+
+def run_shard(task: ShardTask) -> ShardResult:
+    """Does a shard. What a user must hear comes back as a value; a bug raises."""
     keep_freed_memory()  # before any thread begins
-    if errand.parent is not None:
-        _kin.watch(errand.parent)
-    if errand.threads is not None:
-        torch.set_num_threads(errand.threads)
+    summary, lost, trouble = RunSummary("", str(task.job.spec.output)), list[str](), None
     with _turn:
         try:
-            _do(errand)
+            _do(task, summary, lost)
         except GanInvError as error:
-            _bench.clear()
-            return Outcome(errand.share.number, error)
+            _models.clear()
+            trouble = error
         except BaseException:
-            _bench.clear()
+            _models.clear()
             raise
-    return Outcome(errand.share.number)
+    return ShardResult(task.shard.number, tuple(summary.warnings), tuple(lost), trouble)
 
 
-def _do(errand: Errand) -> None:
-    output, share = errand.job.spec.output, errand.share
-    attempts = f"{errand.token}-{share.number:04d}"
+def _do(task: ShardTask, summary: RunSummary, lost: list[str]) -> None:
+    spec, attempts, device = task.job.spec, f"{task.token}-{task.shard.number:04d}", _own_device or task.shard.device
     name = f"{attempts}-{secrets.token_hex(3)}"
-    with closing(WorkerHold(output, errand.job.spec.shard)) as hold, closing(JournalTally(output, name)) as tally:
-        share = _left_over(output, attempts, share, tally)
-        if not share.tasks:
+    with closing(WorkerLock(spec.output, spec.shard)) as lock:
+        shard = _left_over(task, attempts, lost)
+        if not shard.tasks:
             return
-        ledger = errand.job.ledger(share.records)
-        with closing(_Watch(errand, hold)) as watch:
-            stream = Stream(errand.job, ledger, share.tasks, tally, partial(_must_stop, errand, tally, watch))
-            _bench.turn_to(f"{errand.token} {errand.device}")
+        with closing(InFlight(spec.output, name, summary)) as tally:
+            ledger = task.job.ledger(shard.records)
+            stream = Stream(task.job, ledger, shard.tasks, tally, _stop(task, lock, summary))
+            _models.keep_for(f"{task.token} {device}")
             # Those of a cluster's worker would stay for ever: nobody tells it that the run has ended.
-            spare = _bench.decoders if errand.devices else None
-            stream.run(partial(_work, errand), name, fork=_bench.work is None, spare=spare)
+            spare = _models.decoders if _own_device else None
+            stream.run(partial(_models.open, task.job, device), name, fork=_models.work is None, spare=spare)
 
 
-def _must_stop(errand: Errand, tally: JournalTally, watch: _Watch) -> bool:
-    """The parent counts failures over all workers, but a second late; one worker's own are known at once."""
-    limit = errand.job.spec.max_errors
-    return watch.stopped() or (limit is not None and tally.summary.failed >= limit)
+def _left_over(task: ShardTask, attempts: str, lost: list[str]) -> Shard:
+    """The shard without what earlier attempts at it did, and without the photos (`lost`) over which they died.
 
-
-def _work(errand: Errand) -> Work:
-    if _bench.work is None:
-        _bench.work = errand.job.make_work(errand.device)
-    return _bench.work
-
-
-def _left_over(output: Path, attempts: str, share: Share, tally: JournalTally) -> Share:
-    """The share without what earlier attempts at it did, and without the photos over which their process died.
-
-    A cluster sends the call of a dead worker to another one. The photos that were in work are left out: one of them
-    may be what killed the process.
+    A cluster sends the call of a dead worker to another one.
     """
-    done: dict[str, Record] = {}
-    for part in (output / PARTS).glob(f"{attempts}-*.jsonl"):
-        done |= read_part(part)
-    in_work = InWork()
-    for news in Journals(output, attempts).news():
-        in_work.see(news)
-    noted, lost = in_work.settle(done)
-    for record in noted:
-        tally.end(record)
-    if done or lost:
-        tally.died(lost)
-    skip = set(lost)
-    tasks = [task for task in share.tasks if task.photo.key not in skip and not is_done(task.photo.key, done)]
-    return replace(share, tasks=renumbered(tasks), records={**share.records, **done})
+    shard = task.shard
+    done, died_over = left_by(task.job.spec.output, attempts)
+    lost += died_over
+    left = [t for t in shard.tasks if t.photo.key not in died_over and not is_done(t.photo.key, done)]
+    return replace(shard, tasks=renumbered(left), records={**shard.records, **done})
 
 
-class _Watch:
-    """A thread that looks whether the parent has called for a stop, or, of a cluster's worker, is gone."""
+def _stop(task: ShardTask, lock: WorkerLock, summary: RunSummary) -> Callable[[], bool]:
+    """Asked whether to end early: the parent says so, or (a cluster's) is gone, or too many items have failed.
 
-    def __init__(self, errand: Errand, hold: WorkerHold) -> None:
-        self._parent, self._hold = errand.parent, hold
-        self._journals = Journals(errand.job.spec.output, errand.token)
-        self._stop, self._over = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
-        self._thread.start()
+    The parent counts failures over all workers, but a second late; one worker's own are known at once.
+    """
+    spec, file = task.job.spec, stop_file(task.job.spec.output, task.token)
+    next_look = 0.0
 
-    def stopped(self) -> bool:
-        return self._stop.is_set()
+    def stop() -> bool:
+        nonlocal next_look
+        if spec.max_errors is not None and summary.failed >= spec.max_errors:
+            return True
+        if time.monotonic() < next_look:  # a network disk may take its time
+            return next_look == math.inf
+        found = file.exists() or (_own_device is None and lock.abandoned())
+        next_look = math.inf if found else time.monotonic() + _WATCH_SECONDS
+        return found
 
-    def close(self) -> None:
-        """Before the hold is let go: the thread asks it."""
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(_WATCH_SECONDS):
-            if self._journals.stopped() or (self._parent is None and self._hold.abandoned()):
-                self._stop.set()
+    return stop

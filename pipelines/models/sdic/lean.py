@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from pipelines.errors import WeightsError
 from pipelines.models.sdic.official import Compensation
-from pipelines.models.sdic_carry import CarryNet
 from pipelines.types import Generator, Point
 
 POINT: Point = 64
@@ -152,7 +151,6 @@ class LeanSDIC(nn.Module):
         first_row: the lowest row of codes that changes: those below drive what the injected feature replaces.
         discrepancy: "network", or "raw" for the plain difference (the paper's ablation).
         latent, feature: whether codes and feature are compensated (ablations).
-        carry: whether there is a learned correction of how edits carry the feature's residual (`CarryNet`).
 
     Statistics of the generator are buffers, stored with the weights; a new network gets them from `calibrate`.
     """
@@ -166,7 +164,6 @@ class LeanSDIC(nn.Module):
         discrepancy: Literal["network", "raw"] = "network",
         latent: bool = True,
         feature: bool = True,
-        carry: bool = False,
     ) -> None:
         super().__init__()
         self.first_row = first_row
@@ -174,7 +171,6 @@ class LeanSDIC(nn.Module):
         self.encode = MapEncoder(HINTS if self.map is not None else 0)
         self.feature = FeatureHead(self.encode.channels, channels) if feature else None
         self.latent = LatentHead(self.encode.channels, num_ws - first_row, dim) if latent else None
-        self.carry = CarryNet(channels) if carry else None
         self.w_avg, self.w_std = nn.Buffer(torch.zeros(dim)), nn.Buffer(torch.ones(dim))
         self.feature_mean, self.feature_std = nn.Buffer(torch.zeros(channels)), nn.Buffer(torch.ones(channels))
         self.to(memory_format=torch.channels_last)
@@ -201,22 +197,6 @@ class LeanSDIC(nn.Module):
         """A feature in units of its channels' deviation (they differ in size by a factor of 30), within +-`REACH`."""
         even = (feature - self.feature_mean[:, None, None]) / self.feature_std[:, None, None]
         return even.clamp(-REACH, REACH)
-
-    def corrected(self, carried: Tensor, residual: Tensor, base: Tensor, edited: Tensor, departure: Tensor) -> Tensor:
-        """`carried` n x C x H x W as `CarryNet` corrects it (unchanged where there is none).
-
-        Args:
-            carried, residual: the moved and the original residual, in units of the feature.
-            base, edited: features of the unedited and of the edited codes.
-            departure: n x 1 x H x W in [0, 1), 0 where the edit changed nothing.
-        """
-        if self.carry is None:
-            return carried
-        size = self.feature_std[:, None, None]
-        corrected = self.carry(carried / size, residual / size, self.evened(base), self.evened(edited), departure)
-        # The change alone is scaled back: dividing and multiplying again would not give the same bits.
-        result: Tensor = carried + corrected * size
-        return result
 
     @torch.no_grad()
     def calibrate(self, generator: Generator, samples: int = 64, seed: int = 0) -> None:
@@ -263,7 +243,6 @@ def load_lean(tensors: Mapping[str, Tensor], num_ws: int = 18) -> LeanSDIC:
             discrepancy="network" if "map.stem.weight" in tensors else "raw",
             latent="latent.scale" in tensors,
             feature="feature.read.weight" in tensors,
-            carry="carry.mix.weight" in tensors,
         )
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (KeyError, IndexError, RuntimeError) as error:

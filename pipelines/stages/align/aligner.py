@@ -155,8 +155,3 @@ def misalignment(landmarks: F32Array) -> float:
     except ValueError:
         return math.inf
     return float(np.hypot(*(quad - _FRAME).T).max())
-
-
-def looks_aligned(photo: U8Image, finder: FaceFinder) -> bool:
-    """Whether a picture is an FFHQ-like crop already: square (within 1 %) and within `ALIGNED_LIMIT`."""
-    return _is_square(photo) and misalignment(locate(photo, finder)) <= ALIGNED_LIMIT

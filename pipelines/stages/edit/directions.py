@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pipelines.stages.edit.direction_set import Direction
-from pipelines.weights.assets import asset_card, asset_tensors
+from pipelines.weights import assets
 
 ASSET = "directions-mobile-ffhq"
 
@@ -29,7 +29,7 @@ class DirectionInfo:
 
 def own_directions(num_ws: int) -> list[Direction]:
     """The shipped, calibrated directions as L x 512 vectors."""
-    tensors, card = asset_tensors(ASSET), asset_card(ASSET)
+    tensors, card = assets.load_safetensors(assets.packed_path(f"{ASSET}.safetensors")), assets.card(ASSET)
     made = []
     for name, facts in card["directions"].items():
         first, last = facts["layers"]
@@ -42,7 +42,7 @@ def own_directions(num_ws: int) -> list[Direction]:
 
 def list_directions() -> list[DirectionInfo]:
     """Facts about the shipped directions, from their card."""
-    card = asset_card(ASSET)
+    card = assets.card(ASSET)
     return [
         DirectionInfo(
             name=name,
@@ -60,5 +60,5 @@ def list_directions() -> list[DirectionInfo]:
 
 def attribute_scales() -> dict[str, float]:
     """Standard deviation of every measured attribute over the generator's own faces, in the meter's raw units."""
-    facts: dict[str, Any] = asset_card(ASSET)["directions"]
+    facts: dict[str, Any] = assets.card(ASSET)["directions"]
     return {name: float(fact["std"]) for name, fact in facts.items()}

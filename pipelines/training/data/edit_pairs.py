@@ -1,4 +1,4 @@
-"""Pairs of generated faces, before and after an edit, that carry the same pasted detail: edits with a true target.
+"""Generated faces to train on: codes, and pairs before and after an edit that carry the same pasted detail.
 
 A photo has no picture of how it ought to look under an edit; a generated face has, G(w + d). Both pictures get the same
 detail from outside the generator's world (`pipelines.training.data.occluders`), so that a compensator learns to keep it through
@@ -136,3 +136,20 @@ def _decorate(
     before[:], mask[:] = paste(before, [detail])
     after[:], _ = paste(after, [detail])
     return detail.kinds
+
+
+def draw_codes(generator: Generator, rng: torch.Generator) -> Tensor:
+    """One W+ code, 1 x L x dim (512): truncation 0.4 to 1 (half of them 1), half mixed, four in ten with per-row noise."""
+    pair = generator.map(torch.randn(2, generator.w_avg.numel(), generator=rng).to(generator.device))
+    # Half of the codes are untruncated: those are the hardest, and optimisers visit them.
+    psi = (0.4 + 1.2 * torch.rand(2, 1, generator=rng)).clamp(max=1.0).to(pair)
+    pair = generator.w_avg + psi * (pair - generator.w_avg)
+    rows = pair[:1].unsqueeze(1).repeat(1, generator.num_ws, 1)
+    kind = torch.rand(3, generator=rng)
+    if kind[0] < 0.5:
+        cut = int(torch.randint(1, generator.num_ws, (1,), generator=rng))
+        rows[:, cut:] = pair[1]
+    if kind[1] < 0.4:
+        scale = 0.3 * float(torch.rand(1, generator=rng))
+        rows = rows + scale * generator.w_std * torch.randn(rows.shape, generator=rng).to(pair)
+    return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines.errors import UsageError
+from pipelines.errors import PhotoError, UsageError
+from pipelines.images.decode import IMAGE_SUFFIXES, decode
 from pipelines.stages.align.aligner import ALIGNED_LIMIT, locate, misalignment
 from pipelines.types import F32Array, FaceFinder, U8Image
 
 SIDE = 256
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 HELD_OUT_ONE_IN = 40
 LEAST = 40  # fewer faces than this are learnt by heart
 
@@ -34,7 +33,7 @@ class FaceFile:
     size: int = -1
 
     def read(self) -> U8Image:
-        """uint8 256 x 256 x 3, RGB; larger squares are reduced (Lanczos).
+        """uint8 256 x 256 x 3, sRGB and upright, as inference reads photos; other squares are resized (Lanczos).
 
         Raises:
             UsageError: the file cannot be read as a picture, or is not square.
@@ -42,15 +41,15 @@ class FaceFile:
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
-                data = file.read(self.size)
-            picture = Image.open(io.BytesIO(data)).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                picture = decode(file.read(self.size))
+        except (OSError, PhotoError) as error:
             raise UsageError(f"the training face '{self.key}' in {self.path} cannot be read ({error})") from None
-        if picture.width != picture.height:
+        height, width = picture.shape[:2]
+        if width != height:
             raise UsageError(f"the training face '{self.key}' is not square: align the photos first (ganinv align)")
-        if picture.width != SIDE:
-            picture = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-        return np.asarray(picture)
+        if width == SIDE:
+            return picture
+        return np.array(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
 class FacePhotos:
@@ -123,13 +122,15 @@ def _lot(file: FaceFile) -> str:
 
 def _list(source: Path) -> list[FaceFile]:
     if source.is_dir():
-        found = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+        found = [path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
         return [FaceFile(path.relative_to(source).as_posix(), str(path)) for path in found]
     if not source.is_file():
         raise UsageError(f"the training data '{source}' does not exist; give a folder or a .tar of aligned faces")
     try:
         with tarfile.open(source, "r:") as archive:
-            members = [member for member in archive if member.isreg() and member.name.lower().endswith(SUFFIXES)]
+            members = [
+                member for member in archive if member.isreg() and member.name.lower().endswith(tuple(IMAGE_SUFFIXES))
+            ]
     except tarfile.TarError as error:
         raise UsageError(f"'{source}' is neither a folder nor a plain .tar ({error})") from None
     return [FaceFile(f"{source.stem}/{m.name}", str(source), m.offset_data, m.size) for m in members]

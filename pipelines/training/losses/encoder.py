@@ -16,7 +16,7 @@ from pipelines.training.recipes import Moment
 
 
 @dataclass(frozen=True)
-class Judges:
+class LossNetworks:
     """The frozen networks and constants that losses ask.
 
     Attributes:
@@ -33,21 +33,23 @@ class Judges:
     centre: StyleCentre | None = None
 
 
-def image_terms(judges: Judges, codes: Tensor, targets: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
+def image_terms(
+    networks: LossNetworks, codes: Tensor, targets: Tensor, weights: Mapping[str, float]
+) -> dict[str, Tensor]:
     """pixel, perceptual and identity: batch means, weighted. targets n x 3 x 256 x 256 in [-1, 1].
 
     Source: e4e (Tov et al., 2021), section 5.2, with ST-LPIPS (AlexNet) for LPIPS and the squared distance of dlib's
     descriptors for 1 - cosine of ArcFace, where those cannot be had.
     """
-    made = judges.view(codes)
+    made = networks.view(codes)
     asked = Weights(weights["perceptual"], weights["pixel"], weights["identity"], made.shape[-1])
-    landmarks = judges.landmarks.to(targets).expand(len(targets), -1, -1)
-    terms = judges.likeness(made, judges.likeness.target(targets, landmarks, asked), asked)
+    landmarks = networks.landmarks.to(targets).expand(len(targets), -1, -1)
+    terms = networks.likeness(made, networks.likeness.target(targets, landmarks, asked), asked)
     return {name: value.mean() for name, value in terms.items()}
 
 
 def code_terms(
-    judges: Judges, codes: Tensor, moment: Moment, discriminator: LatentDiscriminator | None
+    networks: LossNetworks, codes: Tensor, moment: Moment, discriminator: LatentDiscriminator | None
 ) -> dict[str, Tensor]:
     """adversarial, delta, aligned: what keeps codes where edits work; only those with a weight."""
     weights, terms = moment.weights, {}
@@ -56,8 +58,8 @@ def code_terms(
         terms["adversarial"] = weights["adversarial"] * adversarial_loss(discriminator(rows))
     if weights["delta"] and moment.stage:
         terms["delta"] = weights["delta"] * delta_norm(codes, moment.stage)
-    if weights["aligned"] and judges.centre is not None:
-        terms["aligned"] = weights["aligned"] * aligned_distance(codes, judges.centre, moment.stage)
+    if weights["aligned"] and networks.centre is not None:
+        terms["aligned"] = weights["aligned"] * aligned_distance(codes, networks.centre, moment.stage)
     return terms
 
 

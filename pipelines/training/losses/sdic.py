@@ -1,9 +1,8 @@
 """One training step of an SDIC network: what it costs that the compensated face is not the photo.
 
 The terms are the paper's (Zhang et al., arXiv 2312.07079; weights of the published training script), with
-`pipelines.models.perceptual.likeness` in the place of LPIPS and ArcFace. Two are ours: a true target under an edit,
-which pairs of
-generated faces have (`pipelines.training.data.edit_pairs`), and the residual that the feature refiner found for the photo.
+`pipelines.models.perceptual.likeness` in the place of LPIPS and ArcFace. Ours are a true target under
+an edit, which pairs of generated faces have (`pipelines.training.data.edit_pairs`), and how far edits of photos move.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ class SDICWeights:
         edit: factor of the same terms under an edit (only pairs have them).
         compensation: of 0.8 MSE(F', F) + 0.2 MSE(W', W), which keeps the changes small.
         discrepancy: of the mean |D - (I - R)|; off in the published script.
-        teacher: of the distance to the refiner's residual.
         moves: of the difference between what an edit does to the compensated face and to the encoder's own, inside the
             face, and of the difference to the photo outside.
     """
@@ -44,7 +42,6 @@ class SDICWeights:
     edit: float = 1.0
     compensation: float = 0.5
     discrepancy: float = 0.0
-    teacher: float = 0.0
     moves: float = 0.0
 
 
@@ -70,14 +67,6 @@ class EditTarget:
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """What the feature refiner found: codes n x L x 512 and the residual n x C x 64 x 64 on their own feature."""
-
-    codes: Tensor
-    residual: Tensor
-
-
-@dataclass(frozen=True)
 class SDICBatch:
     """Faces of one training step.
 
@@ -89,7 +78,6 @@ class SDICBatch:
             kept from an earlier step; None: rendered.
         edit: the same faces under an edit.
         move: an edit of photos.
-        teacher: the refiner's result for the same photos and codes.
     """
 
     source: Tensor
@@ -98,31 +86,11 @@ class SDICBatch:
     base: Tensor | None = None
     edit: EditTarget | None = None
     move: MoveTarget | None = None
-    teacher: Teacher | None = None
 
 
 def compensation_loss(feature: Tensor, plain: Tensor, latents: Tensor, codes: Tensor, weight: float = 0.5) -> Tensor:
     """weight * (0.8 MSE(F', F) + 0.2 MSE(W', W)): F' and F n x C x 64 x 64, W' and W n x L x 512 -> one value."""
     return weight * (0.8 * F.mse_loss(feature, plain) + 0.2 * F.mse_loss(latents, codes))
-
-
-def teacher_loss(found: Compensation, teacher: Teacher, plain: Tensor, codes: Tensor, w_std: Tensor) -> Tensor:
-    """Distance of feature and codes to the refiner's, relative to how far the refiner went: one value, 1 = learned nothing.
-
-    Rows below the feature are left out: what they do, the residual says already.
-
-    Args:
-        found: F' and W' of the network.
-        plain, codes: F n x C x 64 x 64 and W n x L x 512 that the network was given. The refiner's residual must belong to
-            the same feature, that is, start from the same codes below the 64 px block.
-        w_std: 512, deviation of w: rows are compared in its units.
-    """
-    wanted = teacher.residual
-    feature = (found.feature - plain - wanted).square().mean() / (wanted.square().mean() + 1e-8)
-    moved = (teacher.codes - codes)[:, 8:] / w_std
-    change = (found.latents - codes)[:, 8:] / w_std
-    rows = (change - moved).square().mean() / (moved.square().mean() + 1e-4)
-    return 0.8 * feature + 0.2 * rows
 
 
 def sdic_step(
@@ -157,8 +125,6 @@ def sdic_step(
     if weights.discrepancy:
         difference = source - base.clamp(-1, 1)
         losses["discrepancy"] = weights.discrepancy * F.l1_loss(found.discrepancy, difference)
-    if batch.teacher is not None and weights.teacher:
-        losses["teacher"] = weights.teacher * teacher_loss(found, batch.teacher, plain, codes, generator.w_std)
     if batch.edit is not None and weights.edit:
         made = _edited(network, generator, found, plain, codes, batch.edit.codes, view)
         # Faces may move under an edit, so the source's landmarks would cut the wrong chip.

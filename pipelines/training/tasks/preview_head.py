@@ -20,10 +20,53 @@ from torch import Tensor
 
 from pipelines.models.generators.mobile import PREVIEW_BLOCK, SKETCH_BLOCK, MobileStyleGAN
 from pipelines.models.generators.preview import PREVIEW_POINT, SKETCH_POINT, PictureHead
-from pipelines.training.codes import draw_codes
+from pipelines.stages.published import PREVIEW_ASSET
+from pipelines.training.data.edit_pairs import draw_codes
+from pipelines.training.run import LICENCE, Report, write_asset
+from pipelines.training.specs import HeadSpec
 from pipelines.types import Point
+from pipelines.weights.formats.mobile_ir import mobile_state
+from pipelines.weights.formats.openvino_ir import read_constants
+from pipelines.weights.store import WeightStore
 
 CROP = 48  # side of the training crops on the features
+
+
+def train(spec: HeadSpec, store: WeightStore, report: Report) -> Path:
+    """Fit both heads and the statistics of w; drawing pairs goes on where it stopped."""
+    generator = _bare_generator(store)
+    statistics = w_statistics(generator, seed=spec.seed)
+    for name, value in statistics.items():
+        getattr(generator, name).copy_(value)
+    bank = PairBank(spec.output / "pairs", spec.pairs)
+    bank.fill(generator, spec.seed, report)
+    figures: dict[str, dict[str, float]] = {}
+    state: dict[str, Tensor] = {}
+    counts = spec.sketch_steps, spec.steps
+    for name, head, count in zip(("sketch", "preview"), heads(generator), counts, strict=True):
+        torch.manual_seed(spec.seed)
+        figures[name] = fit_head(generator, head, bank, count, report, seed=spec.seed)
+        state |= {f"{name}_head.{k}": v.half() for k, v in head.net.state_dict().items()}
+    options = f"--pairs {spec.pairs} --sketch-steps {spec.sketch_steps} --steps {spec.steps} --seed {spec.seed}"
+    card = {
+        "name": PREVIEW_ASSET,
+        "what": "256 px image head on the 128 px features of mobile-ffhq (preview), 128 px head on its 64 px features "
+        "(sketch); mean, deviation and whitening matrix of its w",
+        "data": f"{spec.pairs} generated faces (no photos), half of them untruncated, 24 held out",
+        "command": f"ganinv train head {options}",
+        "figures": figures,
+        "licence": LICENCE,
+    }
+    return write_asset(spec.output, PREVIEW_ASSET, state | statistics, card)
+
+
+def _bare_generator(store: WeightStore) -> MobileStyleGAN:
+    """`mobile-ffhq` without its preview head and statistics of w: what the archive alone gives."""
+    mapping = read_constants(store.path("mobile-ffhq-mapping-graph"), store.path("mobile-ffhq-mapping"))
+    synthesis = read_constants(store.path("mobile-ffhq-graph"), store.path("mobile-ffhq"))
+    generator = MobileStyleGAN()
+    generator.load_state_dict(mobile_state(mapping, synthesis), strict=False)
+    return generator
 
 
 @torch.no_grad()
@@ -90,7 +133,7 @@ class PairBank:
     def _open(path: Path, shape: tuple[int, ...]) -> np.memmap:
         return np.memmap(path, dtype=np.float16, mode="r+" if path.exists() else "w+", shape=shape)
 
-    def fill(self, generator: MobileStyleGAN, seed: int, report: Callable[[dict[str, float]], None]) -> None:
+    def fill(self, generator: MobileStyleGAN, seed: int, report: Report) -> None:
         for i in range(self.drawn, self.count):
             # Seeded per sample, so that a resumed bank equals an undisturbed one.
             features, codes, image = draw_pair(generator, torch.Generator().manual_seed(seed * 1_000_003 + i))
@@ -146,7 +189,7 @@ def fit_head(
     head: Head,
     bank: PairBank,
     steps: int,
-    report: Callable[[dict[str, float]], None],
+    report: Report,
     batch: int = 8,
     lr: float = 3e-3,
     held_out: int = 24,

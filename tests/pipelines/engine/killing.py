@@ -94,7 +94,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 240.0) -> None:
 
 def check_whole(out: Path, expected: dict[str, bytes], items: int) -> None:
     """Nothing half-written is left, every item is there once, and all bytes are those of an undisturbed run."""
-    left = [path for path in out.rglob("*") if path.suffix in (".part", ".events", ".stop") or path.name == PARTS]
+    left = [path for path in out.rglob("*") if path.suffix in (".part", ".taken", ".stop") or path.name == PARTS]
     assert not left, left
     lines = (out / MANIFEST).read_text().splitlines()
     keys = {line.partition('"key":"')[2].partition('"')[0] for line in lines}

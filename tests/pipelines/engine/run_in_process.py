@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from pipelines.engine.run import run_job
-from pipelines.types import Batch
-from tests.factories import FakeChain, FakeFaces, edit_job
+from pipelines.types import FaceBatch, Inversion
+from tests.factories import FakeChain, FakeFaces, edit_job, face_names
 
 
 class LoggingChain(FakeChain):
@@ -15,10 +15,10 @@ class LoggingChain(FakeChain):
 
     log: Path
 
-    def invert(self, batch: Batch) -> Batch:
+    def invert(self, faces: FaceBatch) -> Inversion:
         with open(self.log, "a", encoding="utf-8") as log:
-            log.writelines(f"{item.key}\n" for item in batch.items)
-        return super().invert(batch)
+            log.writelines(f"{name}\n" for name in face_names(faces))
+        return super().invert(faces)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.output.run_lock import only_run
+from pipelines.engine.output.run_lock import exclusive_run
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import read_manifest
@@ -83,7 +83,7 @@ def test_ctrl_c_flushes_and_a_second_run_is_refused_meanwhile(tmp_path: Path) ->
     raw, out, log = write_photos(tmp_path / "raw", 20), tmp_path / "out", tmp_path / "log"
     process = start(raw, out, log)
     wait_for_records(process, out, 2)
-    with pytest.raises(UsageError, match="another run works"), only_run(out):
+    with pytest.raises(UsageError, match="another run works"), exclusive_run(out):
         pytest.fail("two runs in one folder")
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)

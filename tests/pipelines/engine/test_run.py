@@ -17,7 +17,16 @@ from pipelines.engine.run import run_job
 from pipelines.errors import NoInputError, OutputError, UsageError
 from pipelines.files import write_atomic
 from pipelines.records.manifest import read_manifest
-from tests.factories import FakeChain, FakeFaces, align_job, edit_job, output_files, write_photo, write_photos
+from tests.factories import (
+    FakeChain,
+    FakeFaces,
+    align_job,
+    edit_job,
+    face_names,
+    output_files,
+    write_photo,
+    write_photos,
+)
 
 
 def test_align_writes_every_photo_once_and_a_second_run_does_nothing(tmp_path: Path) -> None:
@@ -85,7 +94,7 @@ def test_touched_changed_and_deleted(tmp_path: Path) -> None:
     chain = FakeChain()
     summary = run_job(edit_job(raw, out, chain=chain))
     assert (summary.ok, summary.skipped, summary.total) == (2, 2, 4)
-    assert chain.inverted == ["p01"]
+    assert chain.inverted == ["sub/p99" if 99 % 3 == 2 else "p99"]
     assert (out / "smile+2" / "p03.png").is_file()
     assert run_job(edit_job(raw, out)).skipped == 4
     assert read_manifest(out)["p00"].stat == (os.stat(raw / "p00.png").st_size, 10**9)
@@ -149,12 +158,12 @@ def test_out_of_memory_halves_the_batch_for_good(tmp_path: Path) -> None:
 
 def test_a_result_with_nan_fails_alone(tmp_path: Path) -> None:
     class Diverging(FakeChain):
-        def edit(self, batch, edits):  # type: ignore[no-untyped-def]
-            batch = super().edit(batch, edits)
-            for place, item in enumerate(batch.items):
-                if item.key == "p01":
-                    batch.edits["smile+2"][place, 0, 0, 0] = float("nan")
-            return batch
+        def edit(self, faces, inversion, edits):  # type: ignore[no-untyped-def]
+            made = super().edit(faces, inversion, edits)
+            for place, name in enumerate(face_names(faces)):
+                if name == "p01":
+                    made.edits["smile+2"].image[place, 0, 0, 0] = float("nan")
+            return made
 
     summary = run_job(edit_job(write_photos(tmp_path / "raw", 4), tmp_path / "out", chain=Diverging(), batch_size=4))
     assert (summary.ok, summary.failures) == (3, {"diverged": 1})

@@ -17,8 +17,9 @@ from pipelines.engine.events import ProgressEvent
 from pipelines.errors import NoInputError, RequirementError, UsageError
 from pipelines.evaluation import evaluate as verb
 from pipelines.evaluation.evaluate import EvaluateSpec, RequirementUnmet, evaluate
-from pipelines.evaluation.pairing import LoadedRow, Pairing, Row, load_row, pair_run
-from pipelines.evaluation.scoring import Evaluation, read_ahead
+from pipelines.evaluation.loading import LoadedRow, load_row, read_ahead
+from pipelines.evaluation.pairing import Pairing, Row, pair_run
+from pipelines.evaluation.scoring import Evaluation
 from pipelines.images.geometry import crop_quad
 from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Trio
@@ -343,7 +344,7 @@ def test_the_default_metrics_are_known() -> None:
 def test_lpips_and_id_on_real_networks(tmp_path: Path, store: Any) -> None:
     """A sharp copy of a real face is nearly perfect; another pattern is neither alike nor the person."""
     from pipelines.images.pixels import decode, read_photo
-    from pipelines.metrics.registry import Tools
+    from pipelines.metrics.tools import Tools
     from pipelines.stages.align.aligner import Aligner
 
     crop = Aligner(Tools(store, CPU).finder, size=512)(decode(read_photo(store.path("sample-obama"))))[0].crop

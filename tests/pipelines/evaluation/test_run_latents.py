@@ -24,12 +24,12 @@ from pipelines.models.generators.mobile import MobileStyleGAN
 from pipelines.models.generators.style_space import nscd, style_centre
 from pipelines.records.latents import save_inversion
 from pipelines.records.manifest import ManifestWriter, Record
-from pipelines.registry import Registry
+from pipelines.registry import Entry, PartRegistry
 from pipelines.stages import published as adopted
-from pipelines.stages.build import GeneratorPart, Part, Parts
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
-from pipelines.types import Generator, Inversion
+from pipelines.stages.entry import GeneratorEntry, Parts
+from pipelines.types import Embedder, FaceBatch, Generator, Inversion
 from tests.pipelines.metrics.fakes import CPU, FakeStore, locate, picture
 
 SAMPLES = 50
@@ -57,10 +57,10 @@ class Recall:
         self.generator = generator
         self.landmarks: list[Tensor] = []
 
-    def embed(self, images: Tensor, landmarks: Tensor | None) -> Inversion:
-        assert landmarks is not None
-        self.landmarks.append(landmarks)
-        return Inversion(self.generator.w_avg + images.mean((1, 2, 3))[:, None, None].expand(-1, 18, 512))
+    def embed(self, faces: FaceBatch) -> Inversion:
+        assert faces.landmarks is not None
+        self.landmarks.append(faces.landmarks)
+        return Inversion(self.generator.w_avg + faces.images.mean((1, 2, 3))[:, None, None].expand(-1, 18, 512))
 
 
 def _generator() -> MobileStyleGAN:
@@ -82,10 +82,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> MobileStyleGAN:
     def embedder(parts: Parts, generator: Generator) -> Recall:
         return Recall(generator)
 
-    generators: Registry[GeneratorPart] = Registry("generator")
-    generators.add("mobile-ffhq", GeneratorPart(build, ("weights-of-g",)))
-    embedders: Registry[Part[Any]] = Registry("embedder")
-    embedders.add("optimize", Part(embedder))
+    generators: PartRegistry[Generator] = PartRegistry("generator")
+    generators.add("mobile-ffhq", GeneratorEntry(build, ("weights-of-g",)))
+    embedders: PartRegistry[Embedder] = PartRegistry("embedder")
+    embedders.add("optimize", Entry(embedder))
     monkeypatch.setattr(adopted, "generators", generators)
     monkeypatch.setattr(adopted, "embedders", embedders)
     monkeypatch.setattr(verb, "_Locator", lambda tools: locate)

@@ -12,7 +12,8 @@ import torch
 
 from pipelines.metrics.background import MARGIN, OutsideError, mse_outside, outside_face
 from pipelines.metrics.faces import Trio
-from pipelines.metrics.registry import METRICS, Tools, build_metrics
+from pipelines.metrics.registry import build_metrics, metrics
+from pipelines.metrics.tools import Tools
 from tests.pipelines.metrics.fakes import FakeStore, black, faces, noisy, picture
 
 F64 = npt.NDArray[np.float64]
@@ -208,9 +209,9 @@ def _tools() -> Tools:
 
 def test_it_is_registered_as_a_metric_that_judges_edits() -> None:
     [metric] = build_metrics(["mse-outside"], _tools())
-    entry = METRICS.get("mse-outside")
+    entry = metrics.get("mse-outside")
     assert isinstance(metric, OutsideError)
-    assert (entry.better, entry.entries, entry.of_edits) == ("lower", ("landmarks-68",), True)
+    assert (entry.better, entry.weights, entry.of_edits) == ("lower", ("landmarks-68",), True)
 
 
 @pytest.mark.weights

@@ -9,13 +9,14 @@ from torch import Tensor
 from pipelines.errors import UsageError
 from pipelines.metrics.lec import EditConsistency, about, edit_consistency
 from pipelines.metrics.nscd import StyleDistance
-from pipelines.metrics.registry import METRICS, Tools, build_code_metrics, build_metrics, of_kind, resolve
+from pipelines.metrics.registry import build_code_metrics, build_metrics, metrics, of_kind, resolve
 from pipelines.metrics.summary import Scores, trimmed
+from pipelines.metrics.tools import Tools
 from pipelines.models.generators.style_space import StyleCentre, nscd, style_centre
 from tests.pipelines.metrics.fakes import CPU, FakeStore
 from tests.tiny import tiny_generator
 
-LATENT = of_kind("latent", METRICS.names())
+LATENT = of_kind("latent", metrics.names())
 
 
 class FakeCodes:

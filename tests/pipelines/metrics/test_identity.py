@@ -93,7 +93,8 @@ def test_id_arcface_is_the_cosine_of_embeddings() -> None:
 def test_real_descriptors_tell_one_person_from_another(store: object) -> None:
     """Two photos of one man lie within the limit, another man does not: the metric's whole point, on real faces."""
     from pipelines.images.pixels import decode
-    from pipelines.metrics.registry import Tools, build_metrics
+    from pipelines.metrics.registry import build_metrics
+    from pipelines.metrics.tools import Tools
     from pipelines.stages.align.aligner import Aligner, locate
     from pipelines.weights.store import WeightStore
 

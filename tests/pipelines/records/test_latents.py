@@ -12,7 +12,9 @@ from pipelines.types import Inversion
 
 
 def sample() -> Inversion:
-    return Inversion(torch.randn(2, 18, 512), {64: torch.randn(2, 4, 8, 8)}, {"embed_loss": torch.tensor([0.25, 0.5])})
+    return Inversion(
+        torch.randn(2, 18, 512), {64: torch.randn(2, 4, 8, 8)}, scores={"embed_loss": torch.tensor([0.25, 0.5])}
+    )
 
 
 def test_round_trip() -> None:

@@ -96,7 +96,7 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
     writer = ManifestWriter(tmp_path)
     writer.append(record("a"))
     real, writer._file = writer._file, Full(writer._file)  # type: ignore[assignment]
-    with pytest.raises(OutputError, match="no space"):
+    with pytest.raises(OutputError, match="No space"):
         writer.append(record("b"))
     writer._file = real
     writer.append(record("c"))

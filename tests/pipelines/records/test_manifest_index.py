@@ -16,7 +16,7 @@ from pipelines.engine.output.deliveries import Presence
 from pipelines.errors import UsageError
 from pipelines.records import manifest_index as known
 from pipelines.records.manifest import MANIFEST, PARTS, ManifestWriter, Record, merge_parts, read_manifest
-from pipelines.records.manifest_index import KnownRecords
+from pipelines.records.manifest_index import ManifestIndex
 from pipelines.types import Failure
 
 TEXT = st.text(max_size=8)
@@ -50,7 +50,7 @@ def test_the_records_are_those_of_the_manifest(
         for record in fresh:
             writer.append(record)
         writer.close()
-    found = KnownRecords(folder)
+    found = ManifestIndex(folder)
     expected = read_manifest(folder)
     assert dict(found) == expected
     assert {key: found[key] for key in reversed(list(expected))} == expected
@@ -65,30 +65,30 @@ def test_long_lines_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(known, "_CHUNK", 16)
     records = [Record(f"k{n}", "/x.png", scores={f"score{m}": m for m in range(40)}) for n in range(3)]
     (tmp_path / MANIFEST).write_text("".join(record.to_line() for record in records))
-    assert dict(KnownRecords(tmp_path)) == {record.key: record for record in records}
+    assert dict(ManifestIndex(tmp_path)) == {record.key: record for record in records}
 
 
 def test_a_manifest_that_is_replaced_meanwhile_is_still_read(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text(Record("a", "/old.png").to_line() + Record("b", "/b.png").to_line())
-    found = KnownRecords(tmp_path)
+    found = ManifestIndex(tmp_path)
     (tmp_path / PARTS).mkdir()
     (tmp_path / PARTS / "run.jsonl").write_text(Record("a", "/a much longer path than before.png").to_line())
     merge_parts(tmp_path)
     assert (found["a"].source, found["b"].source) == ("/old.png", "/b.png")
-    assert not KnownRecords(tmp_path / "nowhere")
+    assert not ManifestIndex(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("line", ["hello", "{}", "[1]", '{"v": 2}', "null", '{"v":1,"status":"ok","key":3}', '{"v":1,'])
 def test_what_is_no_manifest_is_told_at_the_start(tmp_path: Path, line: str) -> None:
     (tmp_path / MANIFEST).write_text(Record("a", "/a").to_line() + line + "\n")
     with pytest.raises(UsageError, match=r"line 2 of .*manifest\.jsonl is not a record"):
-        KnownRecords(tmp_path)
+        ManifestIndex(tmp_path)
 
 
 def test_a_record_with_a_wrong_field_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
     bad = Record("b", "/b").to_line().replace('"outputs":{}', '"outputs":{"face":3}')
     (tmp_path / MANIFEST).write_text(Record("a", "/a").to_line() + bad)
-    found = KnownRecords(tmp_path)
+    found = ManifestIndex(tmp_path)
     assert found["a"] == Record("a", "/a")
     with pytest.raises(UsageError, match="line 2 of"):
         found["b"]

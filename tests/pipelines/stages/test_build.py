@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.specs import InvertSpec
-from pipelines.stages.build import embedders, refiners
-from pipelines.stages.chain import plan_chain
+from pipelines.stages.build import plan_chain
+from pipelines.stages.entry import embedders, refiners
 from pipelines.weights.config import StoreConfig
 from pipelines.weights.store import WeightStore
 
 
 def test_only_what_compares_identity_looks_at_landmarks() -> None:
     looking = {name for registry in (embedders, refiners) for name in registry.names() if registry.get(name).landmarks}
-    assert looking == {"optimize", "encoder+optimize"}
+    assert looking == {"optimize"}
 
 
 @pytest.mark.parametrize(

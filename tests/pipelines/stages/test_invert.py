@@ -12,10 +12,10 @@ from pipelines.images.pixels import resize_area
 from pipelines.models.generators.mobile import MobileStyleGAN
 from pipelines.models.perceptual.likeness import Weights
 from pipelines.stages.embed.optimize import OptimizeEmbedder, OptimizeSettings, ramp
-from pipelines.stages.microbatch import in_lanes
+from pipelines.stages.microbatch import in_microbatches
 from pipelines.stages.refine.feature import FeatureRefiner, FeatureSettings
-from pipelines.stages.refine.tiles import FULLS, HALVES, POINT, Square, cut, made_square
-from pipelines.types import Inversion
+from pipelines.stages.refine.tiles import FULLS, HALVES, POINT, Tile, cut, render_tile
+from pipelines.types import FaceBatch, Inversion
 from tests.tiny import TinyGenerator, tiny_generator, tiny_likeness
 
 FAST = OptimizeSettings(steps=12, rows_from=6, weights=Weights(1.0, 1.0, 0.1, 128))
@@ -48,8 +48,8 @@ def error(generator: MobileStyleGAN, inversion: Inversion, photos: Tensor) -> Te
 
 def test_each_step_of_the_chain_comes_closer(generator: MobileStyleGAN, photos: Tensor, landmarks: Tensor) -> None:
     mean = Inversion(generator.w_avg.repeat(3, 18, 1))
-    codes = OptimizeEmbedder(generator, tiny_likeness(), FAST).embed(photos, landmarks)
-    refined = FeatureRefiner(generator, tiny_likeness(), FINE).refine(photos, landmarks, codes)
+    codes = OptimizeEmbedder(generator, tiny_likeness(), FAST).embed(FaceBatch(photos, landmarks))
+    refined = FeatureRefiner(generator, tiny_likeness(), FINE).refine(FaceBatch(photos, landmarks), codes)
     assert codes.latents.shape == (3, 18, 16)
     assert refined.residuals[POINT].shape == (3, 8, 64, 64)
     assert torch.equal(refined.latents[:, :9], codes.latents[:, :9])  # edits act there
@@ -60,28 +60,28 @@ def test_each_step_of_the_chain_comes_closer(generator: MobileStyleGAN, photos: 
 
 def test_a_face_does_not_depend_on_its_batch(generator: MobileStyleGAN, photos: Tensor, landmarks: Tensor) -> None:
     embedder = OptimizeEmbedder(generator, tiny_likeness(), FAST)
-    together = embedder.embed(photos, landmarks)
+    together = embedder.embed(FaceBatch(photos, landmarks))
     for i in range(3):
-        alone = embedder.embed(photos[i : i + 1], landmarks[i : i + 1])
+        alone = embedder.embed(FaceBatch(photos[i : i + 1], landmarks[i : i + 1]))
         assert torch.equal(alone.latents[0], together.latents[i])
 
 
 def test_landmarks_may_be_absent(generator: MobileStyleGAN, photos: Tensor) -> None:
-    made = OptimizeEmbedder(generator, tiny_likeness(), FAST).embed(photos[:1], None)
+    made = OptimizeEmbedder(generator, tiny_likeness(), FAST).embed(FaceBatch(photos[:1]))
     assert torch.isfinite(made.latents).all()
 
 
-def test_lanes_pad_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.stages.microbatch.lane_width", lambda device: 2)
+def test_microbatches_pad_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.stages.microbatch.microbatch_width", lambda device: 2)
     seen: list[list[int]] = []
 
     def run(index: Tensor) -> Inversion:
         seen.append(index.tolist())
         return Inversion(
-            index.float().reshape(-1, 1, 1), {64: index.float().reshape(-1, 1, 1, 1)}, {"s": index.float()}
+            index.float().reshape(-1, 1, 1), {64: index.float().reshape(-1, 1, 1, 1)}, scores={"s": index.float()}
         )
 
-    joined = in_lanes(run, 3, torch.device("cpu"))
+    joined = in_microbatches(run, 3, torch.device("cpu"))
     assert seen == [[0, 1], [2, 2]]
     assert joined.latents.flatten().tolist() == [0, 1, 2]
     assert joined.residuals[64].flatten().tolist() == [0, 1, 2]
@@ -95,36 +95,23 @@ def test_ramp_rises_and_falls() -> None:
     assert 0 < factors[-1] < 0.05
 
 
-class Halfway:
-    """A refiner whose result is a given one."""
-
-    name, version = "halfway", "1"
-
-    def __init__(self, found: Inversion) -> None:
-        self.found = found
-
-    def refine(self, images: Tensor, landmarks: Tensor | None, start: Inversion) -> Inversion:
-        return self.found
-
-
 def test_refining_goes_on_from_a_first_residual(generator: MobileStyleGAN, photos: Tensor, landmarks: Tensor) -> None:
     mean = Inversion(generator.w_avg.repeat(3, 18, 1))
     likeness = tiny_likeness()
-    good = FeatureRefiner(generator, likeness, FINE).refine(photos, landmarks, mean)
+    good = FeatureRefiner(generator, likeness, FINE).refine(FaceBatch(photos, landmarks), mean)
     short = FeatureSettings(**{**FINE.__dict__, "steps": 3, "finish": 1, "lr": 0.02})
-    cold = FeatureRefiner(generator, likeness, short).refine(photos, landmarks, mean)
-    warm = FeatureRefiner(generator, likeness, short, Halfway(good)).refine(photos, landmarks, mean)
+    cold = FeatureRefiner(generator, likeness, short).refine(FaceBatch(photos, landmarks), mean)
+    warm = FeatureRefiner(generator, likeness, FINE, short).refine(FaceBatch(photos, landmarks), good)
     assert error(generator, warm, photos).mean() < error(generator, cold, photos).mean()
 
 
 def test_optimising_goes_on_from_codes(generator: MobileStyleGAN, photos: Tensor, landmarks: Tensor) -> None:
     likeness = tiny_likeness()
     first = OptimizeEmbedder(generator, likeness, FAST)
-    known = first.embed(photos, landmarks)
+    known = first.embed(FaceBatch(photos, landmarks))
     nothing = OptimizeSettings(steps=1, lr=0.0, rows_lr=0.0, weights=FAST.weights)
-    again = OptimizeEmbedder(generator, likeness, nothing, first)
-    assert again.name == "optimize+optimize"
-    assert torch.allclose(again.embed(photos, landmarks).latents, known.latents, atol=1e-3)
+    again = OptimizeEmbedder(generator, likeness, nothing).refine(FaceBatch(photos, landmarks), known)
+    assert torch.allclose(again.latents, known.latents, atol=1e-3)
 
 
 class Watched(TinyGenerator):
@@ -143,12 +130,12 @@ class Watched(TinyGenerator):
 
 
 @pytest.mark.parametrize("square", [*HALVES, *FULLS])
-def test_a_square_is_that_of_the_whole_picture(square: Square) -> None:
+def test_a_square_is_that_of_the_whole_picture(square: Tile) -> None:
     generator = Watched()
     w = torch.randn(2, 18, 16, generator=torch.Generator().manual_seed(5))
     feature = generator.features(w, (POINT,))[POINT]
     whole = generator.synthesize(w, inject={POINT: feature}).image
-    assert torch.allclose(made_square(generator, w, feature, square), cut(whole, square), atol=1e-5)
+    assert torch.allclose(render_tile(generator, w, feature, square), cut(whole, square), atol=1e-5)
     assert len(generator.asked) == 1
     assert max(generator.asked[0]) <= (40 if square.size == 512 else 24)  # of 64
 
@@ -156,5 +143,5 @@ def test_a_square_is_that_of_the_whole_picture(square: Square) -> None:
 def test_a_small_generators_squares_are_cut_out_of_its_enlarged_picture() -> None:
     generator = MobileStyleGAN(channels=(8,) * 5, dim=16)
     w = torch.randn(1, 18, 16, generator=torch.Generator().manual_seed(5))
-    made = made_square(generator, w, generator.features(w, (POINT,))[POINT], HALVES[4])
+    made = render_tile(generator, w, generator.features(w, (POINT,))[POINT], HALVES[4])
     assert torch.equal(made, cut(generator.synthesize(w).image, HALVES[4]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from pipelines.training.encoder_settings import EncoderSettings, read_weights
 
 from pipelines.errors import UsageError
-from pipelines.training.encoder_settings import EncoderSettings, read_weights
 from pipelines.training.recipes import recipes
 
 

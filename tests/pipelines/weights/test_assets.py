@@ -1,56 +1,89 @@
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from pipelines.errors import WeightsError
 from pipelines.weights import assets
+from pipelines.weights.catalogue import WeightEntry, load_catalogue
+from pipelines.weights.store import WeightStore
+from tests.pipelines.weights.helpers import make_entry, make_store, sha
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package folder of assets with one asset, `tiny`."""
-    save_file({"a": torch.ones(2, dtype=torch.float16)}, tmp_path / "tiny.safetensors")
-    (tmp_path / "tiny.json").write_text(json.dumps({"licence": "MIT"}))
-    monkeypatch.setattr(assets.resources, "files", lambda package: tmp_path)
-    return tmp_path
+    folder = tmp_path / "package"
+    folder.mkdir()
+    save_file({"a": torch.ones(2, dtype=torch.float16)}, folder / "tiny.safetensors")
+    (folder / "tiny.json").write_text(json.dumps({"licence": "MIT"}))
+    monkeypatch.setattr(assets.resources, "files", lambda package: folder)
+    return folder
 
 
-def test_an_asset_gives_its_tensors_card_and_hash(folder: Path) -> None:
-    assert assets.asset_path("tiny") == folder / "tiny.safetensors"
-    assert assets.asset_tensors("tiny")["a"].dtype == torch.float16
-    assert assets.asset_card("tiny") == {"licence": "MIT"}
-    assert assets.asset_sha256("tiny") == hashlib.sha256((folder / "tiny.safetensors").read_bytes()).hexdigest()
+def tiny(folder: Path) -> WeightEntry:
+    data = (folder / "tiny.safetensors").read_bytes()
+    return make_entry("tiny", data, filename="tiny.safetensors", format="safetensors", sources=("package:tiny",))
 
 
-def test_a_replaced_asset_has_another_hash(folder: Path) -> None:
-    before = assets.asset_sha256("tiny")
-    save_file({"a": torch.zeros(3)}, folder / "tiny.safetensors")
-    assert assets.asset_sha256("tiny") != before
+@pytest.fixture
+def store(folder: Path, tmp_path: Path) -> WeightStore:
+    return make_store(tmp_path / "home", tiny(folder), make_entry("user", requires=("tiny",)), offline=True)
 
 
-@pytest.mark.parametrize("name", ["none", "../tiny", "sub/tiny"])
-def test_an_asset_that_is_not_there_is_a_clear_error(folder: Path, name: str) -> None:
-    with pytest.raises(WeightsError, match="lacks its own file"):
-        assets.asset_path(name)
+def test_a_packed_file_is_an_entry_like_the_others(store: WeightStore, folder: Path) -> None:
+    path = folder / "tiny.safetensors"
+    assert store.tensors("tiny")["a"].dtype == torch.float16
+    assert store.path("tiny") == path
+    assert store.card("tiny") == {"licence": "MIT"}
+    assert store.card("user") == {}
+    assert store.sha256("tiny") == sha(path.read_bytes())
+    assert store.closure(["user"]) == ["user", "tiny"]
+    assert (store.status("tiny"), store.have("tiny")) == ("package", True)
+    assert store.verify(["tiny"]) == {"tiny": ""}
+    assert store.pull(["tiny"]) == {"tiny": path}
 
 
-def test_damaged_assets_are_clear_errors(folder: Path) -> None:
-    (folder / "tiny.safetensors").write_bytes(b"x")
-    (folder / "tiny.json").write_text("[]")
-    with pytest.raises(WeightsError, match="damaged"):
-        assets.asset_tensors("tiny")
-    with pytest.raises(WeightsError, match="no JSON object"):
-        assets.asset_card("tiny")
+def test_a_packed_file_is_never_removed_nor_replaced(store: WeightStore, folder: Path) -> None:
+    assert not store.remove("tiny")
+    with pytest.raises(WeightsError, match="travels inside ganinv"):
+        store.add(folder / "tiny.safetensors", "tiny")
+    assert store.have("tiny")
 
 
-def test_every_packed_asset_has_a_card_and_is_small() -> None:
-    packed = list(Path(assets.__file__).parents[1].joinpath("assets").glob("*.safetensors"))
-    for path in packed:
-        assert assets.asset_card(path.stem).get("licence"), path.name
-        assert path.stat().st_size <= 16 * 2**20, path.name
+def test_a_changed_packed_file_is_refused(store: WeightStore, folder: Path) -> None:
+    store.path("tiny")
+    (folder / "tiny.safetensors").write_bytes(save({"a": torch.zeros(3)}))
+    with pytest.raises(WeightsError, match=r"is not the file.*install ganinv again.*weights\.toml"):
+        store.tensors("tiny")
+
+
+def test_a_packed_file_that_is_not_there_is_a_clear_error(store: WeightStore, folder: Path) -> None:
+    (folder / "tiny.safetensors").unlink()
+    assert (store.status("tiny"), store.have("tiny")) == ("absent", False)
+    with pytest.raises(WeightsError, match=r"lacks its own file tiny\.safetensors"):
+        store.path("tiny")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, None])
+def test_damaged_and_missing_cards_are_clear_errors(store: WeightStore, folder: Path, text: str | None) -> None:
+    (folder / "tiny.json").unlink()
+    if text is not None:
+        (folder / "tiny.json").write_text(text)
+    with pytest.raises(WeightsError, match="missing or damaged"):
+        store.card("tiny")
+
+
+def test_every_packed_file_is_an_entry_with_a_card_and_is_small(tmp_path: Path) -> None:
+    packed = {path.stem for path in Path(assets.__file__).parents[1].joinpath("assets").glob("*.safetensors")}
+    entries = {name: entry for name, entry in load_catalogue().items() if entry.packed}
+    assert set(entries) == packed
+    for name, entry in entries.items():
+        path = assets.packed_path(entry.filename)
+        assert sha(path.read_bytes()) == entry.sha256, f"put the sha256 of {path.name} into weights.toml"
+        assert path.stat().st_size == entry.bytes <= 16 * 2**20, name
+        assert assets.card(name)["licence"] == entry.licence

@@ -213,7 +213,6 @@ def test_many_pulls_at_once_end_in_one_right_file(tmp_path: Path, mirror: Path) 
     assert results[0]["net"].read_bytes() == DATA
     assert json.loads((tmp_path / "home/lock.json").read_text()) == {"free": sha(OTHER)}
     assert not leftovers(tmp_path / "home")
-    assert not (tmp_path / "home/lock.json.guard").exists()
 
 
 def test_a_read_only_weights_folder_is_a_clear_error(tmp_path: Path, mirror: Path) -> None:

@@ -27,7 +27,7 @@ from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread import shard
-from pipelines.engine.spread.shard import shares_of
+from pipelines.engine.spread.shard import shards_of
 from pipelines.engine.stage import AlignWork
 from pipelines.engine.types import Photo
 from pipelines.errors import NoInputError, UsageError
@@ -59,7 +59,7 @@ class Gate:
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Inputs of three photos are large, first shares are small."""
     monkeypatch.setattr(source, "LISTED_FIRST", 2)
-    monkeypatch.setattr(shard, "FIRST_SHARE", 2)
+    monkeypatch.setattr(shard, "FIRST_SHARD", 2)
     monkeypatch.setattr(members_module, "HELD", 2)
     monkeypatch.setattr(members_module, "HELD_REMOTE", 2)
     return Gate(tmp_path / "out")
@@ -279,9 +279,9 @@ def test_a_share_takes_no_more_than_it_holds(tmp_path: Path) -> None:
             taken.append(number)
             yield Task(number, Photo(f"p{number}", f"/p{number}.png"))
 
-    shares = shares_of(tasks(), Ledger(tmp_path, {}, "", ()), ("a", "b"), 2, 100)
+    shards = shards_of(tasks(), Ledger(tmp_path, {}, "", ()), ("a", "b"), 2, 100)
     sizes = []
-    for share in shares:
+    for share in shards:
         sizes.append(len(share.tasks))
         assert len(taken) == sum(sizes)
         assert [task.index for task in share.tasks] == list(range(sizes[-1]))
@@ -374,7 +374,9 @@ def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
             list_input(Path("-"), stdin=stdin)
 
 
-def test_of_a_large_archive_the_first_of_one_name_counts_and_each_other_has_a_key_of_its_own(tmp_path: Path, gate: Gate) -> None:
+def test_of_a_large_archive_the_first_of_one_name_counts_and_each_other_has_a_key_of_its_own(
+    tmp_path: Path, gate: Gate
+) -> None:
     files = {f"{n}.png": photo(n) for n in range(4)} | {"./1.png": photo(8), "1.jpg": photo(9)}
     path = make_tar(tmp_path / "s.tar", files)
     summary = run_job(align_job(path, tmp_path / "out"))

@@ -21,7 +21,7 @@ from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import MANIFEST, Record, read_manifest
 from pipelines.specs import AlignSpec
 from pipelines.types import FaceBatch, Inversion
-from tests.factories import FakeChain, FakeFaces, align_job, edit_job, output_files, write_photos
+from tests.factories import FakeChain, FakeFaces, align_job, edit_job, face_names, output_files, write_photos
 
 
 def spread(job: Job, processes: int = 2) -> Job:
@@ -36,9 +36,9 @@ class Deadly(FakeChain):
         self._at = at
 
     def invert(self, faces: FaceBatch) -> Inversion:
-        if any(item.key == self._at for item in batch.items):
+        if self._at in face_names(faces):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().invert(batch)
+        return super().invert(faces)
 
 
 def test_device_names() -> None:
@@ -53,12 +53,12 @@ def test_shares_are_contiguous_even_and_none_is_empty(tmp_path: Path) -> None:
     photos = [Photo(f"p{number}", f"/p{number}.png") for number in range(7)]
     tasks = [Task(number, photo) for number, photo in enumerate(photos)]
     records = {key: Record(key, f"/{key}.png") for key in ("p0", "p0.1", "p6", "p7")}
-    shares = divide_among(tasks, Ledger(tmp_path, records, "", ()), ("a", "b"), 3)
-    keys = [[task.photo.key for task in share.tasks] for share in shares]
+    shards = divide_among(tasks, Ledger(tmp_path, records, "", ()), ("a", "b"), 3)
+    keys = [[task.photo.key for task in shard.tasks] for shard in shards]
     assert keys == [["p0", "p1"], ["p2", "p3"], ["p4", "p5", "p6"]]
-    assert [share.device for share in shares] == ["a", "b", "a"]
-    assert [[task.index for task in share.tasks] for share in shares] == [[0, 1], [0, 1], [0, 1, 2]]
-    assert [set(share.records) for share in shares] == [{"p0", "p0.1"}, set(), {"p6"}]
+    assert [shard.device for shard in shards] == ["a", "b", "a"]
+    assert [[task.index for task in shard.tasks] for shard in shards] == [[0, 1], [0, 1], [0, 1, 2]]
+    assert [set(shard.records) for shard in shards] == [{"p0", "p0.1"}, set(), {"p6"}]
     assert len(divide_among(tasks[:2], Ledger(tmp_path, {}, "", ()), ("a",), 8)) == 2
 
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.models.generators.mobile import MobileStyleGAN
-from pipelines.stages.build import Parts, generators
 from pipelines.stages.embed.optimize import head_error
+from pipelines.stages.entry import Parts, generators
 from pipelines.weights.store import WeightStore
 from tests.golden.make_mobile_points import CORNERS
 

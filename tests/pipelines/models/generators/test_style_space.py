@@ -15,7 +15,7 @@ from pipelines.models.generators.style_space import (
     style_centre,
     style_layers,
 )
-from pipelines.stages.build import Parts, generators
+from pipelines.stages.entry import Parts, generators
 from pipelines.weights.store import WeightStore
 from tests.tiny import tiny_generator
 

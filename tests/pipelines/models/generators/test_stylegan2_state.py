@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pipelines.errors import WeightsError
 from pipelines.models.generators.stylegan2_state import build_stylegan2, set_statistics
-from pipelines.stages.build import Parts
-from pipelines.stages.published import generator_part
+from pipelines.stages.entry import Parts
+from pipelines.stages.published import generator_entry
 from pipelines.weights.catalogue import WeightEntry
 from tests.pipelines.models.generators.test_stylegan2 import DIM, tiny_stylegan2
 
@@ -136,7 +136,7 @@ class _NoStore(_Store):
 
 def test_a_converted_generator_is_built_from_its_entry() -> None:
     store: Any = _NoStore(resolution=64, num_ws=10)
-    part = generator_part("stylegan2-ffhq", store)
+    part = generator_entry("stylegan2-ffhq", store)
     assert part.num_ws == 10
     built = part.build(Parts(store, torch.device("cpu")))
     assert (built.name, built.resolution, built.num_ws) == ("stylegan2-ffhq", 64, 10)
@@ -146,4 +146,4 @@ def test_a_converted_generator_is_built_from_its_entry() -> None:
 def test_a_generator_of_another_size_than_its_entry_says_is_refused() -> None:
     store: Any = _NoStore(resolution=1024)
     with pytest.raises(WeightsError, match=r"mine\.safetensors\) is a generator of 64 px, not of 1024"):
-        generator_part("stylegan2-ffhq", store).build(Parts(store, torch.device("cpu")))
+        generator_entry("stylegan2-ffhq", store).build(Parts(store, torch.device("cpu")))

@@ -15,7 +15,6 @@ SWITCHES: list[dict[str, bool | str]] = [
     {"discrepancy": "raw"},
     {"latent": False},
     {"feature": False},
-    {"carry": True},
 ]
 
 
@@ -41,7 +40,7 @@ def inputs(n: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def test_the_whole_fits_the_budget() -> None:
-    network = LeanSDIC(carry=True)
+    network = LeanSDIC()
     assert sum(p.numel() for p in network.parameters()) <= 7_000_000
     assert sum(t.numel() for t in network.state_dict().values()) * 2 <= 16e6  # bytes in half precision
 
@@ -111,18 +110,6 @@ def test_calibration_takes_the_generators_statistics_and_a_seed_decides_the_weig
     assert spread.max() < 1.1
     assert even.mean(dim=(0, 2, 3)).abs().max() < 0.1
     assert torch.equal(network.w_avg, generator.w_avg)
-
-
-def test_the_correction_of_edits_is_silent_where_nothing_departs() -> None:
-    network = stirred(tiny(carry=True))
-    rng = torch.Generator().manual_seed(2)
-    carried, residual, base, edited = torch.randn(4, 1, 8, 64, 64, generator=rng)
-    departure = torch.zeros(1, 1, 64, 64)
-    departure[:, :, 20:30] = 0.5
-    made = network.corrected(carried, residual, base, edited, departure)
-    assert torch.equal(made[:, :, :20], carried[:, :, :20])
-    assert not torch.equal(made[:, :, 20:30], carried[:, :, 20:30])
-    assert torch.equal(tiny(carry=True).corrected(carried, residual, base, edited, departure), carried)
 
 
 @pytest.mark.parametrize("switches", SWITCHES)

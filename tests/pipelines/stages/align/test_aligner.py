@@ -12,7 +12,7 @@ from pipelines.errors import PhotoError
 from pipelines.images.geometry import crop_quad, ffhq_quad, side
 from pipelines.images.pixels import decode, resize_u8
 from pipelines.models.faces.finders import DlibFinder
-from pipelines.stages.align.aligner import Aligner, locate, looks_aligned, misalignment
+from pipelines.stages.align.aligner import ALIGNED_LIMIT, Aligner, locate, misalignment
 from pipelines.types import Face, U8Image
 from pipelines.weights.store import WeightStore
 from tests.fakes.photos import scene
@@ -119,11 +119,11 @@ def test_locate_gives_shares_of_the_whole_crop() -> None:
     assert np.isnan(locate(PHOTO, Told())).all()
 
 
-def test_looks_aligned_needs_a_square() -> None:
-    finder = Told(face_at(0, 0, 300))
-    assert looks_aligned(scene(300, 300), finder)
-    assert not looks_aligned(scene(300, 310), finder)
-    assert not looks_aligned(scene(300, 300), Told())
+def test_only_a_square_is_aligned_already() -> None:
+    (kept,) = Aligner(Told(face_at(0, 0, 300)), size=150)(scene(300, 300))
+    assert kept.quad is None
+    (cut,) = Aligner(Told(face_at(0, 0, 300)), size=150)(scene(300, 310))
+    assert cut.quad is not None
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +135,9 @@ def dlib(store: WeightStore) -> DlibFinder:
 def test_papers_crops_look_aligned_and_photos_do_not(dlib: DlibFinder, shared: Path) -> None:
     photos = sorted(path for path in (shared / "photos/eval").iterdir() if path.suffix != ".md")
     aligned = [*range(9), 10, 11, 12, 18, 19, 20, 21, 25, 26, 31]  # 09: a hood hides that face from the detector
-    verdicts = {index: looks_aligned(decode(photos[index].read_bytes()), dlib) for index in range(52)}
-    assert [index for index, verdict in verdicts.items() if verdict] == aligned
+    pictures = [decode(path.read_bytes()) for path in photos]
+    square = [index for index, image in enumerate(pictures) if abs(image.shape[0] / image.shape[1] - 1) <= 0.01]
+    assert [at for at in square if misalignment(locate(pictures[at], dlib)) <= ALIGNED_LIMIT] == aligned
 
 
 @pytest.mark.weights

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.stages.compensate.flow import _costs, motion, warp
-from pipelines.stages.compensate.residual import carried
+from pipelines.stages.compensate.flow import _costs, feature_flow, warp
+from pipelines.stages.compensate.residual import transport
 
 
 def scene(seed: int = 0) -> Tensor:
@@ -19,15 +19,15 @@ def scene(seed: int = 0) -> Tensor:
 
 def test_no_edit_means_no_motion_at_all() -> None:
     base = scene()
-    flow = motion(base, base)
+    flow = feature_flow(base, base)
     assert torch.equal(flow, torch.zeros_like(flow))
-    assert torch.equal(carried(base, base, base), base)
+    assert torch.equal(transport(base, base, base), base)
 
 
 def test_a_shift_is_found_and_the_residual_goes_along() -> None:
     base, residual = scene(), scene(1)
     shifted = torch.roll(base, (2, -3), dims=(2, 3))  # two down, three to the left
-    flow = motion(base, shifted)
+    flow = feature_flow(base, shifted)
     inner = (slice(None), slice(None), slice(12, 52), slice(12, 52))
     assert abs(float(flow[:, 0][inner[:1] + inner[2:]].mean()) - 3) < 0.3
     assert abs(float(flow[:, 1][inner[:1] + inner[2:]].mean()) + 2) < 0.3
@@ -41,7 +41,7 @@ def test_motion_stays_local() -> None:
     base = scene()
     edited = base.clone()
     edited[:, :, 40:56, 24:40] = torch.roll(base, 2, dims=2)[:, :, 40:56, 24:40]
-    flow = motion(base, edited)
+    flow = feature_flow(base, edited)
     assert flow[:, :, :28].abs().max() < 0.05
     assert flow[:, 1, 46:50, 30:34].mean() < -1.0
 
@@ -66,6 +66,6 @@ def test_matching_costs_are_those_of_a_difference_per_shift() -> None:
 
 def test_a_batch_moves_as_its_faces_alone() -> None:
     base, edited = torch.cat([scene(0), scene(1)]), torch.cat([scene(1), scene(0)])
-    both = motion(base, edited)
-    assert torch.allclose(both[:1], motion(base[:1], edited[:1]), atol=1e-5)
-    assert torch.allclose(both[1:], motion(base[1:], edited[1:]), atol=1e-5)
+    both = feature_flow(base, edited)
+    assert torch.allclose(both[:1], feature_flow(base[:1], edited[:1]), atol=1e-5)
+    assert torch.allclose(both[1:], feature_flow(base[1:], edited[1:]), atol=1e-5)

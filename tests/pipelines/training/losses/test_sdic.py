@@ -12,20 +12,17 @@ from pipelines.images.pixels import resize_area
 from pipelines.models.generators.mobile import MobileStyleGAN
 from pipelines.models.perceptual.likeness import Weights
 from pipelines.models.sdic.lean import LeanSDIC, lean_for
-from pipelines.models.sdic.official import Compensation
 from pipelines.stages.compensate.sdic import base_view
 from pipelines.training.losses.sdic import (
     EditTarget,
     MoveTarget,
     SDICBatch,
     SDICWeights,
-    Teacher,
     compensation_loss,
     move_loss,
     picture,
     sdic_step,
     stay_loss,
-    teacher_loss,
 )
 from pipelines.types import Injection, Inversion, Point, Synthesis
 from tests.lively import LivelyGenerator, lively_generator
@@ -86,12 +83,9 @@ def test_gradients_reach_the_network_and_nothing_else(generator: MobileStyleGAN,
     given = codes().requires_grad_()
     network.feature.content.weight.data.normal_(0, 0.01)  # at zero it would hide the map from the losses
     edit = EditTarget(codes(seed=5), photo())
-    teacher = Teacher(codes(seed=6), torch.randn(2, 8, 64, 64))
-    weights = SDICWeights(image=IMAGE, discrepancy=0.5, teacher=0.3)
-    losses = sdic_step(
-        network, generator, tiny_likeness(), SDICBatch(photo(), given, edit=edit, teacher=teacher), weights
-    )
-    assert {"edit_pixel", "edit_perceptual", "discrepancy", "teacher"} < set(losses)
+    weights = SDICWeights(image=IMAGE, discrepancy=0.5)
+    losses = sdic_step(network, generator, tiny_likeness(), SDICBatch(photo(), given, edit=edit), weights)
+    assert {"edit_pixel", "edit_perceptual", "discrepancy"} < set(losses)
     losses["total"].backward()
     assert given.grad is None
     assert all(p.grad is None for p in generator.parameters())
@@ -117,17 +111,6 @@ def test_edits_have_a_target_of_their_own(generator: MobileStyleGAN, network: Le
     assert exact["edit_pixel"].item() < 1e-8
     assert wrong["edit_pixel"].item() == pytest.approx(2 * float((2 * target).square().mean()), rel=1e-3)
     assert torch.equal(exact["pixel"], wrong["pixel"])
-
-
-def test_the_teacher_counts_relative_to_how_far_it_went() -> None:
-    plain, residual, w = torch.randn(1, 8, 64, 64), torch.randn(1, 8, 64, 64), codes(1)
-    moved = w.clone()
-    moved[:, 8:] += 0.5
-    teacher, w_std = Teacher(moved, residual), torch.full((16,), 0.7)
-    nothing = Compensation(plain, w, plain[:, :3])
-    perfect = Compensation(plain + residual, moved, plain[:, :3])
-    assert float(teacher_loss(nothing, teacher, plain, w, w_std)) == pytest.approx(1.0, abs=1e-3)
-    assert float(teacher_loss(perfect, teacher, plain, w, w_std)) < 1e-8
 
 
 def test_views_of_the_picture_agree_where_the_head_is_exact(generator: MobileStyleGAN) -> None:
@@ -158,7 +141,7 @@ def test_the_corrected_view_takes_the_heads_error_out(generator: MobileStyleGAN)
 
 
 def test_a_few_steps_bring_the_picture_closer(generator: MobileStyleGAN) -> None:
-    network = lean_for(generator, channels=8, carry=True)
+    network = lean_for(generator, channels=8)
     source = resize_area(generator.synthesize(codes(1, seed=8)).image, 256)
     edited = codes(1, seed=5)
     batch = SDICBatch(source, codes(1), edit=EditTarget(edited, source))
@@ -171,7 +154,6 @@ def test_a_few_steps_bring_the_picture_closer(generator: MobileStyleGAN) -> None
         optimiser.step()
         history.append(float(losses["total"].detach()))
     assert history[-1] < 0.5 * history[0]
-    assert network.carry.content.weight.any()  # type: ignore[union-attr]
 
 
 def test_an_edit_that_moves_like_the_encoders_costs_nothing(generator: MobileStyleGAN) -> None:

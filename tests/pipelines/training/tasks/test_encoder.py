@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from pipelines.models.generators.mobile import MobileStyleGAN
 from pipelines.models.generators.style_space import style_centre
 from pipelines.training import checkpoint
 from pipelines.training.data.photos import FacePhotos
-from pipelines.training.encoder_settings import EncoderSettings
 from pipelines.training.loop import Loop
-from pipelines.training.losses.encoder import Judges
+from pipelines.training.losses.encoder import LossNetworks
+from pipelines.training.specs import EncoderSpec
 from pipelines.training.tasks.encoder import EncoderTask
 from tests.pipelines.training.data.test_photos import make_tar
 from tests.tiny import tiny_generator, tiny_likeness
@@ -53,29 +52,30 @@ class Quick(MobileStyleGAN):
 def parts(tmp_path: Path) -> dict[str, Any]:
     generator = tiny_generator()
     generator.__class__ = Quick
-    judges = Judges(
+    networks = LossNetworks(
         lambda codes: generator.preview(codes).image,
         tiny_likeness(),
         torch.full((68, 2), 0.5),
         style_centre(generator, 100),
     )
-    return {"generator": generator, "judges": judges, "photos": FacePhotos([make_tar(tmp_path / "b.tar", 45)])}
+    return {"generator": generator, "networks": networks, "photos": FacePhotos([make_tar(tmp_path / "b.tar", 45)])}
 
 
-def settings(**changes: Any) -> EncoderSettings:
-    base = EncoderSettings(steps=12, batch=3, synthetic=1, teach=2, lr=1e-2, view="preview")
-    return dataclasses.replace(base, **changes)
+def settings(folder: Path, **changes: Any) -> EncoderSpec:
+    base: dict[str, Any] = {"steps": 12, "batch": 3, "synthetic": 1, "teach": 2, "lr": 1e-2, "view": "preview"}
+    base |= {"data": ["photos"], "output": folder, "half": False, "every": 4, "code_weight": 0.2}
+    return EncoderSpec(**base | changes)
 
 
-def trainer(parts: dict[str, Any], folder: Path, chosen: EncoderSettings) -> Loop:
-    folder.mkdir(exist_ok=True)
+def trainer(parts: dict[str, Any], chosen: EncoderSpec) -> Loop:
+    chosen.output.mkdir(exist_ok=True)
     task = EncoderTask(chosen, device=torch.device("cpu"), held_out=1, **parts)
-    return Loop(chosen, TinyEncoder(), task, folder, Accelerator(cpu=True), lambda figures: None, every=4)
+    return Loop(chosen, TinyEncoder(), task, Accelerator(cpu=True), lambda figures: None)
 
 
 @pytest.mark.parametrize("recipe", ["e4e", "lsap", "cycle"])
 def test_it_learns_and_writes(parts: dict[str, Any], tmp_path: Path, recipe: str) -> None:
-    run = trainer(parts, tmp_path / "run", settings(recipe=recipe, steps=24))
+    run = trainer(parts, settings(tmp_path / "run", recipe=recipe, steps=24))
     before = run.validate()[0]["pixel"]
     run.run()
     assert run.validate()[0]["pixel"] < before
@@ -87,12 +87,11 @@ def test_it_learns_and_writes(parts: dict[str, Any], tmp_path: Path, recipe: str
 
 @pytest.mark.parametrize("optimiser", ["adamw", "ranger"])
 def test_a_run_that_was_cut_ends_as_an_undisturbed_one(parts: dict[str, Any], tmp_path: Path, optimiser: str) -> None:
-    chosen = settings(optimiser=optimiser)
-    whole = trainer(parts, tmp_path / "whole", chosen)
+    whole = trainer(parts, settings(tmp_path / "whole", optimiser=optimiser))
     whole.run()
-    cut = trainer(parts, tmp_path / "cut", chosen)
-    cut.run(until=6)  # steps 5 and 6 are saved as well here; a kill would lose them, and they would be done again
-    after = trainer(parts, tmp_path / "cut", chosen)
+    cut = trainer(parts, settings(tmp_path / "cut", optimiser=optimiser, until=6))
+    cut.run()  # steps 5 and 6 are saved as well here; a kill would lose them, and they would be done again
+    after = trainer(parts, settings(tmp_path / "cut", optimiser=optimiser))
     assert after.step == 6
     after.run()
     for name, value in whole.bare.state_dict().items():
@@ -102,14 +101,14 @@ def test_a_run_that_was_cut_ends_as_an_undisturbed_one(parts: dict[str, Any], tm
 
 
 def test_other_options_are_named(parts: dict[str, Any], tmp_path: Path) -> None:
-    trainer(parts, tmp_path / "run", settings()).run(until=4)
+    trainer(parts, settings(tmp_path / "run", until=4)).run()
     with pytest.raises(UsageError, match=r"lr, recipe"):
-        trainer(parts, tmp_path / "run", settings(lr=0.5, recipe="lsap"))
+        trainer(parts, settings(tmp_path / "run", lr=0.5, recipe="lsap"))
 
 
 def test_nan_stops_with_the_step_and_the_term(parts: dict[str, Any], tmp_path: Path) -> None:
-    run = trainer(parts, tmp_path / "run", settings())
-    run.run(until=4)
+    trainer(parts, settings(tmp_path / "run", until=4)).run()
+    run = trainer(parts, settings(tmp_path / "run"))
     with torch.no_grad():
         run.bare.head.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
     with pytest.raises(GanInvError, match=r"step 4: .* the state of step 4 is kept"):
@@ -120,8 +119,8 @@ def test_nan_stops_with_the_step_and_the_term(parts: dict[str, Any], tmp_path: P
 def test_a_full_disk_leaves_the_last_checkpoint(
     parts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = trainer(parts, tmp_path / "run", settings())
-    run.run(until=4)
+    trainer(parts, settings(tmp_path / "run", until=4)).run()
+    run = trainer(parts, settings(tmp_path / "run"))
     kept = (tmp_path / "run" / "last.safetensors").read_bytes()
 
     def full(*args: Any, **kwargs: Any) -> None:
@@ -134,7 +133,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 
 
 def test_teaching_judges_codes_alone(parts: dict[str, Any], tmp_path: Path) -> None:
-    run = trainer(parts, tmp_path / "run", settings(steps=20, teach=10))
+    run = trainer(parts, settings(tmp_path / "run", steps=20, teach=10))
     assert set(run._step()) == {"codes"}
     run.step = 10
     assert {"pixel", "perceptual", "identity", "codes"} <= set(run._step())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,20 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from pipelines.errors import UsageError
 from pipelines.models.sdic.lean import LeanSDIC, lean_for
 from pipelines.stages.edit.direction_set import Direction, DirectionSet
 from pipelines.training.bf16 import HalfGenerator
-from pipelines.training.checkpoint import save_state
 from pipelines.training.data.photos import FacePhotos
 from pipelines.training.loop import Loop
-from pipelines.training.sdic_settings import SDICSettings
-from pipelines.training.sdic_verb import start_from
+from pipelines.training.specs import SDICSpec
 from pipelines.training.tasks.sdic import SDICTask
 from tests.pipelines.training.data.test_photos import make_tar
 from tests.tiny import tiny_generator, tiny_likeness
 
 
-def settings(**changes: Any) -> SDICSettings:
-    return dataclasses.replace(
-        SDICSettings(steps=4, batch=1, pairs_every=3, view="head", lr=1e-2, half=False), **changes
-    )
+def settings(**changes: Any) -> SDICSpec:
+    base: dict[str, Any] = {"steps": 4, "batch": 1, "pairs_every": 3, "view": "head", "lr": 1e-2, "half": False}
+    return SDICSpec(**base | {"data": ["photos"], "every": 2} | changes)
 
 
 @pytest.fixture
@@ -63,9 +58,11 @@ def test_photos_and_pairs_take_turns(task: SDICTask) -> None:
 def test_it_learns_and_goes_on(task: SDICTask, tmp_path: Path) -> None:
     def run(folder: str, until: int | None = None) -> Loop:
         (tmp_path / folder).mkdir(exist_ok=True)
-        loop = Loop(settings(), network(task), task, tmp_path / folder, Accelerator(cpu=True), lambda f: None, every=2)
+        loop = Loop(
+            settings(output=tmp_path / folder, until=until), network(task), task, Accelerator(cpu=True), lambda f: None
+        )
         before = sum(loop.validate()[0].values())
-        loop.run(until)
+        loop.run()
         assert sum(loop.validate()[0].values()) < before
         return loop
 
@@ -76,10 +73,10 @@ def test_it_learns_and_goes_on(task: SDICTask, tmp_path: Path) -> None:
 
 
 def test_settings_that_cannot_be_meant() -> None:
-    with pytest.raises(UsageError, match="does nothing"):
-        SDICSettings(latent=False, feature=False)
-    with pytest.raises(UsageError, match="--fine"):
-        SDICSettings(steps=5, fine=6)
+    with pytest.raises(ValueError, match="does nothing"):
+        settings(latent=False, feature=False)
+    with pytest.raises(ValueError, match="--fine"):
+        settings(steps=5, fine=6)
 
 
 def test_half_precision_comes_back_as_float() -> None:
@@ -114,7 +111,7 @@ def test_half_precision_takes_injections() -> None:
 def test_edits_of_photos_are_asked_to_move(task: SDICTask) -> None:
     net = network(task)
     assert "moves" not in task.terms(net, 0)
-    task.settings = settings(moves=0.5)
+    task.spec = settings(moves=0.5)
     task.inside = torch.zeros(1, 1, 64, 64)
     task.inside[:, :, 16:48, 16:48] = 1
     terms = task.terms(net, 0)
@@ -128,16 +125,3 @@ def test_edits_of_photos_are_asked_to_move(task: SDICTask) -> None:
     assert len(sizes) > 4
     assert all(1 <= abs(size) <= 2 for size in sizes)
     assert min(sizes) < 0 < max(sizes)
-
-
-def test_a_carry_is_learned_on_top_of_a_network_without_one(tmp_path: Path) -> None:
-    generator = tiny_generator()
-    bare, made = lean_for(generator, channels=8), lean_for(generator, channels=8, carry=True)
-    with torch.no_grad():
-        for value in bare.parameters():
-            value.add_(0.01)
-    save_state(tmp_path / "best.safetensors", {"step": 1, "figures": {}, "network": dict(bare.state_dict())})
-    start_from(made, tmp_path / "best.safetensors")
-    assert made.carry is not None
-    assert made.carry.factor.weight.abs().max() == 0
-    assert all(torch.equal(made.state_dict()[key], value) for key, value in bare.state_dict().items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.models.walk import ComponentEdit, boundary_walk, set_components, sweep
+from tests.conformance.walk import ComponentEdit, boundary_walk, set_components, sweep
 
 
 def test_a_sweep_adds_each_factor_to_every_row() -> None:

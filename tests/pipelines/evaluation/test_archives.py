@@ -10,8 +10,8 @@ import pytest
 from pipelines.engine.destination import run_out
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
-from pipelines.evaluate_archives import run_folder
-from pipelines.evaluation.pairing import load_row, pair_run
+from pipelines.evaluation.loading import load_row
+from pipelines.evaluation.pairing import pair_run, run_folder
 from pipelines.specs import EditSpec
 from tests.factories import edit_job, write_photos
 

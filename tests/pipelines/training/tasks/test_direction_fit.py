@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipelines.training.tasks.directions import Bench, Sample, calibrate, describe_fit, gradients, steps_from
+from pipelines.training.tasks.direction_fit import Bench, Sample, calibrate, describe_fit, gradients, steps_from
 from pipelines.types import U8Image
 
 NAMES = ("a", "b")

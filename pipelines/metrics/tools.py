@@ -1,0 +1,97 @@
+"""What a metric is, and what it is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from pipelines.errors import UsageError
+from pipelines.metrics.faces import Trio
+from pipelines.models.faces.finders import DlibFinder
+from pipelines.models.generators.style_space import StyleCentre
+from pipelines.weights.store import WeightStore
+
+LANDMARKS = "landmarks-68"
+T = TypeVar("T")
+
+
+class Metric(Protocol):
+    """A metric, loaded. `score` gives {name: n values}, NaN where a picture cannot be judged, {} where none can."""
+
+    name: str
+
+    def score(self, trio: Trio) -> dict[str, Tensor]: ...
+
+
+class CodeMetric(Protocol):
+    """A metric of kind latent, loaded: codes n x L x 512, the average latent included -> n values."""
+
+    name: str
+
+    def score(self, codes: Tensor) -> Tensor: ...
+
+
+class CodeTools(Protocol):
+    """What made a run's codes, loaded when first asked for."""
+
+    def open(self) -> None:
+        """Load the generator and the embedder now; raises WeightsError where their weights cannot be had."""
+
+    def centre(self) -> StyleCentre:
+        """Of the run's generator."""
+
+    def direction(self, name: str) -> Tensor:
+        """One of our own directions, L x 512."""
+
+    def render(self, codes: Tensor) -> Tensor:
+        """The run's generator: codes n x L x 512 -> n x 3 x R x R, [-1, 1]."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The run's embedder: those pictures -> n x L x 512."""
+
+
+class Tools:
+    """What metrics are built from; networks that two of them share are loaded once.
+
+    Args:
+        store: where weights come from.
+        device: where networks go.
+        run_codes: what made the run's codes; needed by metrics of kind latent alone. May be set later.
+        scales: attribute -> its standard deviation over the generator's faces (those of our own directions' card).
+    """
+
+    def __init__(
+        self,
+        store: WeightStore,
+        device: torch.device,
+        run_codes: CodeTools | None = None,
+        scales: Mapping[str, float] | None = None,
+    ) -> None:
+        self.scales = dict(scales or {})
+        self.store = store
+        self.device = device
+        self.run_codes = run_codes
+        self._shared: dict[str, Any] = {}
+
+    @property
+    def codes(self) -> CodeTools:
+        """What made the run's codes; raises UsageError where there is no run."""
+        if self.run_codes is None:
+            raise UsageError("metrics of codes need a folder that invert or edit wrote, with its run.json")
+        return self.run_codes
+
+    @cached_property
+    def finder(self) -> DlibFinder:
+        """The 68-point face finder."""
+        return DlibFinder(self.store.path(LANDMARKS))
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` returned the first time a metric asked for `name`."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        value: T = self._shared[name]
+        return value
