@@ -2,86 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import typer
 
-from ganinv_cli.align import Output
-from ganinv_cli.invert import Faces
-from ganinv_cli.options import (
-    Cache,
-    Cropping,
-    DryRun,
-    Inverting,
-    Machine,
-    Pace,
-    Voice,
-    bundled,
-    complete_attributes,
-    make_spec,
-    values,
-)
-from ganinv_cli.running import carry_out
+from ganinv_cli.options import DryRun, OutputOptions, WeightOptions, command
+from ganinv_cli.running import run_verb
 from pipelines.errors import UsageError
+from pipelines.specs import EditSpec
 
 LEAK_SHOWN = 0.15  # of the edited attribute's own change; what leaks less is not worth a reader's time
 
 
-def _edit(*flags: str, text: str, **more: Any) -> Any:
-    return typer.Option(*flags, help=text, rich_help_panel="Edit", **more)
-
-
 @dataclass(frozen=True)
-class Editing:
-    """What to change."""
+class ListAttributes:
+    """Nothing but a list."""
 
-    attr: Annotated[
-        list[str],
-        _edit(
-            text="NAME=STRENGTH, as smile=+2; combine: smile=2,age=-1; sweep: smile=-2:2:1. Repeat for more edits.",
-            metavar="NAME=S",
-            autocompletion=complete_attributes,
-        ),
-    ] = field(default_factory=list)
-    list_attrs: Annotated[bool, _edit("--list-attrs", text="Print the attributes and exit.")] = False
-    latents: Annotated[Path | None, _edit(text="Folder whose current codes are used again.")] = None
-    direction: Annotated[list[Path], _edit(text="A direction of your own, named as its file. Repeat for more.")] = (
-        field(default_factory=list)
-    )
-    paste: Annotated[bool, _edit("--paste", text="Also put each edited face back into its photo.")] = False
+    list_attrs: Annotated[
+        bool, typer.Option("--list-attrs", help="Print the attributes and exit.", rich_help_panel="Edit")
+    ] = False
 
 
-@bundled
-def edit(
-    editing: Editing,
-    inverting: Inverting,
-    cropping: Cropping,
-    machine: Machine,
-    pace: Pace,
-    cache: Cache,
-    voice: Voice,
-    dry: DryRun,
-    input: Faces = Path("faces"),
-    output: Output = Path("edits"),
-) -> None:
+@command
+def edit(spec: EditSpec, listing: ListAttributes, weights: WeightOptions, output: OutputOptions, dry: DryRun) -> None:
     """Edit faces: smile, age, pose. Inverts whatever has no current codes yet; --align takes photos directly."""
-    voice.apply()
-    if editing.list_attrs:
-        show_attributes(voice.as_json)
+    if listing.list_attrs:
+        output.apply()
+        show_attributes(output.as_json)
         return
-    from pipelines.edits import parse_edits
-    from pipelines.specs import EditSpec
-
-    edits = parse_edits(editing.attr)
-    if not edits:
+    if not spec.edits:
         raise UsageError("nothing to edit: give --attr, for example --attr smile=+2 (--list-attrs names them all)")
-    given = {"input": input, "output": output, "edits": edits, "paste": editing.paste}
-    given |= {"direction_files": tuple(editing.direction)}
-    given |= {} if editing.latents is None else {"latents": editing.latents}
-    spec = make_spec(EditSpec, given | values(inverting, cropping, machine, pace))
-    carry_out("edit", spec, cache.store(), voice, dry.dry_run)
+    run_verb("edit", spec, weights, output, dry)
 
 
 def show_attributes(as_json: bool) -> None:

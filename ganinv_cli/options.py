@@ -1,7 +1,8 @@
-"""The options that several commands share, in bundles; each is written once.
+"""From the specs' fields to the command line's options, and back to a spec: an option is described once, at its field.
 
-A command takes a bundle as one parameter; `bundled` spreads its fields over the signature that Typer reads. Nothing
-heavy is imported here: the command line must answer `--version` and `--help` at once.
+A command takes a spec as one parameter (and bundles of what only a command line has, such as how much is said); `command`
+spreads their fields over the signature that Typer reads, and hands the finished spec over. Nothing heavy is imported here:
+the command line must answer `--version` and `--help` at once.
 """
 
 from __future__ import annotations
@@ -10,72 +11,115 @@ import functools
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from pipelines.errors import UsageError
+from pipelines.options import Option
+from pipelines.specs import DETECTORS, METRICS, Spec
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
-
     from pipelines.weights.store import WeightStore
 
-SpecT = TypeVar("SpecT", bound="BaseModel")
-DETECTORS = ("dlib", "facexlib", "facexlib-resnet50")
+SpecT = TypeVar("SpecT", bound=Spec)
 DIRECTIONS_CARD = "directions-mobile-ffhq.json"
 
 
-def bundled(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take option bundles (frozen dataclasses): Typer sees their fields as so many options."""
-    spread: list[inspect.Parameter] = []
-    bundles: dict[str, type[Any]] = {}
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if is_dataclass(parameter.annotation) and isinstance(parameter.annotation, type):
-            bundles[parameter.name] = parameter.annotation
-            spread += _parameters(parameter.annotation)
+def command(run: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take specs and bundles (frozen dataclasses): Typer sees their fields as so many options."""
+    takes = {name: each.annotation for name, each in inspect.signature(run, eval_str=True).parameters.items()}
+    spread = [parameter for kind in takes.values() for parameter in _parameters(kind)]
+
+    @functools.wraps(run)
+    def spread_out(**given: Any) -> None:
+        run(**{name: _made(kind, given) for name, kind in takes.items()})
+
+    spread_out.__signature__ = inspect.Signature(sorted(spread, key=_is_option))  # type: ignore[attr-defined]
+    spread_out.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
+    return spread_out
+
+
+def _made(kind: type[Any], given: dict[str, Any]) -> Any:
+    if is_dataclass(kind):
+        return kind(**{each.name: given.pop(each.name) for each in fields(kind)})
+    own = {name: given.pop(name) for name, _, _ in _options(kind)}
+    return make_spec(kind, {name: value for name, value in own.items() if value not in (None, [])})
+
+
+def _is_option(parameter: inspect.Parameter) -> bool:
+    return not any(isinstance(each, typer.models.ArgumentInfo) for each in parameter.annotation.__metadata__)
+
+
+def _parameters(kind: type[Any]) -> Iterator[inspect.Parameter]:
+    if is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        for each in fields(kind):
+            yield _parameter(each.name, hints[each.name], each.default)
+        return
+    for name, field, option in _options(kind):
+        default = None if field.is_required() or field.default_factory else field.default
+        typed, repeated = _typed(field.annotation)
+        if option.panel:
+            info: Any = typer.Option(*_flags(name, field, option), help=option.help, **_look(option, typed))
         else:
-            spread.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        made = {
-            name: kind(**{each.name: given.pop(each.name) for each in fields(kind)}) for name, kind in bundles.items()
-        }
-        command(**given, **made)
-
-    run.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
-    return run
-
-
-def _parameters(bundle: type[Any]) -> list[inspect.Parameter]:
-    hints = get_type_hints(bundle, include_extras=True)
-    return [
-        inspect.Parameter(
-            each.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=each.default if each.default_factory is MISSING else each.default_factory(),
-            annotation=hints[each.name],
+            info = typer.Argument(help=option.help, **_look(option, typed))
+        if repeated:
+            default = [str(each) for each in default or ()]
+        elif isinstance(default, Path):
+            default = str(default)
+        needed = field.is_required()
+        yield _parameter(
+            name, Annotated[typed if needed or repeated else typed | None, info], ... if needed else default
         )
-        for each in fields(bundle)
-    ]
 
 
-def _option(panel: str, *flags: str, text: str, **more: Any) -> Any:
-    return typer.Option(*flags, help=text, rich_help_panel=panel, **more)
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _run(*flags: str, text: str, **more: Any) -> Any:
-    return _option("Run", *flags, text=text, **more)
+def _options(kind: type[Spec]) -> Iterator[tuple[str, FieldInfo, Option]]:
+    for name, field in kind.model_fields.items():
+        for each in field.metadata:
+            if isinstance(each, Option):
+                yield name, field, each
 
 
-def _shown(*flags: str, text: str, **more: Any) -> Any:
-    return _option("Output", *flags, text=text, **more)
+def _typed(annotation: Any) -> tuple[Any, bool]:
+    """What Typer reads for a field of this type, and whether it may be given several times. Paths stay text: "" and "./-"
+    would lose their meaning."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return _typed(next(each for each in inner if each is not type(None)))
+    if origin is tuple and inner[-1] is not Ellipsis:  # a shard
+        return str, False
+    if origin in (tuple, Mapping):
+        return list[str], True
+    if origin is Literal or annotation in (int, float, bool):
+        return annotation, False
+    return str, False
+
+
+def _flags(name: str, field: FieldInfo, option: Option) -> tuple[str, ...]:
+    flag = "--" + name.replace("_", "-")
+    if option.flags or field.annotation is not bool:
+        return option.flags or (flag,)
+    return (f"{flag}/--no-{name.replace('_', '-')}",) if field.default else (flag,)
+
+
+def _look(option: Option, typed: Any) -> dict[str, Any]:
+    completions = {"attributes": complete_attributes, "methods": complete_methods}
+    completions |= {"detectors": complete_detectors, "metrics": complete_metrics}
+    look: dict[str, Any] = {"rich_help_panel": option.panel} if option.panel else {}
+    look |= {"metavar": option.metavar} if option.metavar else {}
+    return look | ({"autocompletion": completions[option.complete]} if option.complete else {})
 
 
 def complete_attributes(incomplete: str) -> list[str]:
@@ -98,40 +142,19 @@ def complete_detectors(incomplete: str) -> list[str]:
     return [name for name in DETECTORS if name.startswith(incomplete)]
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where and how wide to compute."""
-
-    device: Annotated[str, _run(text="auto, cpu, cuda, cuda:N or mps; cuda:0,1 or cpu:2 for several.")] = "auto"
-    batch_size: Annotated[int | None, _run(text="Faces per pass of the device. Default: the device's own.")] = None
-    num_workers: Annotated[
-        int | None, _run("--num-workers", "-j", text="Decoding processes a device. Default: by cores.")
-    ] = None
+def complete_metrics(incomplete: str) -> list[str]:
+    """Shell completion of `--metrics`, a list with commas."""
+    head, comma, last = incomplete.rpartition(",")
+    taken = head.split(",")
+    return [f"{head}{comma}{name}" for name in METRICS if name.startswith(last) and name not in taken]
 
 
-@dataclass(frozen=True)
-class Pace:
-    """What of the input to do, and what to do again."""
-
-    backend: Annotated[
-        Literal["loky", "dask"], _run(text="loky: the devices of this machine; dask: a cluster's workers.")
-    ] = "loky"
-    scheduler: Annotated[str | None, _run(metavar="ADDRESS", text="The dask scheduler, as tcp://HOST:8786.")] = None
-    shard: Annotated[str | None, _run(metavar="I/N", text="Only part I of N: one of several machines' shares.")] = None
-    limit: Annotated[int | None, _run(text="At most so many photos.")] = None
-    resume: Annotated[bool, _run("--resume/--no-resume", text="Go on where an earlier run into this output ended.")] = (
-        True
-    )
-    retry_failed: Annotated[bool, _run("--retry-failed", text="Only what failed in an earlier run.")] = False
-    overwrite: Annotated[bool, _run("--overwrite", text="Do everything again.")] = False
-    timeout: Annotated[float, _run(text="Seconds for one photo's decoding and face search; then it fails.")] = 300.0
-    max_errors: Annotated[int | None, _run(text="Stop after so many failed items.")] = None
-    seed: Annotated[int, _run(text="Seed of everything random.")] = 0
-    items_per_shard: Annotated[int, _run(text="Photos of one archive with --output NAME-{000..}.tar.")] = 1000
+def _shown(*flags: str, text: str) -> Any:
+    return typer.Option(*flags, help=text, rich_help_panel="Output")
 
 
 @dataclass(frozen=True)
-class Voice:
+class OutputOptions:
     """How much is said, and in which form."""
 
     as_json: Annotated[bool, _shown("--json", text="Print one JSON object on stdout.")] = False
@@ -155,15 +178,18 @@ class DryRun:
 
 
 @dataclass(frozen=True)
-class Cache:
+class WeightOptions:
     """Where weights live."""
 
-    offline: Annotated[bool, _option("Weights", "--offline", text="Never use the network (also GANINV_OFFLINE=1).")] = (
-        False
-    )
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Never use the network (also GANINV_OFFLINE=1).", rich_help_panel="Weights"),
+    ] = False
     weights_dir: Annotated[
         Path | None,
-        _option("Weights", text="Folder of weights. Default: GANINV_HOME, else the user's cache folder."),
+        typer.Option(
+            help="Folder of weights. Default: GANINV_HOME, else the user's cache folder.", rich_help_panel="Weights"
+        ),
     ] = None
 
     def store(self) -> WeightStore:
@@ -171,80 +197,26 @@ class Cache:
         return make_store(self.weights_dir, self.offline)
 
 
-def _crop(*flags: str, text: str, **more: Any) -> Any:
-    return _option("Faces", *flags, text=text, **more)
-
-
-@dataclass(frozen=True)
-class Cropping:
-    """How faces are found and cropped."""
-
-    size: Annotated[int, _crop(text="Side of the crops in pixels.")] = 1024
-    faces: Annotated[Literal["largest", "all"], _crop(text="Which faces of a photo.")] = "largest"
-    detector: Annotated[str, _crop(text=f"One of {', '.join(DETECTORS)}.", autocompletion=complete_detectors)] = "dlib"
-    min_score: Annotated[float | None, _crop(text="Drop faces below this detector confidence.")] = None
-    min_size: Annotated[int, _crop(text="Drop faces smaller than so many photo pixels.")] = 0
-    format: Annotated[Literal["png", "jpg", "webp"], _crop(text="Format of the pictures that are written.")] = "png"
-
-
-def _method(*flags: str, text: str, **more: Any) -> Any:
-    return _option("Method", *flags, text=text, **more)
-
-
-@dataclass(frozen=True)
-class Inverting:
-    """How faces become codes."""
-
-    generator: Annotated[str, _method(text="The generator: mobile-ffhq, converted weights, or a file.")] = "mobile-ffhq"
-    method: Annotated[
-        str, _method(text="A named chain of embedder, refiner and compensator.", autocompletion=complete_methods)
-    ] = "feature"
-    embed: Annotated[str | None, _method(text="Another embedder than the method's.")] = None
-    encoder: Annotated[
-        str | None, _method(metavar="NAME|FILE", text="A published encoder (e4e, pSp, LSAP, Cycle) as the embedder.")
-    ] = None
-    refine: Annotated[str | None, _method(text="Another refiner than the method's, or none.")] = None
-    compensate: Annotated[str | None, _method(text="Another compensator than the method's, or none.")] = None
-    compile: Annotated[bool, _method("--compile", text="Use torch.compile; pays on long runs, needs a compiler.")] = (
-        False
-    )
-    align: Annotated[bool, _crop("--align", text="INPUT holds photos: find and crop the faces first.")] = False
-    aligned: Annotated[bool, _crop("--aligned", text="INPUT holds aligned crops: do not check that.")] = False
-
-
-def values(*bundles: Any) -> dict[str, Any]:
-    """The fields of option bundles, those that nobody gave (None) left out: the spec's own default applies."""
-    flat = {each.name: getattr(bundle, each.name) for bundle in bundles for each in fields(bundle)}
-    return {name: value for name, value in flat.items() if value is not None}
-
-
 def make_spec(kind: type[SpecT], given: Mapping[str, Any]) -> SpecT:
-    """A frozen spec from parsed options.
-
-    Raises:
-        UsageError: a value that the spec refuses, or an option that this version's spec does not know.
-    """
-    from pydantic import ValidationError
-
-    unknown = [name for name in given if name not in kind.model_fields]
-    if unknown:
-        raise UsageError(
-            f"--{unknown[0].replace('_', '-')} is not supported by this command in this version: leave it out"
-        )
+    """A frozen spec from parsed options; raises UsageError for what the spec refuses."""
     try:
         return kind(**given)
     except ValidationError as error:
-        raise UsageError(sentence(error)) from None
+        raise UsageError(sentence(error, kind)) from None
 
 
-def sentence(error: ValidationError) -> str:
+def sentence(error: ValidationError, kind: type[Spec]) -> str:
     """pydantic's findings as one sentence that names the options."""
+    shown = {
+        name: _flags(name, field, option)[0] if option.panel else "INPUT" for name, field, option in _options(kind)
+    }
+    shown["input"] = "INPUT"
     found = []
     for each in error.errors(include_url=False):
-        option = "--" + str(each["loc"][0]).replace("_", "-") + ": " if each["loc"] else ""
-        message = each["msg"].removeprefix("Value error, ")
-        got = "" if each["type"] == "value_error" else f" (got {each['input']!r})"
-        found.append(f"{option}{message}{got}")
+        name = str(each["loc"][0]) if each["loc"] else ""
+        head = f"{shown.get(name, '--' + name.replace('_', '-')).partition('/')[0]}: " if name else ""
+        got = "" if each["type"] in ("value_error", "missing") else f" (got {each['input']!r})"
+        found.append(f"{head}{each['msg'].removeprefix('Value error, ')}{got}")
     return "; ".join(found)
 
 

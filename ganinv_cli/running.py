@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ganinv_cli.options import Voice
+from ganinv_cli.options import DryRun, OutputOptions, WeightOptions
 
 if TYPE_CHECKING:
     from pipelines.engine.events import RunSummary
     from pipelines.specs import AlignSpec
-    from pipelines.weights.store import WeightStore
 
 
-def carry_out(verb: str, spec: AlignSpec, store: WeightStore, voice: Voice, dry_run: bool) -> None:
+def run_verb(verb: str, spec: AlignSpec, weights: WeightOptions, output: OutputOptions, dry: DryRun) -> None:
     """Run `verb` (a function of `pipelines.api`), or plan it; print the result; exit with the run's code.
 
     Raises:
@@ -24,18 +23,20 @@ def carry_out(verb: str, spec: AlignSpec, store: WeightStore, voice: Voice, dry_
     """
     from ganinv_cli import console
 
+    output.apply()
+    store = weights.store()
     with console.clean_stdout():
         from pipelines import api
 
-        if dry_run:
+        if dry.dry_run:
             plan: Mapping[str, Any] | None = api.plan(spec, store)
         else:
             plan = None
             summary: RunSummary = getattr(api, verb)(spec, store, on_event=console.run_reporter(verb))
     if plan is not None:
-        show_plan(plan, voice.as_json)
+        show_plan(plan, output.as_json)
         return
-    show_summary(summary, voice.as_json)
+    show_summary(summary, output.as_json)
     raise typer.Exit(summary.exit_code)
 
 

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.edits import Edit, parse_edits
+from pipelines.errors import NoInputError
 from pipelines.options import Option
 
+DEFAULT_RUNS = ("edits", "inversions")
 Format = Literal["png", "jpg", "webp"]
 Shard = tuple[int, int]
 
@@ -22,13 +24,12 @@ DETECTORS = ("dlib", "facexlib", "facexlib-resnet50")
 METRICS = (
     *("lpips", "id", "lpips-alex", "lpips-st-alex", "id-arcface", "id-dlib"),
     *("same-person", "psnr", "ssim", "ms-ssim", "mse", "mse-outside", "attributes"),
+    *("detail", "sharpness", "skin-tone", "ghost"),
     *("nscd", "lec", "lec-age", "lec-yaw", "lec-smile"),
 )
 
-INPUT = Option(
-    "Photos: folders, images, .txt lists of paths, archives, URLs, or - (paths on stdin).", metavar="INPUT..."
-)
-FACES = Option("Aligned faces (or photos, with --align): folders, images, lists, archives or -.", metavar="INPUT...")
+INPUT = Option("Photos: folders, images, .txt lists of paths, archives, URLs, or - (paths on stdin).", metavar="INPUT")
+FACES = Option("Aligned faces (or photos, with --align): folders, images, lists, archives or -.", metavar="INPUT")
 OUTPUT = Option("Folder to write.", "Output", ("--output", "-o"))
 BATCH = Option("Faces per pass of the device. Default: the device's own.", "Run")
 PLUGINS = Option("A module or .py file with parts of your own. Repeat for more.", "Run", ("--plugin",), "MODULE")
@@ -44,10 +45,20 @@ class Spec(BaseModel):
         plugins: modules or .py files that register parts of the user's own (`pipelines.plugins`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # help is to be quick
 
     device: Annotated[str, Option("auto, cpu, cuda, cuda:N or mps; cuda:0,1 or cpu:2 for several.", "Run")] = "auto"
     plugins: Annotated[tuple[str, ...], PLUGINS] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_empty(cls, given: Any) -> Any:
+        """An empty word is a variable that was not set, not the working folder."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            for each in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(each, str) and not each.strip() and name != "init":
+                    raise ValueError(f"{name.replace('_', '-')} is empty: give a value, or leave the option out")
+        return given
 
 
 class RunSpec(Spec):
@@ -108,7 +119,8 @@ class RunSpec(Spec):
     @field_validator("inputs", mode="before")
     @classmethod
     def _read_inputs(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, (str, Path)) else value
+        paths = (value,) if isinstance(value, (str, Path)) else value
+        return tuple(Path.cwd() / "-" if path == "./-" else path for path in paths)  # Path would make it stdin's name
 
     @field_validator("shard", mode="before")
     @classmethod
@@ -237,6 +249,14 @@ class EditSpec(InvertSpec):
         return parse_edits(texts) if all(isinstance(text, str) for text in texts) else tuple(texts)
 
 
+def default_run(here: Path) -> Path:
+    """`edits` in the folder `here`, else `inversions`; raises NoInputError where there is neither."""
+    for name in DEFAULT_RUNS:
+        if (here / name).is_dir():
+            return here / name
+    raise NoInputError("there is no ./edits and no ./inversions here: run ganinv edit first, or name the run's folder")
+
+
 class EvaluateSpec(Spec):
     """What to evaluate.
 
@@ -251,7 +271,9 @@ class EvaluateSpec(Spec):
         require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
     """
 
-    run: Annotated[Path, Option("What invert or edit wrote. Default: edits, else inversions.", metavar="RUN")]
+    run: Annotated[Path, Option("What invert or edit wrote. Default: edits, else inversions.", metavar="[RUN]")] = (
+        Field(default_factory=lambda: default_run(Path()))
+    )
     reference: Annotated[
         Path | None, Option("Compare with this folder's images, by key, not with the sources.", "Evaluate")
     ] = None

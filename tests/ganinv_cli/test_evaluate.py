@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import pipelines.evaluation.evaluate as verb
-from ganinv_cli.evaluate import METRICS, complete_metrics
+from ganinv_cli.options import complete_metrics
 from pipelines.metrics.registry import known_metrics
+from pipelines.specs import METRICS, EvaluateSpec
 
 FIGURES = {"mean": 0.5, "median": None, "n": 2, "better": "higher"}
 MADE = {
@@ -45,7 +46,7 @@ def test_the_line_of_the_readme_reads_edits_else_inversions(ganinv: Any, asked: 
     assert ganinv("evaluate", "--metrics", "lpips,id", "--metrics", "psnr").exit_code == 0
     assert ganinv("evaluate", "elsewhere").exit_code == 0
     assert [spec.run for spec in asked] == [Path("inversions"), Path("edits"), Path("elsewhere")]
-    assert [spec.metrics for spec in asked] == [("lpips", "id"), ("lpips", "id", "psnr"), verb.DEFAULT_METRICS]
+    assert [spec.metrics for spec in asked] == [("lpips", "id"), ("lpips", "id", "psnr"), EvaluateSpec(run="x").metrics]
 
 
 def test_table_and_json(ganinv: Any, asked: list[verb.EvaluateSpec]) -> None:

@@ -7,26 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
+from typer.testing import Result
 
-from pipelines.training import encoder_verb, sdic_verb
+from pipelines.training import run as training
 
 
 @pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
+def called(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    seen: list[Any] = []
 
-    def verb(store: Any, out: Path, report: Any, settings: Any, data: Any, device: str, every: int, until: Any) -> Path:
-        seen.update(out=out, settings=settings, data=data, device=device, every=every, until=until)
+    def verb(spec: Any, store: Any, report: Any) -> Path:
+        seen.append(spec)
         report({"step": 1, "best": 0.5})
-        return out / "made.safetensors"
+        return spec.output / "made.safetensors"
 
-    monkeypatch.setattr(encoder_verb, "train_encoder", verb)
-    monkeypatch.setattr(sdic_verb, "train_sdic", verb)
+    monkeypatch.setattr(training, "train", verb)
     return seen
 
 
-def test_encoder_options_reach_the_settings(ganinv: Callable[..., Result], called: dict[str, Any]) -> None:
+def test_encoder_options_reach_the_training(ganinv: Callable[..., Result], called: list[Any]) -> None:
     words = (
         "--recipe lsap --steps 9 --batch 4 --synthetic 1 --teach 3 --weight identity=0.5 --optimiser ranger --lr 0.1"
     )
@@ -35,25 +34,33 @@ def test_encoder_options_reach_the_settings(ganinv: Callable[..., Result], calle
     )
     done = ganinv("train", "encoder", "--data", "a", "--data", "b.tar", "-o", "run", *words.split(), *more.split())
     assert done.exit_code == 0, done.output
-    settings = called["settings"]
-    assert (settings.recipe, settings.network, settings.steps, settings.batch) == ("lsap", "e4e", 9, 4)
-    assert (settings.synthetic, settings.teach, settings.code_weight) == (1, 3, 0.3)
-    assert settings.weights == {"identity": 0.5}
-    assert (settings.optimiser, settings.lr, settings.start, settings.view) == ("ranger", 0.1, 0.5, "preview")
-    assert (settings.half, settings.seed) == (False, 3)
-    assert called["data"] == [Path("a"), Path("b.tar")]
-    assert (called["device"], called["every"], called["until"], called["out"]) == ("cpu", 7, 5, Path("run"))
+    spec = called[0]
+    assert (spec.recipe, spec.network, spec.steps, spec.batch) == ("lsap", "e4e", 9, 4)
+    assert (spec.synthetic, spec.teach, spec.code_weight) == (1, 3, 0.3)
+    assert spec.weights == {"identity": 0.5}
+    assert (spec.optimiser, spec.lr, spec.start, spec.view) == ("ranger", 0.1, 0.5, "preview")
+    assert (spec.half, spec.seed) == (False, 3)
+    assert spec.data == (Path("a"), Path("b.tar"))
+    assert (spec.device, spec.every, spec.until, spec.output) == ("cpu", 7, 5, Path("run"))
     assert "made.safetensors" in done.stdout
 
 
-def test_sdic_options_reach_the_settings(ganinv: Callable[..., Result], called: dict[str, Any]) -> None:
-    words = "--steps 9 --batch 4 --pairs-every 3 --fine 2 --raw --no-latent --lr 0.1 --compensation 0.2 --encoder lsap"
-    done = ganinv("train", "sdic", "--data", "a", *words.split(), "--json")
+def test_sdic_options_reach_the_training(ganinv: Callable[..., Result], called: list[Any]) -> None:
+    words = "--steps 9 --batch 4 --pairs-every 3 --fine 2 --discrepancy raw --no-latent --lr 0.1 --compensation 0.2"
+    done = ganinv("train", "sdic", "--data", "a", *words.split(), "--encoder", "lsap", "--json")
     assert done.exit_code == 0, done.output
-    settings = called["settings"]
-    assert (settings.steps, settings.batch, settings.pairs_every, settings.fine) == (9, 4, 3, 2)
-    assert (settings.discrepancy, settings.latent, settings.feature) == ("raw", False, True)
-    assert (settings.lr, settings.compensation, settings.encoder) == (0.1, 0.2, "lsap")
+    spec = called[0]
+    assert (spec.steps, spec.batch, spec.pairs_every, spec.fine) == (9, 4, 3, 2)
+    assert (spec.discrepancy, spec.latent, spec.feature) == ("raw", False, True)
+    assert (spec.lr, spec.compensation, spec.encoder) == (0.1, 0.2, "lsap")
+
+
+@pytest.mark.parametrize("name", ["encoder", "sdic", "head", "directions"])
+def test_every_training_has_its_command_and_its_help(ganinv: Callable[..., Result], name: str) -> None:
+    shown = ganinv("train", name, "--help")
+    assert shown.exit_code == 0
+    assert "--seed" in shown.output
+    assert "Attributes:" not in shown.output
 
 
 @pytest.mark.parametrize(

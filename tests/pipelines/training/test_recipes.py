@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
-from pipelines.training.encoder_settings import EncoderSettings, read_weights
 
+from ganinv_cli.options import make_spec
 from pipelines.errors import UsageError
 from pipelines.training.recipes import recipes
+from pipelines.training.specs import EncoderSpec
 
 
 @pytest.mark.parametrize(
@@ -51,27 +53,31 @@ def test_fewer_rows() -> None:
     assert recipes.get("e4e").at(199_999, 200_000, 10).stage == 9
 
 
+def made(**given: Any) -> EncoderSpec:
+    return make_spec(EncoderSpec, {"data": ["faces"], **given})
+
+
 def test_weights_are_read() -> None:
-    assert read_weights(["identity=0.5", "pixel=2"]) == {"identity": 0.5, "pixel": 2.0}
+    assert made(weights=["identity=0.5", "pixel=2"]).weights == {"identity": 0.5, "pixel": 2.0}
 
 
 @pytest.mark.parametrize("text", ["smile=1", "pixel", "pixel=", "pixel=-1", "pixel=nan", "pixel=inf", "=2"])
 def test_a_wrong_weight_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="--weight"):
-        read_weights([text])
+        made(weights=[text])
 
 
-def test_settings_that_cannot_be_meant() -> None:
+def test_options_that_cannot_be_meant() -> None:
     with pytest.raises(UsageError, match="--synthetic"):
-        EncoderSettings(batch=4, synthetic=5)
+        made(batch=4, synthetic=5)
     with pytest.raises(UsageError, match="optimiser"):
-        EncoderSettings(optimiser="sgd")
+        made(optimiser="sgd")
     with pytest.raises(UsageError, match="--teach"):
-        EncoderSettings(steps=10, teach=10)
+        made(steps=10, teach=10)
 
 
 def test_a_run_may_begin_late_in_the_schedule() -> None:
     with pytest.raises(UsageError, match="--start"):
-        EncoderSettings(start=1.0)
+        made(start=1.0)
     recipe = recipes.get("cycle")
     assert recipe.at(2 / 3 * 300 + 1, 300, 18).weights["delta"] > 2e-4

@@ -1,0 +1,242 @@
+"""An edited photo back in the file's own terms: format, mode, depth, colours, metadata.
+
+What is not edited stays as it was stored. What is edited changes by as much as its sRGB pixels changed: so 16 bits keep
+what 8 do not show, CMYK keeps its black, and a pixel that an edit left alone is the very same inside the mask, too.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms
+
+from pipelines.images import metadata
+from pipelines.images.colour import Shaper, shaper, transform
+from pipelines.images.decode import open_photo, quiet, turn_of
+from pipelines.images.jpeg import mended
+from pipelines.images.png import png_bytes
+from pipelines.images.rendering import deep_colour, has_deep_colour, is_deep, note_depth, rendered, to_bytes, white_of
+from pipelines.images.tiff import tiff_bytes
+from pipelines.types import U8Image
+
+Samples = npt.NDArray[Any]
+
+_SUFFIXES = {"PNG": "png", "TIFF": "tif", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp", "PPM": "ppm", "JPEG2000": "jp2"}
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Original:
+    """A photo as its file holds it, upright.
+
+    Attributes:
+        format: the format that `write_like` writes: the file's own; PNG for GIF, JPEG for MPO, HEIC and AVIF.
+        mode: Pillow's name of what `samples` are: L, LA, RGB, RGBA, CMYK, I;16, I, F. Palettes become RGB or RGBA.
+        bits: of a sample: 8, 16 or 32.
+        samples: H x W x C, uint8, uint16, int32 or float32; alpha last.
+        white: the sample that shows white.
+        pixels: uint8 H x W x 3, exactly what `decode` gives: edits are made in these.
+        info: what Pillow knows beside (profile, resolution, gamma).
+        metadata: EXIF, XMP and others, to be written again.
+        saving: options of the format's writer: a JPEG's tables and subsampling, a TIFF's compression.
+    """
+
+    format: str
+    mode: str
+    bits: int
+    samples: Samples
+    white: float
+    pixels: U8Image
+    info: dict[Any, Any]
+    metadata: metadata.Metadata
+    saving: dict[str, Any]
+
+    @property
+    def suffix(self) -> str:
+        """Of the file that `write_like` makes, without a dot."""
+        return _SUFFIXES[self.format]
+
+    @property
+    def alpha(self) -> bool:
+        return self.mode in ("LA", "RGBA")
+
+    @property
+    def icc(self) -> bytes | None:
+        return self.info.get("icc_profile")
+
+
+def read_original(data: bytes) -> Original:
+    """A photo's file -> what is needed to write it again. Raises PhotoError as `decode` does."""
+    with quiet():
+        data, _ = mended(data)
+        with open_photo(data) as picture:
+            saving = _saving(picture, data)
+            note_depth(picture)
+            picture.load()
+            turn = turn_of(picture)
+            pixels = rendered(picture, data, turn)
+            mode, samples = _samples(picture, data)
+            white = white_of(picture) if is_deep(picture) else float(np.iinfo(samples.dtype).max)
+            form = picture.format if picture.format in _SUFFIXES else "PNG" if picture.format == "GIF" else "JPEG"
+            return Original(
+                format=str(form), mode=mode, bits=8 * samples.dtype.itemsize, samples=_turned(samples, turn), white=white,
+                pixels=pixels, info=dict(picture.info), metadata=metadata.read(picture, data), saving=saving,
+            )  # fmt: skip
+
+
+def write_like(original: Original, pixels: U8Image, mask: npt.NDArray[Any], keep_gps: bool = False) -> bytes:
+    """The file of an edited photo.
+
+    Args:
+        original: from `read_original`.
+        pixels: uint8 H x W x 3, sRGB, upright: `original.pixels` with the edits in it.
+        mask: H x W, any numbers: where it is above 0, `pixels` counts; elsewhere the samples stay as they were stored.
+        keep_gps: whether the place where the photo was taken is written again.
+
+    Returns:
+        the bytes of a file of `original.format`. PNG, TIFF, BMP, PPM, JPEG 2000 and lossless WebP hold the samples
+        outside the mask bit by bit; a JPEG is coded anew with its own tables and subsampling.
+
+    Raises:
+        ValueError: sizes that differ.
+    """
+    if pixels.shape != original.pixels.shape or mask.shape != pixels.shape[:2]:
+        raise ValueError(f"pixels {pixels.shape} and mask {mask.shape} must fit the photo {original.pixels.shape}")
+    samples = original.samples
+    rows, columns = np.flatnonzero((mask > 0).any(1)), np.flatnonzero((mask > 0).any(0))
+    if len(rows):
+        box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+        samples = samples.copy()
+        samples[box] = _edited(original, pixels, mask, box)
+    return _written(original, samples, keep_gps)
+
+
+def _edited(original: Original, pixels: U8Image, mask: npt.NDArray[Any], box: tuple[slice, slice]) -> Samples:
+    """The samples of a region, changed as its pixels are."""
+    stored = original.samples[box]
+    colours = stored[:, :, : stored.shape[2] - original.alpha]
+    change = (pixels[box].astype(np.float32) - original.pixels[box]) / 255
+    touched = (mask[box] > 0) & (change != 0).any(2)
+    if original.alpha:  # what is seen is laid over white: below half transparent pixels the change is twice as large
+        share = stored[:, :, -1:].astype(np.float32) / original.white
+        touched &= share[:, :, 0] > 0
+        change = change / np.maximum(share, 1 / 255)
+    forward, back = _ways(original)
+    before = forward(colours.astype(np.float32) / np.float32(original.white))
+    step = back(np.clip(before + change, 0, 1)) - back(before)
+    new = colours + step * np.float64(original.white)
+    if stored.dtype.kind != "f":
+        new = np.rint(np.clip(new, 0, np.iinfo(stored.dtype).max if original.bits < 32 else original.white))
+    result = stored.copy()
+    result[:, :, : colours.shape[2]][touched] = new.astype(stored.dtype)[touched]
+    return result
+
+
+Way = Callable[[Samples], Samples]
+
+
+def _ways(original: Original) -> tuple[Way, Way]:
+    """From stored shares to sRGB's (3 channels), and from sRGB's to stored ones."""
+    grey = original.mode in ("L", "LA", "I;16", "I", "F")
+    if original.mode == "CMYK":
+        return _managed(original, "CMYK")
+    shape = shaper(original.info, b"GRAY" if grey else b"RGB ")
+    if grey:
+        return _grey_ways(shape)
+    if shape is None and original.icc and transform(original.icc, "RGB"):
+        return _managed(original, "RGB")
+    return (shape.to_srgb, shape.from_srgb) if shape else (lambda values: values, lambda values: values)
+
+
+def _grey_ways(shape: Shaper | None) -> tuple[Way, Way]:
+    def forward(values: Samples) -> Samples:
+        return np.repeat(shape.to_srgb(values) if shape else values, 3, 2)
+
+    def back(values: Samples) -> Samples:
+        grey = (values @ _LUMA)[:, :, None]
+        return shape.from_srgb(grey) if shape else grey
+
+    return forward, back
+
+
+def _managed(original: Original, mode: str) -> tuple[Way, Way]:
+    """By LittleCMS, or for CMYK without a profile by Pillow's formula; 8 bits."""
+    there = transform(original.icc, mode) if original.icc else None
+    again = transform(original.icc, mode, back=True) if there and original.icc else None
+
+    def way(values: Samples, old: str, new: str, by: ImageCms.ImageCmsTransform | None) -> Samples:
+        picture = Image.frombytes(old, (values.shape[1], values.shape[0]), to_bytes(values).tobytes())
+        result = ImageCms.applyTransform(picture, by) if by else picture.convert(new)
+        return np.asarray(result or picture).astype(np.float32) / 255
+
+    return (lambda values: way(values, mode, "RGB", there)), (lambda values: way(values, "RGB", mode, again))
+
+
+def _samples(picture: Image.Image, data: bytes) -> tuple[str, Samples]:
+    """Mode, and H x W x C samples in the file's depth."""
+    if has_deep_colour(picture):
+        deep = deep_colour(data)
+        if deep is not None and deep.shape[:2] == (picture.height, picture.width):
+            return (picture.mode, deep[:, :, [0, 3]]) if picture.mode == "LA" else ("RGBA"[: deep.shape[2]], deep)
+    if is_deep(picture):
+        mode = "I;16" if picture.mode.startswith("I;16") else picture.mode
+        return mode, np.array(picture)[:, :, None].astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode])
+    if picture.mode == "1":
+        picture = picture.convert("L")
+    if picture.mode in ("P", "PA", "La", "RGBa") or "transparency" in picture.info:
+        clear = picture.mode != "P" or "transparency" in picture.info
+        picture = picture.convert("RGBA" if clear else "RGB")
+    if picture.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        picture = picture.convert("RGB")
+    samples = np.array(picture)
+    return picture.mode, samples if samples.ndim == 3 else samples[:, :, None]
+
+
+def _turned(samples: Samples, turn: Image.Transpose | None) -> Samples:
+    ways: dict[str, Callable[[Samples], Samples]] = {
+        "FLIP_LEFT_RIGHT": lambda a: a[:, ::-1],
+        "FLIP_TOP_BOTTOM": lambda a: a[::-1],
+        "ROTATE_180": lambda a: a[::-1, ::-1],
+        "ROTATE_90": np.rot90,
+        "ROTATE_270": lambda a: np.rot90(a, -1),
+        "TRANSPOSE": lambda a: a.transpose(1, 0, 2),
+        "TRANSVERSE": lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    }
+    return np.ascontiguousarray(samples if turn is None else ways[turn.name](samples))
+
+
+def _saving(picture: Image.Image, data: bytes) -> dict[str, Any]:
+    """How the file was coded, as far as its format's writer can do it again."""
+    if picture.format in ("JPEG", "MPO"):
+        return metadata.jpeg_coding(picture)
+    if picture.format == "TIFF":
+        kept = picture.info.get("compression")
+        return {"compression": kept if kept in ("raw", "tiff_lzw", "packbits") else "tiff_adobe_deflate"}
+    if picture.format == "WEBP":
+        lossless = b"VP8L" in data[12:4096]
+        return {"lossless": lossless, "exact": True, "quality": 80 if lossless else _QUALITY, "method": 4}
+    return {"irreversible": False} if picture.format == "JPEG2000" else {}
+
+
+def _written(original: Original, samples: Samples, keep_gps: bool) -> bytes:
+    if original.format == "PNG" and samples.dtype in (np.uint8, np.uint16):
+        return png_bytes(samples, metadata.png_chunks(original.metadata, original.info, keep_gps))
+    notes = metadata.options(original.metadata, original.info, original.format, keep_gps)
+    if original.format == "TIFF" and samples.dtype == np.uint16 and samples.shape[2] > 1:
+        return tiff_bytes(samples, notes.get("icc_profile"), notes.get("dpi"))
+    mode = original.mode
+    picture = Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples, mode if mode == "CMYK" else None)
+    if original.format == "JPEG" and mode not in ("L", "RGB", "CMYK"):
+        picture = picture.convert("RGB")
+    saving = original.saving or ({"quality": _QUALITY, "subsampling": 0} if original.format == "JPEG" else {})
+    if original.format == "TIFF" and "exif" in notes:  # libtiff, which compresses, takes no EXIF directory from Pillow
+        saving = {**saving, "compression": "raw"}
+    buffer = io.BytesIO()
+    picture.save(buffer, original.format, **{**saving, **notes})
+    return buffer.getvalue()
