@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from pipelines.images.decode import decode
 from pipelines.types import U8Image
@@ -50,7 +50,7 @@ def still(photo: Image.Image, random: np.random.Generator) -> bytes:
 
 def passport(photo: Image.Image, random: np.random.Generator) -> bytes:
     """35 x 45 mm at 150 dpi on a page with fine lines and a stamp across; grey in every second."""
-    small = photo.resize((207, 266), Image.Resampling.LANCZOS)
+    small = ImageOps.fit(photo, (207, 266), Image.Resampling.LANCZOS)
     page = Image.new("RGB", (740, 525), (226, 232, 222))
     draw = ImageDraw.Draw(page)
     for y in range(0, 525, 4):

@@ -53,9 +53,10 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
     start = _Start()
     summary = RunSummary(job.command, str(job.spec.output))
     with exclusive_run(job.spec.output, job.spec.shard) as lock:
-        _tidy(job.spec.output, lock)
+        damaged = _tidy(job.spec.output, lock)
         tally = Tally(summary, on_event)
         plan = _plan(job, photos, tally)
+        _warn(damaged, tally)
         try:
             if plan.tasks:
                 job.prepare()
@@ -88,7 +89,7 @@ def _plan(job: Job, photos: StreamedPhotos, tally: Tally) -> _Plan:
     first = todo.rest() if photos.whole else list(islice(todo, 1))
     todo.tell(tally)
     tally.start(tally.summary.total)
-    _warn(job, tally)
+    _warn(_notes(job, ledger), tally)
     return _Plan(ledger, first if photos.whole or not first else chain(first, todo), partial(todo.tell, tally))
 
 
@@ -96,9 +97,14 @@ def _here(job: Job) -> bool:
     return job.spec.backend == "loky" and len(job.devices) == 1
 
 
-def _warn(job: Job, tally: Tally) -> None:
-    """What was left out of the listing, but once."""
-    for note in job.listing.notes:
+def _notes(job: Job, ledger: Ledger) -> Sequence[str]:
+    """What was left out of the listing, and what is damaged in the manifest."""
+    return [*job.listing.notes, *getattr(ledger.records, "notes", ())]
+
+
+def _warn(notes: Sequence[str], tally: Tally) -> None:
+    """Each but once."""
+    for note in notes:
         if note not in tally.summary.warnings:
             tally.warn(note)
 
@@ -118,7 +124,7 @@ def _work(job: Job, plan: _Plan, tally: Tally) -> None:
             Distributor(job, tally, too_many).run(plan.ledger, plan.tasks)
     finally:
         plan.look()
-        _warn(job, tally)
+        _warn(_notes(job, plan.ledger), tally)
 
 
 def _too_many_errors(job: Job, tally: Tally) -> bool:
@@ -142,15 +148,17 @@ def _close(job: Job, summary: RunSummary, start: _Start) -> None:
     _write_run_file(job, summary, start)
 
 
-def _tidy(output: Path, lock: RunLock) -> None:
-    """What a killed run left: half-written files go, its manifest parts are folded in."""
+def _tidy(output: Path, lock: RunLock) -> list[str]:
+    """What a killed run left: half-written files go, its manifest parts are folded in. Gives what is damaged in them."""
+    damaged: list[str] = []
     if lock.alone:
         Gate(output).open()
         clear_in_flight(output)
         if part_files(output):
             remove_half_written(output)
-            merge_parts(output)
+            merge_parts(output, damaged)
         lock.share()
+    return damaged
 
 
 def _merge(output: Path, lock: RunLock, sweep: bool) -> None:

@@ -8,6 +8,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +37,13 @@ def parse(line: bytes) -> Any:
     if text[end:].strip():
         raise ValueError("more than one value")
     return value
+
+
+def values(data: bytes) -> Iterator[Any]:
+    """The values of the whole lines; a damaged one is passed over."""
+    for line in whole_lines(data):
+        with suppress(ValueError):
+            yield parse(line)
 
 
 class LineWriter:

@@ -11,20 +11,22 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipelines.errors import UsageError
-from pipelines.records.json_lines import LineWriter, cannot_write, parse, whole_lines
+from pipelines.records import field_checks
+from pipelines.records.field_checks import Stat as Stat
+from pipelines.records.field_checks import Status as Status
+from pipelines.records.json_lines import LineWriter, cannot_write, parse, values, whole_lines
 from pipelines.types import Failure, Quad
 
 VERSION = 1
 MANIFEST = "manifest.jsonl"
 PARTS = "manifest.d"
-Status = Literal["ok", "failed", "skipped"]
-Stat = tuple[int, int]  # size in bytes, modification time in ns
 
 
 @dataclass(frozen=True)
@@ -78,34 +80,31 @@ class Record:
         return json.dumps(body, ensure_ascii=True, separators=(",", ":")) + "\n"
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> Record:
-        """The record of a parsed line; raises KeyError, TypeError or ValueError for anything else."""
-        if body["v"] != VERSION or body["status"] not in ("ok", "failed", "skipped"):
-            raise ValueError("not a record of this version")
-        quad, error, stat = body.get("quad"), body.get("error"), body.get("stat")
-        _check(body, error)
-        return cls(
-            key=body["key"],
-            source=body["source"],
-            digest=body["digest"],
-            status=body["status"],
-            outputs=body["outputs"],
-            quad=tuple((float(x), float(y)) for x, y in quad) if quad else None,
-            scores=body["scores"],
-            fingerprint=body["fingerprint"],
-            ms=body["ms"],
-            error=Failure(error["stage"], error["code"], error["message"]) if error else None,
-            stat=(int(stat[0]), int(stat[1])) if stat else None,
-        )
+    def from_json(cls, body: Any) -> Record:
+        """The record of a parsed line; raises ValueError for everything that this tool does not write."""
+        try:
+            return cls(
+                key=field_checks.inside(body["key"]),
+                source=field_checks.path(body["source"]),
+                digest=field_checks.ascii(body["digest"]),
+                status=field_checks.status(body["v"], body["status"], VERSION),
+                outputs={field_checks.path(kind): field_checks.output(path) for kind, path in body["outputs"].items()},
+                quad=field_checks.quad(body.get("quad")),
+                scores=field_checks.scores(body["scores"]),
+                fingerprint=field_checks.ascii(body["fingerprint"]),
+                ms={field_checks.text(stage): field_checks.number(each) for stage, each in body["ms"].items()},
+                error=field_checks.failure(body.get("error")),
+                stat=field_checks.stat(body.get("stat")),
+            )
+        except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
+            raise ValueError(f"not a record of this tool ({type(error).__name__}: {error})") from None
 
 
-def _check(body: Mapping[str, Any], error: Any) -> None:
-    """Raises TypeError where a field of a parsed line has another type than it is written with."""
-    texts = [body[name] for name in ("key", "source", "digest", "fingerprint")]
-    texts += [*body["outputs"].values(), *(error.values() if error else ())]
-    numbers = [*body["scores"].values(), *body["ms"].values()]
-    if not (all(isinstance(each, str) for each in texts) and all(isinstance(each, int | float) for each in numbers)):
-        raise TypeError("a field has another type than this tool writes")
+def records_of(data: bytes) -> Iterator[Record]:
+    """The records among a text's whole lines; a damaged one is passed over."""
+    for value in values(data):
+        with suppress(ValueError):
+            yield Record.from_json(value)
 
 
 def fingerprint(*parts: object) -> str:
@@ -124,28 +123,74 @@ def part_files(folder: Path) -> list[Path]:
     return sorted((folder / PARTS).glob("*.jsonl"))
 
 
-def read_manifest(folder: Path) -> dict[str, Record]:
+def read_manifest(folder: Path, notes: list[str] | None = None) -> dict[str, Record]:
     """Every key's last record, unmerged parts included; empty where there is no manifest.
 
+    Args:
+        folder: the run's folder.
+        notes: takes a sentence for each file with damaged lines, which are passed over: their items count as not done.
+
     Raises:
-        UsageError: a line (other than a torn last one) that is not a record; the sentence names file and line.
+        UsageError: a file of which most lines are no records; the sentence names it and the first such line.
     """
     records: dict[str, Record] = {}
     for path in (folder / MANIFEST, *part_files(folder)):
-        for record in _read_file(path):
-            records[record.key] = record
+        records |= read_part(path, notes)
     return records
 
 
-def read_part(path: Path) -> dict[str, Record]:
-    """The records of one part alone, a torn last line ignored; errors as for `read_manifest`."""
-    return {record.key: record for record in _read_file(path)}
+def read_part(path: Path, notes: list[str] | None = None) -> dict[str, Record]:
+    """The records of one file alone, a torn last line ignored; arguments and errors as for `read_manifest`."""
+    try:
+        lines = whole_lines(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(f"cannot read the manifest {path}: {error.strerror}") from None
+    records: dict[str, Record] = {}
+    damage = Damage(path)
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                record = Record.from_json(parse(line))
+                records[record.key] = record
+                damage.whole += 1
+            except ValueError:
+                damage.lines.append(number)
+    damage.check(notes)
+    return records
 
 
-def merge_parts(folder: Path) -> None:
+@dataclass
+class Damage:
+    """What is no record in one file of the manifest.
+
+    Attributes:
+        path: the file's.
+        whole: how many lines are records.
+        lines: the numbers of those that are not, from 1.
+    """
+
+    path: Path
+    whole: int = 0
+    lines: list[int] = field(default_factory=list)
+
+    def check(self, notes: list[str] | None) -> None:
+        """Tells `notes`; raises UsageError where more lines are damaged than whole: the file is somebody else's."""
+        if len(self.lines) > self.whole:
+            raise UsageError(
+                f"line {self.lines[0]} of {self.path} is not a record of this tool, and most others are not; "
+                "move the file away, or choose another folder"
+            )
+        if self.lines and notes is not None:
+            named = ", ".join(map(str, self.lines[:5])) + (", ..." if len(self.lines) > 5 else "")
+            notes.append(f"{len(self.lines)} lines of {self.path} are damaged ({named}); their items are done again")
+
+
+def merge_parts(folder: Path, notes: list[str] | None = None) -> None:
     """Folds the parts into `manifest.jsonl`. Killed at any moment, nothing is lost: merging twice changes nothing.
 
-    The caller must be the folder's only run.
+    The caller must be the folder's only run. Damaged lines go; `notes` as for `read_manifest`.
 
     Raises:
         OutputError: the merged manifest cannot be written (the parts stay).
@@ -153,7 +198,7 @@ def merge_parts(folder: Path) -> None:
     parts = part_files(folder)
     if not parts:
         return
-    records = read_manifest(folder)
+    records = read_manifest(folder, notes)
     lines = (records[key].to_line() for key in sorted(records))
     _replace(folder / MANIFEST, lines)
     for part in parts:
@@ -181,24 +226,6 @@ class ManifestWriter(LineWriter):
     def append(self, record: Record) -> None:
         """One whole line or nothing."""
         self.write(record.to_line())
-
-
-def _read_file(path: Path) -> Iterable[Record]:
-    try:
-        lines = whole_lines(path.read_bytes())
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UsageError(f"cannot read the manifest {path}: {error.strerror}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            yield Record.from_json(parse(line))
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
-            raise UsageError(
-                f"line {number} of {path} is not a record of this tool; move the file away, or choose another folder"
-            ) from None
 
 
 def _replace(path: Path, lines: Iterable[str]) -> None:

@@ -6,49 +6,55 @@ Python's garbage collector walks over again and again. A place in a file takes a
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines.records.manifest import MANIFEST, VERSION, Record, part_files, read_manifest, read_part
+from pipelines.errors import UsageError
+from pipelines.records.json_lines import parse
+from pipelines.records.manifest import MANIFEST, VERSION, Damage, Record, part_files, read_part
 
 _CHUNK = 1 << 16  # bytes read at once: some hundred lines
 _HEAD = re.compile(rb'\{"v": ?%d, ?"key": ?"([\x20\x21\x23-\x5b\x5d-\x7e]*)", ?"source"' % VERSION)
-_decode = json.JSONDecoder().raw_decode
 
 
 class ManifestIndex(Mapping[str, Record]):
     """Every key's last record, unmerged parts included, as `read_manifest` gives them.
 
     At the start only each line's beginning is read, so that a file that is not a manifest is told before anything else;
-    the rest of a line is looked at when its record is asked for.
+    the rest of a line is looked at when its record is asked for. A record whose line turns out to be damaged is not
+    there: its item counts as not done.
 
     Args:
         folder: the run's folder; without a manifest the mapping is empty.
 
+    Attributes:
+        notes: sentences about damaged lines.
+
     Raises:
-        UsageError: a line (other than a torn last one) that is not a record; the sentence names file and line. From
-            the start, or from asking for that line's key.
+        UsageError: a file of which most lines are no records; the sentence names it and the first such line.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.notes: list[str] = []
+        self._path = folder / MANIFEST
         self._fresh: dict[str, Record] = {}
+        self._places: dict[str, int] = {}
         self._file: BinaryIO | None = None
         self._chunk = 0, b""
         self._last: tuple[str, Record] | None = None  # a photo's record is asked for several times in a row
         try:
-            self._file = open(folder / MANIFEST, "rb")  # noqa: SIM115 (as long as the mapping)
-            self._places = _places(self._file)
+            self._file = open(self._path, "rb")  # noqa: SIM115 (as long as the mapping)
+            self._find_places(self._file)
         except FileNotFoundError:
-            self._places = {}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            self._places, self._fresh = {}, read_manifest(folder)  # tells what is wrong, or knows better
+            pass
+        except OSError as error:
+            raise UsageError(f"cannot read the manifest {self._path}: {error.strerror}") from None
         for path in part_files(folder):
-            self._fresh |= read_part(path)
+            self._fresh |= read_part(path, self.notes)
         self._places |= dict.fromkeys(self._fresh, -1)
 
     def has_output(self, kind: str) -> bool:
@@ -61,9 +67,9 @@ class ManifestIndex(Mapping[str, Record]):
         word = f'"{kind}"'.encode("ascii")
         for line in self._file:
             if word in line and line.endswith(b"\n"):
-                head = _HEAD.match(line)
-                if kind in self[head[1].decode("ascii") if head else _key(line)].outputs:
-                    return True
+                with suppress(ValueError, KeyError):
+                    if kind in self[_key(line)].outputs:
+                        return True
         return False
 
     def __getitem__(self, key: str) -> Record:
@@ -71,7 +77,12 @@ class ManifestIndex(Mapping[str, Record]):
         if last is not None and last[0] == key:
             return last[1]
         place = self._places[key]
-        record = self._fresh[key] if place < 0 else self._read(key, place)
+        try:
+            record = self._fresh[key] if place < 0 else Record.from_json(parse(self._line(place)))
+        except (OSError, ValueError):
+            self._places.pop(key, None)
+            self.notes.append(f"the record of {key!r} in {self._path} is damaged; the item is done again")
+            raise KeyError(key) from None
         self._last = key, record
         return record
 
@@ -79,18 +90,11 @@ class ManifestIndex(Mapping[str, Record]):
         return key in self._places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        """Keys whose records can be read: whoever asks for the keys asks for the records, too."""
+        return (key for key in list(self._places) if self.get(key) is not None)
 
     def __len__(self) -> int:
         return len(self._places)
-
-    def _read(self, key: str, place: int) -> Record:
-        try:
-            return Record.from_json(_decode(self._line(place).decode("utf-8"))[0])
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
-            self._fresh = read_manifest(self._folder)  # tells which line is wrong
-            self._places = dict.fromkeys(self._fresh, -1)
-            return self._fresh[key]
 
     def _line(self, place: int) -> bytes:
         """The line that begins there. The open file stays the one that was indexed, even after a merge replaced it."""
@@ -107,23 +111,21 @@ class ManifestIndex(Mapping[str, Record]):
         self._chunk = start, text
         return text[place - start : end]
 
-
-def _places(file: BinaryIO) -> dict[str, int]:
-    """Key -> where its last line begins; raises KeyError, TypeError or ValueError for a line that is no record."""
-    places: dict[str, int] = {}
-    place = 0
-    for line in file:
-        if line.endswith(b"\n") and not line.isspace():  # else: torn by a kill
-            head = _HEAD.match(line)
-            places[head[1].decode("ascii") if head and line.endswith(b"}\n") else _key(line)] = place
-        place += len(line)
-    return places
+    def _find_places(self, file: BinaryIO) -> None:
+        """Where each key's last line begins."""
+        place, damage = 0, Damage(self._path)
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n") and not line.isspace():  # else: torn by a kill
+                try:
+                    self._places[_key(line)] = place
+                    damage.whole += 1
+                except ValueError:
+                    damage.lines.append(number)
+            place += len(line)
+        damage.check(self.notes)
 
 
 def _key(line: bytes) -> str:
-    """The key of a line that does not begin as this tool writes it, or whose key holds an escaped character."""
-    body, end = _decode(line.decode("utf-8"))
-    key = body["key"]
-    if body["v"] != VERSION or not isinstance(key, str) or line[end:] != b"\n":
-        raise ValueError("not a record of this version")
-    return key
+    """A line's key, read from its beginning where it begins as this tool writes it; raises ValueError."""
+    head = _HEAD.match(line)
+    return head[1].decode("ascii") if head and line.endswith(b"}\n") else Record.from_json(parse(line)).key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.records.json_lines import Tail, parse
@@ -27,7 +28,7 @@ class NewRecords:
     def by_part(self) -> Iterator[tuple[str, Record]]:
         """As iteration, with the name of the part that a record stands in, without suffix."""
         for name, line in self._tail.lines():
-            if line.strip():
+            with suppress(ValueError):
                 yield name.removesuffix(".jsonl"), Record.from_json(parse(line))
 
     def retire(self, parts: str) -> None:

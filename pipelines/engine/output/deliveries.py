@@ -18,8 +18,7 @@ from pathlib import Path
 from pipelines.engine.input.remote import is_url
 from pipelines.engine.input.tar_index import SEPARATOR, split_member
 from pipelines.errors import OutputError
-from pipelines.records.json_lines import parse, whole_lines
-from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest
+from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest, records_of
 
 DELIVERED = "delivered.jsonl"
 MOST_FOLDERS, MOST_NAMES = 64, 50_000  # that `Presence` remembers, and in each of them: a bound on its memory
@@ -94,7 +93,7 @@ def fold(folder: Path, records: Mapping[str, Record] | None = None) -> dict[str,
     new = dict(old if records is None else records)
     journal = folder / DELIVERED
     if journal.is_file():
-        for moved in (Record.from_json(parse(line)) for line in whole_lines(journal.read_bytes()) if line.strip()):
+        for moved in records_of(journal.read_bytes()):
             record = new.get(moved.key)
             if record is not None and record.fingerprint == moved.fingerprint:  # else it was made anew since
                 # A kill may have come before their removal.

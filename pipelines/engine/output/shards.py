@@ -21,7 +21,7 @@ from typing import IO
 from pipelines.engine.input.tar_index import SEPARATOR, read_index
 from pipelines.engine.output.deliveries import is_away, note, remove_files
 from pipelines.errors import OutputError, UsageError
-from pipelines.records.json_lines import parse, whole_lines
+from pipelines.records.json_lines import values
 from pipelines.records.manifest import Record, read_manifest
 
 SEALED = "shards.jsonl"
@@ -154,11 +154,11 @@ class Packer:
     def _read_sealed(self) -> set[int]:
         sealed: set[int] = set()
         path = self._folder / SEALED
-        for line in whole_lines(path.read_bytes()) if path.is_file() else ():
-            body = parse(line)
-            if os.path.exists(self._archives.name(body["shard"])):
-                sealed.add(body["shard"])
-                self._assign(body["shard"], body["photos"])
+        for body in values(path.read_bytes()) if path.is_file() else ():
+            with contextlib.suppress(KeyError, TypeError):  # a damaged line: what it told of is packed again
+                if os.path.exists(self._archives.name(int(body["shard"]))):
+                    sealed.add(body["shard"])
+                    self._assign(body["shard"], [str(photo) for photo in body["photos"]])
         return sealed
 
     def _note_sealed(self, place: int) -> None:

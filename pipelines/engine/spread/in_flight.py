@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipelines.engine.events import RunSummary, Tally
 from pipelines.engine.resume.ledger import face_keys
-from pipelines.records.json_lines import LineWriter, parse, whole_lines
+from pipelines.records.json_lines import LineWriter, values
 from pipelines.records.manifest import PARTS, Record, read_part
 
 _TAKEN, _STOP = ".taken", ".stop"
@@ -54,7 +54,7 @@ def left_by(folder: Path, workers: str) -> tuple[dict[str, Record], list[str]]:
     taken: set[str] = set()
     for path in (folder / PARTS).glob(f"{workers}-*{_TAKEN}"):
         with suppress(FileNotFoundError):  # that worker has just come to its end
-            taken.update(parse(line) for line in whole_lines(path.read_bytes()))
+            taken.update(map(str, values(path.read_bytes())))
     return done, sorted(photo for photo in taken if not is_done(photo, done))
 
 

@@ -19,8 +19,8 @@ from pipelines.engine.reading.decoder import START_SECONDS
 from pipelines.engine.reading.decoder_pool import PhotoStream
 from pipelines.engine.reading.reader import LoadedFace, PhotoReader, Task
 from pipelines.engine.run import run_job
-from pipelines.errors import OutputError, WeightsError
-from pipelines.records.manifest import read_manifest
+from pipelines.errors import OutputError, UsageError, WeightsError
+from pipelines.records.manifest import MANIFEST, read_manifest
 from pipelines.types import U8Image
 from tests.factories import FakeFaces, align_job, edit_job, make_reader, output_files, write_photos
 from tests.pipelines.engine.killing import Forked, Spawned, check_whole, noted, wait_until, workers_of
@@ -251,6 +251,24 @@ def test_a_disk_that_is_really_full(tiny_disk: Path, raw: Path, whole: dict[str,
     summary = run_job(edit_job(raw, tiny_disk / "out"))
     assert summary.ok + summary.skipped == ITEMS
     check_whole(tiny_disk / "out", whole, ITEMS)
+
+
+def test_a_damaged_line_of_the_manifest_costs_its_item(tmp_path: Path) -> None:
+    raw, out = write_photos(tmp_path / "raw", 6), tmp_path / "out"
+    run_job(edit_job(raw, out))
+    expected = output_files(out)
+    for damage in (b"garbage", b"[" * 100_000, b'{"v":1,"key":"p03","source":"/x.png","digest":"","status":"ok"}'):
+        lines = (out / MANIFEST).read_bytes().split(b"\n")
+        lines[2] = damage
+        (out / MANIFEST).write_bytes(b"\n".join(lines))
+        summary = run_job(edit_job(raw, out))
+        assert (summary.ok, summary.skipped, summary.exit_code) == (1, 5, 0)
+        assert any("damaged" in warning for warning in summary.warnings)
+        assert len(read_manifest(out)) == 6
+    assert output_files(out) == expected
+    (out / MANIFEST).write_bytes(b"a log\n" * 3)
+    with pytest.raises(UsageError, match="move the file away"):
+        run_job(edit_job(raw, out))
 
 
 def test_a_clock_that_jumps_decides_nothing(

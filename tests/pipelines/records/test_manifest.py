@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import ManifestWriter, Record, fingerprint, has_manifest, merge_parts, read_manifest
+from pipelines.records.manifest_index import ManifestIndex
 from pipelines.types import Failure
 
 QUAD = ((0.0, 1.5), (2.0, 3.0), (4.0, 5.0), (6.0, 7.0))
@@ -74,9 +75,54 @@ def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path: Path, cut: int) -> No
 
 
 @pytest.mark.parametrize("line", ["hello", "{}", "[1]", '{"v": 2}', "null", '{"v":1,"status":"ok","key":3}'])
-def test_foreign_lines_are_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "manifest.jsonl").write_text(record("a").to_line() + line + "\n" + record("b").to_line())
+def test_a_damaged_line_costs_its_item_and_a_foreign_file_is_refused(tmp_path: Path, line: str) -> None:
+    path, notes = tmp_path / "manifest.jsonl", list[str]()
+    path.write_text(record("a").to_line() + line + "\n" + record("b").to_line())
+    assert set(read_manifest(tmp_path, notes)) == {"a", "b"}
+    assert len(notes) == 1
+    assert f"1 lines of {path} are damaged (2)" in notes[0]
+    path.write_text(record("a").to_line() + f"{line}\n" * 2)
     with pytest.raises(UsageError, match=r"line 2 of .*manifest\.jsonl is not a record"):
+        read_manifest(tmp_path)
+    path.write_text(f"{line}\n")
+    with pytest.raises(UsageError, match=r"line 1 of .*manifest\.jsonl is not a record"):
+        read_manifest(tmp_path)
+
+
+BAD_FIELDS: dict[str, list[object]] = {
+    "key": ["", "/a", "../a", "a/../../b", "a/..", "a\\..\\b", "a\0b", "\ud800", 3, None],
+    "source": ["a\0b", "\ud800", []],
+    "digest": ["ü", 1],
+    "status": ["done", None],
+    "outputs": [{"face": "../secret.png"}, {"face": "/etc/passwd"}, {"face": "a\0"}, {"f\ud800": "a"}, {"face": 1}, []],
+    "quad": [[[1e9, 0]] * 4, [[math.nan, 0]] * 4, [[math.inf, 0]] * 4, [[0, 0]] * 3, [[0]] * 4, "quad", [["0", 0]] * 4],
+    "scores": [{"faces": 100_000_000}, {"faces": -1}, {"x": math.nan}, {"x": math.inf}, {"x": 10**400}, {"x": True}, 3],
+    "fingerprint": ["ü", {}],
+    "ms": [{"x": math.nan}, {"x": "1"}],
+    "error": [{"stage": "align"}, {"stage": 1, "code": "", "message": ""}, "text"],
+    "stat": [[1], [1.5, 2], ["1", 2], 7],
+    "v": [2, "1", None],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD_FIELDS.items() for value in values])
+def test_a_field_that_is_not_to_be_believed(tmp_path: Path, name: str, value: object) -> None:
+    body = json.loads(record("b").to_line()) | {name: value}
+    (tmp_path / "manifest.jsonl").write_text(record("a").to_line() + json.dumps(body) + "\n")
+    assert set(read_manifest(tmp_path)) == {"a"}
+    assert set(ManifestIndex(tmp_path)) == {"a"}
+
+
+def test_places_that_deliveries_note_are_believed(tmp_path: Path) -> None:
+    outputs = {"face": "../out-000.tar::sub/a.png", "latents": "s3://bucket/faces/a.safetensors"}
+    write(tmp_path, record("a", outputs=outputs))
+    assert read_manifest(tmp_path)["a"].outputs == outputs
+
+
+def test_brackets_without_end_are_a_damaged_line(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    (tmp_path / "manifest.jsonl").write_text(record("a").to_line() + deep + "\n" + '{"a":' * 100_000 + "\n" * 2)
+    with pytest.raises(UsageError, match="line 2 of"):
         read_manifest(tmp_path)
 
 

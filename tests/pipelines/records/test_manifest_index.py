@@ -19,14 +19,15 @@ from pipelines.records.manifest import MANIFEST, PARTS, ManifestWriter, Record, 
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.types import Failure
 
-TEXT = st.text(max_size=8)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+PATH = st.text(st.characters(exclude_characters="\0./\\", exclude_categories=["Cs"]), min_size=1, max_size=8)
 RECORDS = st.builds(
     Record,
-    key=TEXT,
+    key=PATH,
     source=TEXT,
     digest=st.text("0123456789abcdef", max_size=8),
     status=st.sampled_from(["ok", "failed", "skipped"]),
-    outputs=st.dictionaries(TEXT, TEXT, max_size=2),
+    outputs=st.dictionaries(TEXT, PATH, max_size=2),
     quad=st.none() | st.just(((0.0, 1.5), (2.0, 3.0), (4.0, 5.0), (6.0, 7.0))),
     scores=st.dictionaries(TEXT, st.integers(-9, 9), max_size=2),
     error=st.none() | st.builds(Failure, TEXT, TEXT, TEXT),
@@ -79,19 +80,27 @@ def test_a_manifest_that_is_replaced_meanwhile_is_still_read(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("line", ["hello", "{}", "[1]", '{"v": 2}', "null", '{"v":1,"status":"ok","key":3}', '{"v":1,'])
-def test_what_is_no_manifest_is_told_at_the_start(tmp_path: Path, line: str) -> None:
-    (tmp_path / MANIFEST).write_text(Record("a", "/a").to_line() + line + "\n")
+def test_a_damaged_line_costs_its_item_and_a_foreign_file_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / MANIFEST).write_text(Record("a", "/a").to_line() + line + "\n" + Record("c", "/c").to_line())
+    found = ManifestIndex(tmp_path)
+    assert list(found) == ["a", "c"]
+    assert len(found.notes) == 1
+    assert "1 lines of" in found.notes[0]
+    assert "(2)" in found.notes[0]
+    (tmp_path / MANIFEST).write_text(Record("a", "/a").to_line() + f"{line}\n{line}\n")
     with pytest.raises(UsageError, match=r"line 2 of .*manifest\.jsonl is not a record"):
         ManifestIndex(tmp_path)
 
 
-def test_a_record_with_a_wrong_field_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_record_with_a_wrong_field_is_not_there_when_it_is_asked_for(tmp_path: Path) -> None:
     bad = Record("b", "/b").to_line().replace('"outputs":{}', '"outputs":{"face":3}')
-    (tmp_path / MANIFEST).write_text(Record("a", "/a").to_line() + bad)
+    (tmp_path / MANIFEST).write_text(Record("a", "/a").to_line() + bad + Record("c", "/c").to_line())
     found = ManifestIndex(tmp_path)
     assert found["a"] == Record("a", "/a")
-    with pytest.raises(UsageError, match="line 2 of"):
-        found["b"]
+    assert found.get("b") is None
+    assert "b" not in found
+    assert "'b'" in found.notes[0]
+    assert dict(ManifestIndex(tmp_path)) == {"a": Record("a", "/a"), "c": Record("c", "/c")}
 
 
 def test_outputs_are_looked_up_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

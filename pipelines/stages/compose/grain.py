@@ -1,0 +1,44 @@
+"""Grain and sharpness: what a render brings gets as much fine detail as the photo around it has."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from pipelines.stages.compose.filters import blur, luma
+
+BANDS = (1.0, 2.0, 4.0)  # px at full size: the borders between the bands, finest first
+MOST, LEAST = 1.15, 0.05
+MIDDLE = (0.42, 0.82, 0.28, 0.72)  # top, bottom, left, right: shares of an aligned crop that are always face
+
+
+def _bands(x: Tensor) -> list[Tensor]:
+    """[finest, finer, fine, rest]; their sum is x."""
+    levels = [x, *(blur(x, sigma) for sigma in BANDS)]
+    return [a - b for a, b in itertools.pairwise(levels)] + [levels[-1]]
+
+
+def fine_ratio(photo: Tensor, render: Tensor) -> Tensor:
+    """Size of the photo's fine bands over the render's in the middle of the face: n x 3, finest first, from .05 to 1.15.
+
+    Args:
+        photo, render: n x 3 x R x R.
+    """
+    top, bottom, left, right = (round(share * photo.shape[-1]) for share in MIDDLE)
+    own, made = (_bands(luma(x[..., top:bottom, left:right])) for x in (photo, render))
+    # The mean of the size, not of the square: a few strong contours must not speak for the skin.
+    ratios = [
+        a.abs().mean(dim=(1, 2, 3)) / b.abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)
+        for a, b in zip(own, made, strict=True)
+    ]
+    return torch.stack(ratios[:-1], dim=1).clamp(LEAST, MOST)
+
+
+def with_grain(x: Tensor, ratio: Tensor) -> Tensor:
+    """x n x 3 x H x W, a cut of a full-size render, with its fine bands scaled by `ratio` n x 3."""
+    *fine, result = _bands(x)
+    for index, band in enumerate(fine):
+        result = result + band * ratio[:, index].view(-1, 1, 1, 1)
+    return result

@@ -1,0 +1,56 @@
+"""*Head* edits (yaw, pitch): the photo's head turns before a background that stands still.
+
+The head is moved by the motion between the two renders, and the motion fades out in a rim around it: background that the
+head uncovers is filled by what lies beside it, drawn wider, so that no second contour of cheek or hair is left behind. What
+comes into view (an ear, the far cheek) is the render's, in the photo's tone and grain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pipelines.images import resize_area
+from pipelines.stages.compose import regions
+from pipelines.stages.compose.filters import enlarge, weighted_blur
+from pipelines.stages.compose.flow import edit_flow
+from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled
+from pipelines.stages.compose.state import WORK, Prepared
+
+RISE = 0.5  # units from the brows to where the motion ends, for the least turn
+RIGID = 4.0  # px of 256; a head turns as one: its motion is smooth, and what the face does counts most
+LIMITS = Limits(new=0.3, shade=0.25, still=(0.15, 0.5))
+
+
+def turn(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a head edit; edited n x 3 x R x R."""
+    change = find_turn(state, resize_area(edited, WORK))
+    return apply_change(state, edited, change), change.mask, change.landmarks
+
+
+def find_turn(state: Prepared, edited: Tensor) -> Change:
+    """What a head edit does; edited n x 3 x 256 x 256."""
+    found = edit_flow(state.render, edited)
+    landmarks = regions.moved_landmarks(state.face.points, found)
+    after = regions.face_of(landmarks)
+    face = torch.maximum(state.skin, enlarge(regions.face_region(after, WORK // 4), 4))
+    angle = _angle(found, face, state.face.unit)
+    head = torch.maximum(_head(state.face, angle), _head(after, angle))
+    flow = weighted_blur(found, face + 0.05, RIGID) * head
+    change = assembled(state, edited, flow, face, face, landmarks, LIMITS)
+    return replace(change, mask=head)
+
+
+def _angle(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:
+    """How far the face moves, in units: n values."""
+    length: Tensor = flow.norm(dim=1, keepdim=True)
+    mean = (length * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp_min(1)
+    return mean / WORK / unit
+
+
+def _head(face: regions.Face, angle: Tensor) -> Tensor:
+    """Where the head moves: the rim in which it fades out grows with the turn, so that nothing folds."""
+    distance = regions.polygon_distance(regions.oval(face, RISE + 4 * angle), WORK // 4)
+    return enlarge(regions.soft(distance, face.unit, (0.5 * angle).clamp(max=0.1), (5.5 * angle).clamp(0.25, 1.0)), 4)

@@ -1,0 +1,74 @@
+"""What kind of change an attribute is, and where it lives: decides how its edits are composed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from pipelines.images import resize_area
+from pipelines.stages.compose import regions
+from pipelines.stages.compose.filters import enlarge
+from pipelines.stages.compose.flow import edit_flow
+from pipelines.stages.compose.state import WORK
+
+Way = Literal["head", "shape", "skin"]
+Region = Literal["face", "mouth", "eyes"]
+Term = tuple[str, float]
+ORDER: tuple[Way, ...] = ("head", "shape", "skin")
+TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: above these an edit turns or shapes it
+
+
+@dataclass(frozen=True)
+class Manner:
+    """`way`: head moves before the background, shape moves parts of the face, skin stays in place; `region`: of shapes."""
+
+    way: Way
+    region: Region = "face"
+
+
+MANNERS: dict[str, Manner] = {
+    "smile": Manner("shape", "mouth"),
+    "mouth_open": Manner("shape", "mouth"),
+    "eyes_open": Manner("shape", "eyes"),
+    "age": Manner("skin"),
+    "gender": Manner("skin"),
+    "yaw": Manner("head"),
+    "pitch": Manner("head"),
+}
+
+
+def manner_for(attribute: str, known: Mapping[str, Manner]) -> Manner:
+    """Of an attribute, with or without rows (``age@6-17``); an unknown one's is the whole face's shape."""
+    return known.get(attribute.split("@")[0], Manner("shape", "face"))
+
+
+def in_order(terms: Sequence[Term], known: Mapping[str, Manner]) -> tuple[Term, ...]:
+    """The terms that do something, head first, then shapes, then skin, whatever the order typed."""
+    moving = [term for term in terms if term[1] != 0]
+    return tuple(sorted(moving, key=lambda term: ORDER.index(manner_for(term[0], known).way)))
+
+
+def measured_manner(base: Tensor, edited: Tensor) -> Manner:
+    """The manner of a direction that comes without a card, from one pair of pictures.
+
+    Args:
+        base, edited: 1 x 3 x R x R, the generator's average face, unedited and at strength +1.
+    """
+    flow = edit_flow(*(resize_area(x, WORK) for x in (base, edited)))
+    face = regions.face_of(regions.mean_landmarks(base)[None])
+    size = flow.norm(dim=1, keepdim=True) / WORK / face.unit
+    drawn = {"face": regions.face_region, "mouth": regions.mouth_region, "eyes": regions.eyes_region}
+    motion = {}
+    for name, draw in drawn.items():
+        weight = enlarge(draw(face, WORK // 4), 4)
+        motion[name] = float((size * weight).sum() / weight.sum())
+    if motion["face"] > TURN:
+        return Manner("head")
+    if max(motion.values()) < MOTION:
+        return Manner("skin")
+    if motion["mouth"] > 2 * motion["eyes"]:
+        return Manner("shape", "mouth")
+    return Manner("shape", "eyes" if motion["eyes"] > 2 * motion["mouth"] else "face")

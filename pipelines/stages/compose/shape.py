@@ -1,0 +1,166 @@
+"""*Shape* edits (smile, mouth_open, eyes_open): the photo's own detail follows the motion.
+
+Where the motion explains the edit, the result is the photo moved, plus the edit's change of light in the low band. Where
+it does not (teeth, the inside of a mouth, an eye that opens), it is the edited render in the photo's tone and grain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipelines.images import resize_area
+from pipelines.stages.compose import regions
+from pipelines.stages.compose.filters import blur, dilate, enlarge, luma, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.flow import edit_flow
+from pipelines.stages.compose.grain import with_grain
+from pipelines.stages.compose.state import WORK, Prepared
+from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
+from pipelines.stages.compose.window import window_of
+
+INSIDE, NEAR = (-0.02, 0.08), (0.18, 0.26)  # units around lips or lids: always theirs; where no beard is
+BEARD = (0.2, 0.5)  # darker than the face's mean by this, [-1, 1] units
+DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
+EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
+TONE = 8.0  # px of 256
+
+
+@dataclass(frozen=True)
+class Change:
+    """How an edit changes n photos, all n x C x 256 x 256, and where it moves landmarks.
+
+    Attributes:
+        mask: where it may; flow: (dx, dy) in pixels of 256, already faded out by the mask.
+        light: added to the moved photo; novel: share of the render there; tone: added to the render.
+        lids: share of the openings that is eyes, whose colour is not the edit's to choose.
+        landmarks: n x 68 x 2, shares, after the edit.
+    """
+
+    mask: Tensor
+    flow: Tensor
+    light: Tensor
+    novel: Tensor
+    tone: Tensor
+    lids: Tensor
+    landmarks: Tensor
+
+
+def reshape(state: Prepared, edited: Tensor, region: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a shape edit; edited n x 3 x R x R."""
+    change = find_change(state, resize_area(edited, WORK), region)
+    return apply_change(state, edited, change), change.mask, change.landmarks
+
+
+def find_change(state: Prepared, edited: Tensor, region: str) -> Change:
+    """What a shape edit does; edited n x 3 x 256 x 256."""
+    found = edit_flow(state.render, edited)
+    landmarks = regions.moved_landmarks(state.face.points, found)
+    mask = _where(state, landmarks, region) * state.free
+    if region == "mouth":
+        mask = mask * state.mouth
+    return assembled(
+        state,
+        edited,
+        found * mask,
+        mask,
+        _openings(state, landmarks, region, found),
+        landmarks,
+        EYE_LIMITS if region == "eyes" else LIMITS,
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far an edit is believed, in the mismatch that motion leaves ([-1, 1] units, to 1/e).
+
+    Attributes:
+        new: a place of the openings counts as new above it.
+        shade: a change of light is taken over below it (above it, it is a beard or a make-up that the edit dropped).
+        still: (px of 256) less motion than the first is none, more than the second is taken as it is.
+    """
+
+    new: float
+    shade: float
+    still: tuple[float, float]
+
+
+EYE_LIMITS = Limits(new=0.25, shade=0.4, still=(0.2, 0.8))
+LIMITS = Limits(new=0.1, shade=0.4, still=(0.2, 0.8))
+
+
+def assembled(
+    state: Prepared, edited: Tensor, flow: Tensor, mask: Tensor, openings: Tensor, landmarks: Tensor, limits: Limits
+) -> Change:
+    """The change from a motion: what of the rest is light, and what is new.
+
+    Args:
+        edited, flow, mask, openings: n x C x 256 x 256; openings: where something new may come into view.
+    """
+    flow = flow * smoothstep(flow.norm(dim=1, keepdim=True), *limits.still)
+    moved, photo = warp(state.render, flow), warp(state.photo, flow)
+    gap = edited - moved
+    drift = weighted_blur(gap, mask + 1e-3, DRIFT)
+    light = gap - drift
+    mismatch = blur(light, 1.5).square().mean(dim=1, keepdim=True).sqrt()
+    near = blur(dilate(mismatch, 2), 1.5)
+    fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
+    light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
+    tone = local_tone(photo, moved, mask * torch.exp(-(near / limits.shade).square()), TONE) - drift
+    lids = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], *INSIDE)
+    return Change(mask, flow, light, fresh, tone, lids, landmarks)
+
+
+def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> Tensor:
+    """Where an edit may bring what the photo does not have: within lips or lids, and skin close by; beards stay."""
+    lids = [regions.RIGHT_EYE, regions.LEFT_EYE]
+    shapes = {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids])
+    near, inside = (_within(state, landmarks, shapes, *reach) for reach in (NEAR, INSIDE))
+    skin = luma(state.photo)
+    mean = (skin * state.skin).sum(dim=(2, 3), keepdim=True) / state.skin.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    dark = blur(smoothstep(mean - warp(skin, flow), *BEARD), 1.5)
+    return torch.maximum(inside, near * (1 - dark))
+
+
+def _within(state: Prepared, landmarks: Tensor, shapes: list[range], solid: float, edge: float) -> Tensor:
+    """Inside closed lines of landmarks, before or after the edit: n x 1 x 256 x 256; reach in units."""
+    lines = [points[:, list(shape)] for points in (state.face.points, landmarks) for shape in shapes]
+    distance = torch.cat([regions.polygon_distance(line, WORK // 2) for line in lines], dim=1).amin(dim=1, keepdim=True)
+    return enlarge(regions.soft(distance, state.face.unit, solid, edge), 2)
+
+
+def _where(state: Prepared, landmarks: Tensor, region: str) -> Tensor:
+    draw = {"mouth": regions.mouth_region, "eyes": regions.eyes_region}.get(region, regions.face_region)
+    before, after = draw(state.face, WORK // 4), draw(regions.face_of(landmarks), WORK // 4)
+    return enlarge(torch.maximum(before, after), 4)
+
+
+def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:
+    """The photos with the change: n x 3 x R x R; exactly the photo where the mask is 0."""
+    factor = state.images.shape[-1] // WORK
+    window = window_of(change.mask, factor)
+    if window.empty:
+        return state.images
+    moved = warp(state.images, window.grown(change.flow) * factor, window.corner, mode="bicubic")
+    made = moved + window.grown(change.light)
+    result = state.images.clone()
+    target = window.cut(result)
+    target.copy_(torch.where(window.grown(change.mask) > 0, made, target))
+    _fill_openings(state, edited, change, result)
+    made = keep_tint(target, state.tint).clamp(-1, 1)
+    target.copy_(torch.where(window.grown(change.mask) > 0, made, target))
+    return result
+
+
+def _fill_openings(state: Prepared, edited: Tensor, change: Change, result: Tensor) -> None:
+    """Put the render, in the photo's tone and grain, where the photo has nothing; in place."""
+    window = window_of(change.novel, state.images.shape[-1] // WORK, margin=4)
+    if window.empty:
+        return
+    render = with_grain(window.cut(edited), state.grain)
+    render = render + white_kept(render, window.grown(change.tone))
+    grey = luma(render)
+    render = grey + (render - grey) * (1 - (1 - EYE_CHROMA) * window.grown(change.lids))
+    target = window.cut(result)
+    target.add_(window.grown(change.novel) * (render - target))

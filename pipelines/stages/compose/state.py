@@ -1,0 +1,103 @@
+"""What the ways of composing share: the photo, its inversion, and what was read from both once per photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pipelines.images import resize_area
+from pipelines.stages.compose import regions
+from pipelines.stages.compose.filters import enlarge
+from pipelines.stages.compose.flow import edit_flow
+from pipelines.stages.compose.grain import fine_ratio
+from pipelines.stages.compose.occlusion import lips_seen, uncovered
+from pipelines.stages.compose.tone import tint_line
+
+WORK = 256  # px, the side at which motion and mismatch are found
+NEAREST = 3.0  # px of 256: registration of render and photo corrects no more than this
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The pictures of an edit.
+
+    Attributes:
+        image: n x 3 x R x R in [-1, 1].
+        mask: n x 1 x R x R in [0, 1]: 0 where `image` is the source photo, bit for bit.
+        landmarks: n x 68 x 2, shares of the side: where the edit has moved them.
+    """
+
+    image: Tensor
+    mask: Tensor
+    landmarks: Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """n photos, ready for any number of edits; what only some edits need is found when one first asks.
+
+    Attributes:
+        images, base: n x 3 x R x R in [-1, 1]: the photo and its unedited render.
+        photo, render: n x 3 x 256 x 256, both shrunk.
+        face: landmarks.
+    """
+
+    images: Tensor
+    base: Tensor
+    photo: Tensor
+    render: Tensor
+    face: regions.Face
+
+    @property
+    def factor(self) -> int:
+        return self.images.shape[-1] // WORK
+
+    @cached_property
+    def skin(self) -> Tensor:
+        """n x 1 x 256 x 256: the face up to the hair."""
+        return enlarge(regions.face_region(self.face, WORK // 4), 4)
+
+    @cached_property
+    def free(self) -> Tensor:
+        """n x 1 x 256 x 256, 1 where nothing lies in front of the face, 0 where something does."""
+        return uncovered(self.photo, self.render, self.skin)
+
+    @cached_property
+    def mouth(self) -> Tensor:
+        """n x 1 x 1 x 1: whether a mouth can be edited: it is seen, and not from the side."""
+        return lips_seen(self.photo, self.face) * regions.frontal(self.face)
+
+    @cached_property
+    def tint(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`tone.tint_line` of the photos."""
+        return tint_line(self.photo)
+
+    @cached_property
+    def grain(self) -> Tensor:
+        """n x 3: size of the photo's fine bands over the render's, finest first."""
+        return fine_ratio(self.images, self.base)
+
+    @cached_property
+    def shift(self) -> Tensor:
+        """n x 2 x 256 x 256, flow from the photo to its render: small, where the two do not quite lie on each other."""
+        return edit_flow(self.render, self.photo).clamp(-NEAREST, NEAREST)
+
+
+def prepared(images: Tensor, landmarks: Tensor | None, base: Tensor) -> Prepared:
+    """See `Prepared`; landmarks n x 68 x 2 in shares, NaN or None where there are none."""
+    face = regions.face_of(regions.known_landmarks(landmarks, images))
+    return Prepared(images, base, resize_area(images, WORK), resize_area(base, WORK), face)
+
+
+def joined(parts: list[Composition]) -> Composition:
+    """Several faces' compositions as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    return Composition(
+        torch.cat([part.image for part in parts]),
+        torch.cat([part.mask for part in parts]),
+        torch.cat([part.landmarks for part in parts]),
+    )
