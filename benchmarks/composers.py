@@ -24,13 +24,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pipelines.builders import Parts, compensators, embedders, generators
+from pipelines.engine.detectors import build_locator
+from pipelines.models.directions import DirectionSet, own_directions
 from torch import Tensor
 
-from pipelines.builders import Parts, compensators, embedders, generators
 from pipelines.edits import Edit, parse_edits
-from pipelines.engine.detectors import build_locator
-from pipelines.images import decode, encode, read_photo, resize_area, to_tensor, to_uint8
-from pipelines.models.directions import DirectionSet, own_directions
+from pipelines.images.pixels import decode, encode, read_photo, resize_area, to_tensor, to_uint8
 from pipelines.stages.align import locate
 from pipelines.stages.compensate import SDICCompensator
 from pipelines.stages.compose.detail import DetailComposer

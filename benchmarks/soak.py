@@ -45,10 +45,12 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("align", "--size", "128", "--faces", "all", "--format", "jpg"),
     ("align", "--size", "256", "--device", "cpu:2"),
     ("align", "--size", "256", "--num-workers", "0"),
+    ("align", "--size", "128", "--shard", "1/2", "--device", "cpu:2"),
+    ("align", "--size", "128", "--limit", "2", "--faces", "all"),
     ("invert", "--align", "--method", "e4e"),
     ("edit", "--align", "--method", "lsap", "--attr", "smile=+2"),
 )
-WEIGHTS = (6, 4, 4, 2, 1, 1)
+WEIGHTS = (6, 4, 5, 2, 2, 2, 1, 1)
 
 
 @dataclass

@@ -10,4 +10,9 @@ from pipelines.specs import AlignSpec
 @command
 def align(spec: AlignSpec, weights: WeightOptions, output: OutputOptions, dry: DryRun) -> None:
     """Find the faces in photos and crop them upright, as FFHQ does: what invert and edit work on."""
+    output.apply()
+    if not spec.device.startswith(("auto", "cpu")):
+        from ganinv_cli import console
+
+        console.note(f"align runs on the CPU: --device {spec.device} changes nothing (cpu:N: in N processes)")
     run_verb("align", spec, weights, output, dry)

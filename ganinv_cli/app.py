@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import tempfile
 import tomllib
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from ganinv_cli import align, edit, evaluate, invert, train, weights
+from ganinv_cli import align, compare, edit, evaluate, invert, process, train, weights
+from ganinv_cli.config import CONFIG, read_config
 from pipelines.errors import GanInvError, UsageError
-from pipelines.registry import nearest
 
-CONFIG = Path("ganinv.toml")
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell reports a program that SIGPIPE ended
 NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+NOT_A_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL}
 
 
 class Guarded(TyperGroup):
@@ -34,9 +32,12 @@ class Guarded(TyperGroup):
         Raises:
             typer.Exit: with the exit code of whatever went wrong.
         """
+        from ganinv_cli import console
+
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            with console.printing():
+                sys.stdout.flush()
             return result
         except (typer.Exit, typer.Abort):
             raise
@@ -45,6 +46,21 @@ class Guarded(TyperGroup):
                 raise
             raise typer.Exit(explain(error)) from None
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """As Typer's; help and version that cannot be printed are no bug."""
+        from ganinv_cli import console
+
+        try:
+            with console.printing():
+                return super().main(*args, **options)
+        except console.PrintError as error:
+            raise SystemExit(explain(error)) from None
+        except SystemExit as done:
+            if done.code == 1 and isinstance(done.__context__, BrokenPipeError):  # a reader that left early
+                process.mute_stdout()
+                raise SystemExit(BROKEN_PIPE) from None
+            raise
+
 
 def explain(error: BaseException) -> int:
     """Say on stderr what `error` means for the user; returns the exit code."""
@@ -52,17 +68,23 @@ def explain(error: BaseException) -> int:
 
     console.close()
     if isinstance(error, KeyboardInterrupt):
-        console.say("interrupted; what is finished is kept: run the same command again to go on")
-        return INTERRUPTED
+        name = f" by {error.name}" if isinstance(error, process.Stopped) and error.exit_code != INTERRUPTED else ""
+        console.say(f"interrupted{name}; what is finished is kept: run the same command again to go on")
+        return error.exit_code if isinstance(error, process.Stopped) else INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more when it flushes at exit
+        process.mute_stdout()
         return BROKEN_PIPE
+    if isinstance(error, console.PrintError):
+        process.mute_stdout()
     if isinstance(error, GanInvError):
         console.say(f"error: {error}", "red")
         return error.exit_code
     if isinstance(error, OSError) and error.errno in NOT_WRITABLE and error.filename:
         console.say(f"error: {error.filename}: {error.strerror}; free or open that place and run again", "red")
         return 3
+    if isinstance(error, OSError) and error.errno in NOT_A_PATH and error.filename:
+        console.say(f"error: {str(error.filename)[:80]}: {error.strerror}; give another path", "red")
+        return UsageError.exit_code
     return _bug(error)
 
 
@@ -96,6 +118,7 @@ app.command()(align.align)
 app.command()(invert.invert)
 app.command()(edit.edit)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")
 
@@ -132,60 +155,10 @@ def common(
         ctx.default_map = read_config(path, ctx.command)
 
 
-def read_config(path: Path, command: Any) -> dict[str, Any]:
-    """The defaults in a config file, under the parameter names of `command`'s sub-commands.
-
-    Raises:
-        UsageError: the file cannot be read, is no TOML, or names a command or an option that there is not.
-    """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"the config file {path} cannot be read: {reason}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"the config file {path} is not TOML: {error}") from None
-    return _defaults(path, tables, command)
-
-
-def _defaults(path: Path, table: Mapping[str, Any], command: Any) -> dict[str, Any]:
-    below: Mapping[str, Any] | None = getattr(command, "commands", None)
-    if below is None:
-        return _options(path, table, command)
-    found = {}
-    for name, inner in table.items():
-        if name not in below:
-            raise UsageError(f"{path}: there is no command '{name}'; known: {', '.join(nearest(name, list(below)))}")
-        if not isinstance(inner, Mapping):
-            raise UsageError(f"{path}: write the options of {name} below a line [{name}]")
-        found[name] = _defaults(path, inner, below[name])
-    return found
-
-
-def _options(path: Path, table: Mapping[str, Any], command: Any) -> dict[str, Any]:
-    """Options by any of their long flags, `-` or `_` alike; one value will do where an option may be repeated."""
-    flags = {_key(flag): each for each in command.params for flag in (*each.opts, each.name or "")}
-    found = {}
-    for name, value in table.items():
-        each = flags.get(_key(name))
-        if each is None:
-            known = ", ".join(nearest(name, [flag for flag in flags if len(flag) > 1])[:5])
-            raise UsageError(f"{path}: [{command.name}] has no option '{name}'; nearest: {known}")
-        repeated = each.multiple if hasattr(each, "multiple") else False
-        found[str(each.name)] = [value] if repeated and not isinstance(value, list) else value
-    return found
-
-
-def _key(flag: str) -> str:
-    return flag.lstrip("-").replace("-", "_").lower()
-
-
 def main() -> None:
-    """The console script. Output that the terminal's encoding cannot show is escaped instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+    """The console script."""
+    process.open_streams()
+    process.catch_signals()
     app()
 
 

@@ -27,6 +27,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.errors import GanInvError
+
 if TYPE_CHECKING:
     from pipelines.engine.events import ProgressEvent
     from pipelines.weights.download import FetchEvent
@@ -63,10 +65,11 @@ def shown(text: object) -> str:
 
 def say(message: object, style: str | None = None) -> None:
     """One line on stderr, never wrapped or read as markup."""
-    if err.is_terminal:  # through rich, which lifts a live bar out of the way
-        err.print(Text(shown(message), style or ""), soft_wrap=True)
-    else:
-        print(shown(message), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # a stderr that takes nothing is no reason to stop a run
+        if err.is_terminal:  # through rich, which lifts a live bar out of the way
+            err.print(Text(shown(message), style or ""), soft_wrap=True)
+        else:
+            print(shown(message), file=sys.stderr, flush=True)
 
 
 def note(message: object) -> None:
@@ -75,9 +78,36 @@ def note(message: object) -> None:
         say(message)
 
 
+class PrintError(GanInvError):
+    """The result cannot be written to stdout, which is full or gone; the work itself is done."""
+
+    exit_code = 7
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Around whatever writes to stdout.
+
+    Raises:
+        PrintError: stdout does not take it (a reader that left early stays a BrokenPipeError).
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise PrintError(f"the result cannot be printed ({error.strerror}); the run itself is done") from None
+
+
+def line(text: str) -> None:
+    """One line of a result on stdout, as it is."""
+    with printing():
+        print(text, flush=True)
+
+
 def print_json(value: Any) -> None:
     """`value` as one JSON document on stdout; NaN and infinity, which JSON lacks, become null."""
-    print(json.dumps(_plain(value), indent=2), flush=True)
+    line(json.dumps(_plain(value), indent=2))
 
 
 def _plain(value: Any) -> Any:
@@ -97,13 +127,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         ruled = Table(*headers, header_style="bold")
         for row in cells:
             ruled.add_row(*(Text(cell) for cell in row))
-        out.print(ruled)
+        with printing():
+            out.print(ruled)
         return
     lines = [list(headers), *cells]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    sys.stdout.flush()
+    widths = [max(len(row[column]) for row in lines) for column in range(len(headers))]
+    padded = ("  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip() for row in lines)
+    line("\n".join(padded))
 
 
 def _cell(value: object) -> str:

@@ -33,11 +33,24 @@ def edit(spec: EditSpec, listing: ListAttributes, weights: WeightOptions, output
         return
     if not spec.edits:
         raise UsageError("nothing to edit: give --attr, for example --attr smile=+2 (--list-attrs names them all)")
+    output.apply()
+    warn_of_strengths(spec)
     run_verb("edit", spec, weights, output, dry)
 
 
+def warn_of_strengths(spec: EditSpec) -> None:
+    """One warning for each attribute that goes farther than it was measured; the user's own directions have no range."""
+    from ganinv_cli import console
+
+    with console.clean_stdout():
+        from pipelines.stages.edit.directions import beyond_range
+
+        for sentence in beyond_range(spec.edits):
+            console.note(f"warning: {sentence}")
+
+
 def show_attributes(as_json: bool) -> None:
-    """The shipped attributes on stdout: what +1 means, the calibrated range, and what changes along with each."""
+    """The shipped attributes on stdout: what + means, how far it was measured, and what changes along with it."""
     from ganinv_cli import console
 
     with console.clean_stdout():
@@ -50,7 +63,8 @@ def show_attributes(as_json: bool) -> None:
     rows = []
     for each in known:
         leaks = sorted(each.leakage.items(), key=lambda leak: -abs(leak[1]))
-        leaking = ", ".join(f"{name} {share:+.2f}" for name, share in leaks if abs(share) >= LEAK_SHOWN)
+        leaking = ", ".join(f"{name} {share:+.0%}" for name, share in leaks if abs(share) >= LEAK_SHOWN)
         span = f"{each.range[0]:+g} to {each.range[1]:+g}"
-        rows.append([each.name, each.description, span, each.std, f"{each.layers[0]}-{each.layers[1]}", leaking or "-"])
-    console.table(["attribute", "means", "range", "+1 is", "rows", "changes too, per unit"], rows)
+        rows.append([each.name, span, each.description.partition(";")[0], leaking or "-"])
+    console.table(["--attr", "strengths", "what + does", "changes too"], rows)
+    console.note("1 = one standard deviation over the generator's faces; rows, sizes and all leaks: --json")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from ganinv_cli.options import OutputOptions, WeightOptions, command
 from pipelines.errors import RequirementError
 from pipelines.specs import EvaluateSpec
@@ -18,21 +20,23 @@ def evaluate(spec: EvaluateSpec, weights: WeightOptions, output: OutputOptions) 
     from ganinv_cli import console
 
     with console.clean_stdout():
-        from pipelines.evaluation.evaluate import RequirementUnmet
+        from pipelines.evaluation.evaluate import RequirementUnmet, pictures
         from pipelines.evaluation.evaluate import evaluate as score
-        from pipelines.evaluation.pairing import run_folder
 
         unmet: RequirementError | None = None
         try:
             result = score(spec, weights.store(), on_progress=console.run_reporter("evaluate"))
         except RequirementUnmet as error:  # all was measured and written: show it first
             result, unmet = error.metrics, error
-    show_result(result, run_folder(spec.run), spec.report, output.as_json)
+    show_result(result, output.as_json)
     if unmet is not None:
         raise unmet
+    if result["missing"] and not spec.allow_missing:
+        console.say(f"{pictures(result['missing'])} could not be judged; --allow-missing takes the figures of the rest")
+        raise typer.Exit(3)
 
 
-def show_result(result: Mapping[str, Any], folder: Path, report: bool, as_json: bool) -> None:
+def show_result(result: Mapping[str, Any], as_json: bool) -> None:
     """The metrics object as JSON, or a row for each edit and metric."""
     from ganinv_cli import console
 
@@ -41,8 +45,8 @@ def show_result(result: Mapping[str, Any], folder: Path, report: bool, as_json: 
         return
     rows = [row for edit, metrics in result["edits"].items() for row in _rows(edit, metrics)]
     console.table(["edit", "metric", "mean", "median", "n", "better"], rows)
-    if report:
-        console.note(f"report: {folder / 'report.html'}")
+    if "report.html" in result["written"]:
+        console.note(f"report: {Path(result['folder']) / 'report.html'}")
 
 
 def _rows(edit: str, metrics: Mapping[str, Any], prefix: str = "") -> list[list[object]]:

@@ -62,18 +62,16 @@ def show(name: Name, weights_dir: WeightsDir = None, as_json: Json = False) -> N
     if as_json:
         console.print_json(facts)
         return
-    rows = [
-        [key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for key, value in facts.items()
-    ]
-    console.table(["field", "value"], rows)
+    console.table(["field", "value"], [[key, _shown(value)] for key, value in facts.items()])
 
 
 @app.command()
 def path(name: Name, weights_dir: WeightsDir = None, offline: Offline = False) -> None:
     """Print the path of one verified file, fetched where it is not cached."""
+    from ganinv_cli import console
     from ganinv_cli.options import make_store
 
-    typer.echo(str(make_store(weights_dir, offline).path(name)))
+    console.line(str(make_store(weights_dir, offline).path(name)))
 
 
 @app.command()
@@ -130,10 +128,11 @@ def add(
     weights_dir: WeightsDir = None,
 ) -> None:
     """Copy a file of your own into the weights folder, after its hash was checked (or, where none is known, noted)."""
+    from ganinv_cli import console
     from ganinv_cli.options import make_store
 
     store = make_store(weights_dir, True)
-    typer.echo(f"{store.add(file, name)}  sha256 {store.sha256(name)}")
+    console.line(f"{store.add(file, name)}  sha256 {store.sha256(name)}")
 
 
 @app.command()
@@ -184,13 +183,20 @@ def rm(
     weights_dir: WeightsDir = None,
 ) -> None:
     """Delete cached files; the next use fetches them again."""
+    from ganinv_cli import console
     from ganinv_cli.options import make_store
 
     store = make_store(weights_dir, True)
     for name in names:
         store.group(name)  # all known, before the first is deleted
     for name in names:
-        typer.echo(f"{name}: {'removed' if store.remove(name) else 'was not cached'}")
+        console.line(f"{name}: {'removed' if store.remove(name) else 'was not cached'}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {inner}" for key, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _facts(store: Any, name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ _DISK_TROUBLE = {
     errno.EDQUOT: f"the disk quota is used up; {_FULL}",
     errno.EROFS: f"the file system is read-only; {_DENIED}",
     errno.EACCES: f"permission is denied; {_DENIED}",
+    errno.ENAMETOOLONG: "the name is too long for this disk; shorten the photo's name, or the edit's",
 }
 
 

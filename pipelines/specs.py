@@ -6,6 +6,7 @@ nowhere else. A wrong value raises pydantic's ValidationError (a ValueError), wh
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,8 @@ from pipelines.options import Option
 DEFAULT_RUNS = ("edits", "inversions")
 Format = Literal["png", "jpg", "webp"]
 Shard = tuple[int, int]
+
+_DEVICE = re.compile(r"auto|mps|cpu(:\d+)?|cuda(:\d+(,\d+)*)?")
 
 # Names that help and a shell's completion show without loading what knows them; tests compare them with the registries.
 DETECTORS = ("dlib", "facexlib", "facexlib-resnet50")
@@ -36,6 +39,18 @@ PLUGINS = Option("A module or .py file with parts of your own. Repeat for more."
 WORKERS = Option("Decoding processes a device. Default: by cores.", "Run", ("--num-workers", "-j"))
 
 
+def _shown(kind: type[BaseModel], name: str) -> str:
+    """What a person calls a field: its flag, or its place."""
+    found = (
+        [each for each in kind.model_fields[name].metadata if isinstance(each, Option)]
+        if name in kind.model_fields
+        else []
+    )
+    if found and not found[0].panel:
+        return (found[0].metavar or name).strip("[]")
+    return found[0].flags[0] if found and found[0].flags else f"--{name.replace('_', '-')}"
+
+
 class Spec(BaseModel):
     """What every command has.
 
@@ -50,6 +65,14 @@ class Spec(BaseModel):
     device: Annotated[str, Option("auto, cpu, cuda, cuda:N or mps; cuda:0,1 or cpu:2 for several.", "Run")] = "auto"
     plugins: Annotated[tuple[str, ...], PLUGINS] = ()
 
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, value: str) -> str:
+        """Whether there is such a device here is asked later: another machine may do the work."""
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"there is no device '{value}'; known: auto, cpu, cpu:N, cuda, cuda:N, cuda:N,M and mps")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_empty(cls, given: Any) -> Any:
@@ -57,7 +80,7 @@ class Spec(BaseModel):
         for name, value in given.items() if isinstance(given, dict) else ():
             for each in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(each, str) and not each.strip() and name != "init":
-                    raise ValueError(f"{name.replace('_', '-')} is empty: give a value, or leave the option out")
+                    raise ValueError(f"{_shown(cls, name)} is empty: give a value, or leave it out")
         return given
 
 
@@ -192,7 +215,7 @@ class InvertSpec(AlignSpec):
     )
     method: Annotated[
         str, Option("A named chain of embedder, refiners, compensator and composer.", "Method", complete="methods")
-    ] = "feature"
+    ] = "photo"
     embed: Annotated[str | None, Option("Another embedder than the method's.", "Method")] = None
     encoder: Annotated[
         str | None,
@@ -269,6 +292,7 @@ class EvaluateSpec(Spec):
         num_workers: decoding threads; 0 means 1, as nothing is decoded in the scoring thread.
         report: also write report.html and contact.png.
         require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
+        allow_missing: bounds hold although some pictures could not be judged.
     """
 
     run: Annotated[Path, Option("What invert or edit wrote. Default: edits, else inversions.", metavar="[RUN]")] = (
@@ -288,6 +312,9 @@ class EvaluateSpec(Spec):
         tuple[str, ...],
         Option('Exit 6 unless met, as "id>=0.5". Repeat for more.', "Evaluate", metavar="METRIC>=X"),
     ] = ()
+    allow_missing: Annotated[
+        bool, Option("Pictures that cannot be judged neither fail --require nor exit with 3.", "Evaluate")
+    ] = False
 
     @field_validator("metrics", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ uint8 H x W x 3, RGB. `pipelines.images.pixels` is the only module that converts
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
@@ -155,6 +155,11 @@ class Inversion:
         for _, value, how in self._parts():
             for key, tensor in value.items() if isinstance(value, Mapping) else ((None, value),):
                 yield how, key, tensor
+
+    def holding(self, tensors: Iterable[Tensor]) -> Self:
+        """The same with other tensors, in the order of `tensors`."""
+        others = iter(tensors)
+        return self._changed(lambda tensor, _: next(others))
 
     def _parts(self) -> Iterator[tuple[str, Any, Kept]]:
         for each in fields(self):

@@ -18,14 +18,15 @@ import torch
 from PIL import Image
 
 from pipelines.edits import Edit, parse_edits
-from pipelines.engine.device.batching import ChainSettings, ChainWork
-from pipelines.engine.input.listing import FACE, Photo, list_input
+from pipelines.engine.device.align_only import AlignOnly
+from pipelines.engine.device.batching import Batcher, ChainSettings
+from pipelines.engine.input.listing import list_input
 from pipelines.engine.job import Job
-from pipelines.engine.output.paste import make_paster
-from pipelines.engine.reading.reader import LoadedFace, PhotoReader, pixel_digest
-from pipelines.engine.stage import AlignWork
+from pipelines.engine.reading.reader import PhotoReader, pixel_digest
+from pipelines.engine.types import LoadedFace, Photo
 from pipelines.errors import PhotoError
 from pipelines.images.pixels import to_uint8
+from pipelines.records.outputs import FACE, INVERSION, LATENTS, Output, mask_of, photo_of
 from pipelines.specs import AlignSpec, EditSpec
 from pipelines.types import Composition, FaceBatch, Inversion, Quad, Rendered, U8Image
 
@@ -118,14 +119,6 @@ class FakeChain:
         return Rendered(base, {name: Composition(image, ones) for name, image in made.items()})
 
 
-def blend(photo: U8Image, edited: U8Image, quad: Quad, inverted: U8Image) -> U8Image:
-    """A paste without a mask."""
-    result = photo.copy()
-    (left, top), (right, bottom) = (int(v) for v in quad[0]), (int(v) for v in quad[2])
-    result[top:bottom, left:right] = edited
-    return result
-
-
 def align_job(source: Path, output: Path, fake: FakeFaces | None = None, workers: int = 0, **options: Any) -> Job:
     """`align` with a fake detector."""
     fake = fake or FakeFaces()
@@ -134,12 +127,36 @@ def align_job(source: Path, output: Path, fake: FakeFaces | None = None, workers
         command="align",
         spec=spec,
         listing=list_input(source, faces_all=spec.faces == "all", output=output),
-        identity="fake-align",
-        kinds=(FACE,),
+        outputs=(Output(FACE, "face", f".{spec.format}", "fake-align"),),
         make_reader=partial(make_reader, fake),
-        make_work=lambda device: AlignWork(spec.format),
+        make_work=lambda device: AlignOnly(),
         workers=workers,
     )
+
+
+@dataclass(frozen=True)
+class GivenCrops:
+    """Files that are crops already."""
+
+    def faces(self, photo: Photo, image: U8Image) -> list[LoadedFace]:
+        return [LoadedFace(image[:SIZE, :SIZE], None, None, pixel_digest(image))]
+
+
+def edit_outputs(
+    spec: EditSpec, codes: str = "fake-codes", compensate: str = "", decides: dict[str, str] | None = None
+) -> tuple[Output, ...]:
+    """The table of a fake run: what decides codes, the inversion and each edit's pictures are given words."""
+    made = f"{codes} {compensate}"
+    outputs = [
+        Output(INVERSION, "face", f".{spec.format}", f"{made} {spec.format}"),
+        Output(LATENTS, "face", ".safetensors", codes),
+    ]
+    for name in (edit.name for edit in spec.edits):
+        own = f"{made} {(decides or {}).get(name)}"
+        outputs.append(Output(name, "face", f".{spec.format}", f"{own} {spec.format}"))
+        outputs += [Output(mask_of(name), "face", ".png", own)] if spec.masks else []
+        outputs += [Output(photo_of(name), "photo", ".jpg", own)] if spec.paste else []
+    return tuple(outputs)
 
 
 def edit_job(
@@ -147,29 +164,33 @@ def edit_job(
     output: Path,
     attrs: Sequence[str] = ("smile=+2",),
     chain: FakeChain | None = None,
-    fake: FakeFaces | None = None,
+    fake: FakeFaces | GivenCrops | None = None,
     workers: int = 0,
     codes: str = "fake-codes",
+    compensate: str = "",
+    decides: dict[str, str] | None = None,
     **options: Any,
 ) -> Job:
-    """`edit --align` with a fake detector and a fake chain."""
+    """`edit --align` with a fake detector and a fake chain; with `GivenCrops`, `edit` of crops."""
     edits = parse_edits(attrs)
-    spec = EditSpec(input=source, output=output, num_workers=workers, edits=edits, align=True, **options)
-    batch = spec.batch_size or 2
-    folders = () if spec.overwrite else (output / "latents",)
-    settings = ChainSettings(edits, spec.format, batch, spec.seed, codes, folders)
-    paster = make_paster(blend) if spec.paste else None
-    names = tuple(edit.name for edit in edits)
+    spec = EditSpec(
+        input=source,
+        output=output,
+        num_workers=workers,
+        edits=edits,
+        align=not isinstance(fake, GivenCrops),
+        **options,
+    )
+    folders = () if spec.overwrite else (output / LATENTS,)
+    composed = spec.compose not in (None, "none")
+    settings = ChainSettings(edits, spec.batch_size or 2, spec.seed, (codes,), folders, composed)
     return Job(
         command="edit",
         spec=spec,
-        listing=list_input(source, output=output),
-        identity=f"fake-edit {codes}",
-        kinds=("inversion", "latents", *names),
-        paste_kinds=tuple(f"photos/{name}" for name in names) if spec.paste else (),
-        tops=frozenset({"inversion", "latents", "photos", *names}),
+        listing=list_input(source, use_run=not spec.align, output=output, grouped=spec.paste),
+        outputs=edit_outputs(spec, codes, compensate, decides),
         make_reader=partial(make_reader, fake or FakeFaces()),
-        make_work=lambda device: ChainWork(lambda: chain or FakeChain(), torch.device(device), settings, paster),
+        make_work=lambda device: Batcher(lambda: chain or FakeChain(), torch.device(device), settings),
         workers=workers,
     )
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
-from pipelines.engine.gate import Gate
 from pipelines.engine.input.remote import as_url, open_store
 from pipelines.engine.job import Job
 from pipelines.engine.output.checks import remove_half_written
@@ -22,7 +21,7 @@ from pipelines.engine.output.deliveries import fold
 from pipelines.engine.output.run_lock import exclusive_run
 from pipelines.engine.output.shards import Archives, Packer
 from pipelines.engine.output.store import Uploader
-from pipelines.engine.output.transfer import Mover, Moving
+from pipelines.engine.output.transfer import Gate, Mover, Moving
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import has_manifest
@@ -58,13 +57,13 @@ def working_folder(spec: RunSpec) -> Path:
     return spec.output
 
 
-def moved_in(spec: SpecT) -> SpecT:
+def staging_spec(spec: SpecT) -> SpecT:
     """The same run into its working folder."""
     folder = working_folder(spec)
     return spec if folder == spec.output else spec.model_copy(update={"output": folder})
 
 
-def run_out(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: OnEvent | None = None) -> RunSummary:
+def run_to_destination(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: OnEvent | None = None) -> RunSummary:
     """`run_job`, whatever kind of output the spec names.
 
     Args:
@@ -76,7 +75,7 @@ def run_out(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: OnEvent | N
         UsageError, OutputError, KeyboardInterrupt: as for `run_job`; what is not moved yet stays in the working folder,
             and the next run goes on from there.
     """
-    inner = moved_in(spec)
+    inner = staging_spec(spec)
     if inner is spec:
         return run_job(make_job(spec), on_event)
     url = as_url(spec.output)

@@ -71,7 +71,7 @@ class RunSummary:
         return {**vars(self), "exit_code": self.exit_code}
 
 
-class Tally:
+class Progress:
     """Counts items as they end and tells `on_event`. Not thread-safe: the engine calls it from one thread."""
 
     def __init__(self, summary: RunSummary, on_event: OnEvent | None) -> None:
@@ -82,11 +82,7 @@ class Tally:
         self.summary.total = total
         self.tell("start")
 
-    def more(self, items: int) -> None:
-        """A photo turned out to hold `items` more faces than one."""
-        self.summary.total += items
-
-    def found(self, items: int, skipped: int) -> None:
+    def add(self, items: int, skipped: int = 0) -> None:
         """The input turned out to hold `items` more (or, counted anew, fewer), `skipped` of them done before."""
         self.summary.total += items
         self.summary.skipped += skipped
@@ -98,19 +94,15 @@ class Tally:
     def take(self, key: str, items: int) -> None:
         """A photo's `items` faces are in work from here on; only a run of several processes needs to know."""
 
-    def end(self, record: Record) -> None:
+    def finish(self, record: Record) -> None:
         """An item is finished, or failed, as its record says."""
         error = record.error
-        self.ended(record.key, error.code if error else "", error.message if error else "")
-
-    def ended(self, key: str, code: str, message: str) -> None:
-        """As `end`; `code` and `message` of the failure, "" where there is none."""
-        if code:
+        if error:
             self.summary.failed += 1
-            self.summary.failures[code] = self.summary.failures.get(code, 0) + 1
+            self.summary.failures[error.code] = self.summary.failures.get(error.code, 0) + 1
         else:
             self.summary.ok += 1
-        self.tell("item", key, message)
+        self.tell("item", record.key, error.message if error else "")
 
     def warn(self, message: str) -> None:
         self.summary.warnings.append(message)

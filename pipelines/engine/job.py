@@ -1,4 +1,4 @@
-"""A run, ready to start: what to read, what to make of it, and what is done already."""
+"""A run's plan, ready to start: what to read, what to make of it, and what is done already."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipelines.engine.stage import Work
 from pipelines.errors import UsageError
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
+from pipelines.records.outputs import FACE, FOLDERS, Output
 from pipelines.specs import RunSpec
 
 
@@ -24,15 +25,13 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One run; nothing has been loaded yet.
+    """One run, all names resolved and nothing loaded; travels to the workers (`engine.plan` makes it).
 
     Attributes:
         command: align, invert or edit.
         spec: the options.
         listing: what INPUT means.
-        identity: everything but the input that decides the outputs, hashed.
-        kinds: the outputs that every item must have; `paste_kinds`: those of items whose place in a photo is known.
-        tops: folders that the run fills; None: keys at the top.
+        outputs: what every item must have, and (`per` photo) what those whose place in a photo is known have together.
         make_reader: picklable; builds the reader in the decoding process.
         make_work: device name -> what stands between reader and writer (loads no model yet); picklable.
         prepare: called before anything is read, but only where there is something to do: fetches weights.
@@ -44,16 +43,19 @@ class Job:
     command: str
     spec: RunSpec
     listing: Listing
-    identity: str
-    kinds: tuple[str, ...]
+    outputs: tuple[Output, ...]
     make_reader: Callable[[], Reader]
     make_work: Callable[[str], Work]
     prepare: Callable[[], None] = nothing
-    tops: frozenset[str] | None = None
-    paste_kinds: tuple[str, ...] = ()
     workers: int = 0
     devices: tuple[str, ...] = ("cpu",)
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tops(self) -> frozenset[str] | None:
+        """Folders that the run may fill; None: it writes keys at the top."""
+        kinds = {output.kind.partition("/")[0] for output in self.outputs}
+        return None if FACE in kinds else FOLDERS | kinds
 
     def check(self) -> StreamedPhotos:
         """This run's photos; raises UsageError where the folders cannot be meant so.
@@ -62,11 +64,11 @@ class Job:
         asked for where `align` is to write into a folder with other files in it, which must not be written over.
         """
         spec, photos = self.spec, self.listing.photos
-        check_places(spec.input, spec.output, photos.first, self.tops)
+        check_places(spec.inputs, spec.output, photos.first, self.tops)
         if not spec.resume and not spec.overwrite and has_manifest(spec.output):
             raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")
         if not spec.overwrite:
-            kinds = self.kinds if self.tops else ()
+            kinds = () if self.tops is None else tuple(output.kind for output in self.outputs)
             planned = kinds or (f"{photo.key}.{spec.format}" for photo in photos)
             refuse_foreign_files(spec.output, planned)
         return take_part(photos, spec.limit, spec.shard)
@@ -80,4 +82,4 @@ class Job:
 
     def ledger(self, records: Mapping[str, Record]) -> Ledger:
         """`records` as seen by this run."""
-        return Ledger(self.spec.output, records, self.identity, self.kinds, self.paste_kinds)
+        return Ledger(self.spec.output, records, self.outputs)

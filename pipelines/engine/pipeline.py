@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 
-from pipelines.engine.events import Tally
-from pipelines.engine.gate import Gate
-from pipelines.engine.input.listing import Photo
+from pipelines.engine.events import Progress
 from pipelines.engine.job import Job
-from pipelines.engine.output.writer import Result, Writer
+from pipelines.engine.output.transfer import Gate
+from pipelines.engine.output.writer import Writer
 from pipelines.engine.reading.decoder import Decoder
-from pipelines.engine.reading.decoder_pool import PhotoStream
-from pipelines.engine.reading.reader import Loaded, LoadedFace, Task
+from pipelines.engine.reading.decoder_pool import DecoderPool
 from pipelines.engine.resume.ledger import Ledger, face_keys
-from pipelines.engine.stage import Work, WorkFace
+from pipelines.engine.stage import Work
+from pipelines.engine.types import FaceJob, Loaded, Origin, PastePlace, Photo, Result, Task
 from pipelines.records.manifest import ManifestWriter, Record
 from pipelines.stages.align.aligner import ALIGNED_LIMIT
 
@@ -27,21 +26,21 @@ def _never() -> bool:
     return False
 
 
-class Stream:
+class Pipeline:
     """The moving parts of one device's run.
 
     Args:
         job: what to do.
         ledger: what is known of the tasks' items.
         tasks: the photos to read, `index` counted from 0; taken as there is room, in another thread.
-        tally: told of every item that ends.
+        progress: told of every item that ends.
         stop: asked now and then whether to end early.
     """
 
     def __init__(
-        self, job: Job, ledger: Ledger, tasks: Iterable[Task], tally: Tally, stop: Callable[[], bool] = _never
+        self, job: Job, ledger: Ledger, tasks: Iterable[Task], progress: Progress, stop: Callable[[], bool] = _never
     ) -> None:
-        self.tally = tally
+        self.progress = progress
         self._job = job
         self._ledger = ledger
         self._tasks = tasks
@@ -61,11 +60,11 @@ class Stream:
             make_work: called after the decoders have been started.
             part: the manifest's part to append to.
             fork: whether decoders may be forked (no model lives in this process yet).
-            spare: decoders that an earlier stream of the same job left; see `PhotoStream`.
+            spare: decoders that an earlier stream of the same job left; see `DecoderPool`.
         """
         job = self._job
         workers = min(job.workers, len(self._tasks)) if isinstance(self._tasks, Sized) else job.workers
-        stream = PhotoStream(self._taken(), job.make_reader, workers, job.spec.timeout, fork, spare)
+        stream = DecoderPool(self._taken(), job.make_reader, workers, job.spec.timeout, fork, spare)
         try:
             manifest = ManifestWriter(job.spec.output, part)
             writer = Writer(job.spec.output, manifest)
@@ -85,14 +84,14 @@ class Stream:
             self._in_work[task.index] = task.photo
             yield task
 
-    def _pump(self, stream: PhotoStream, writer: Writer, work: Work) -> None:
+    def _pump(self, stream: DecoderPool, writer: Writer, work: Work) -> None:
         for loaded in stream:
             for result in self._results(work, loaded):
                 writer.submit(result)
             self._count(writer)
             self._wait(writer)
             if self._stop():
-                self.tally.summary.complete = False
+                self.progress.summary.complete = False
                 return
         for result in work.flush():
             writer.submit(result)
@@ -108,88 +107,87 @@ class Stream:
         """One photo's way: failed, found unchanged, or face by face into the work."""
         photo = self._in_work.pop(loaded.index)
         if loaded.failure is not None:
-            self.tally.take(photo.key, 1)
-            yield Result(self._failed(photo, loaded))
+            self.progress.take(photo.key, 1)
+            yield self._failed(photo, loaded)
         elif loaded.unchanged:
             yield from self._unchanged(photo, loaded)
         else:
             yield from self._faces(work, photo, loaded)
 
-    def _failed(self, photo: Photo, loaded: Loaded) -> Record:
-        return Record(
-            photo.key,
-            photo.path,
-            loaded.digest,
-            "failed",
-            outputs=self._ledger.kept(photo, photo.key, loaded.digest),
-            fingerprint=self._ledger.fingerprint(photo, loaded.digest) if loaded.digest else "",
-            ms=loaded.ms,
-            error=loaded.failure,
-            stat=loaded.stat,
-        )
+    def _failed(self, photo: Photo, loaded: Loaded) -> Result:
+        record = self._ledger.kept(photo, photo.key, loaded.digest, placed=False)
+        record = replace(record, status="failed", ms=loaded.ms, error=loaded.failure, stat=loaded.stat)
+        return Result(record, place=self._place(photo, 0, 1, photo.origin))
 
     def _unchanged(self, photo: Photo, loaded: Loaded) -> Iterator[Result]:
         """The bytes are as before, only the file was touched or moved: noted, so that it is not read next time."""
         keys = face_keys(photo.key, int(self._ledger.records[photo.key].scores.get("faces", 1)))
-        self.tally.take(photo.key, len(keys))
-        self.tally.more(len(keys) - 1)
+        self.progress.take(photo.key, len(keys))
+        self.progress.add(len(keys) - 1)
         for key in keys:
             record = replace(self._ledger.records[key], source=photo.path, stat=loaded.stat)
             yield Result(record, counts_as="skipped")
 
     def _faces(self, work: Work, photo: Photo, loaded: Loaded) -> Iterator[Result]:
         keys = face_keys(photo.key, len(loaded.faces))
-        self.tally.take(photo.key, len(keys))
-        self.tally.more(len(keys) - 1)
+        self.progress.take(photo.key, len(keys))
+        self.progress.add(len(keys) - 1)
         for record in self._ledger.withdrawn(photo, len(keys)):
-            yield Result(replace(record, status="skipped", outputs={}, fingerprint="", error=None), counts_as="nothing")
-        for key, face in zip(keys, loaded.faces, strict=True):
+            gone = replace(record, status="skipped", outputs={}, fingerprint="", prints={}, error=None)
+            yield Result(gone, counts_as="nothing")
+        for place, (key, face) in enumerate(zip(keys, loaded.faces, strict=True)):
             self._look(key, face.scores.get("misalignment", 0.0))
-            work_face = self._work_face(photo, key, loaded, face)
-            if work_face.missing:
-                yield from work.put(work_face)
+            job = self._job_of(photo, key, loaded, place)
+            if job.missing:
+                yield from work.put(job)
             else:
                 known = replace(self._ledger.records[key], source=photo.path, stat=loaded.stat)
                 yield Result(known, counts_as="skipped")
 
-    def _work_face(self, photo: Photo, key: str, loaded: Loaded, face: LoadedFace) -> WorkFace:
+    def _job_of(self, photo: Photo, key: str, loaded: Loaded, place: int) -> FaceJob:
         """What is known of a face before the work; finished kinds are kept, unless everything is done again."""
-        ledger, placed, digest = self._ledger, face.quad is not None, loaded.digest
-        again = self._job.spec.overwrite
-        missing = ledger.wanted(photo, placed) if again else ledger.missing(photo, key, digest, placed)
-        record = Record(
-            key,
-            photo.path,
-            digest,
-            outputs={} if again else ledger.kept(photo, key, digest),
-            quad=face.quad,
-            scores={"faces": len(loaded.faces), **face.scores},
-            fingerprint=ledger.fingerprint(photo, digest),
-            ms=loaded.ms,
-            stat=loaded.stat,
-        )
-        return WorkFace(photo, face, record, missing)
+        ledger, face, digest, faces = self._ledger, loaded.faces[place], loaded.digest, len(loaded.faces)
+        placed = face.quad is not None
+        if self._job.spec.overwrite:
+            record, missing = Record(key, photo.path, digest), ledger.wanted(photo, digest, placed)
+        else:
+            record = ledger.kept(photo, key, digest, placed)
+            missing = ledger.missing(photo, key, digest, placed, faces)
+        scores = {"faces": faces, **face.scores}
+        record = replace(record, quad=face.quad, scores=scores, ms=loaded.ms, stat=loaded.stat)
+        pasted = any(output.per == "photo" for output in missing)
+        origin = Origin(photo.path, digest, face.quad) if face.quad else photo.origin
+        return FaceJob(face, record, missing, self._place(photo, place, faces, origin) if pasted else None)
+
+    def _place(self, photo: Photo, place: int, faces: int, origin: Origin | None) -> PastePlace | None:
+        """Where a face is pasted: one of a photo's that was read just now, or a crop of a group."""
+        if origin is None or not any(output.per == "photo" for output in self._job.outputs):
+            return None
+        keys = [key for key, _ in photo.group]
+        if keys:
+            return PastePlace(keys[0], keys.index(photo.key), len(keys), origin)
+        return PastePlace(photo.key, place, faces, origin)
 
     def _count(self, writer: Writer) -> None:
         for result in writer.finished():
             if result.counts_as == "done":
-                self.tally.end(result.record)
+                self.progress.finish(result.record)
             elif result.counts_as == "skipped":
-                self.tally.skip(result.record.key)
+                self.progress.skip(result.record.key)
 
     def _look(self, key: str, misalignment: float) -> None:
         if misalignment > ALIGNED_LIMIT:
             (self._faceless if math.isinf(misalignment) else self._unaligned).append(key)
 
-    def _warn(self, stream: PhotoStream) -> None:
+    def _warn(self, stream: DecoderPool) -> None:
         for note in stream.notes:
-            self.tally.warn(note)
+            self.progress.warn(note)
         if self._unaligned:
-            self.tally.warn(f"{_named(self._unaligned)} not placed as the generator expects; run with --align")
+            self.progress.warn(f"{_named(self._unaligned)} not placed as the generator expects; run with --align")
         if self._faceless:
-            self.tally.warn(f"no face was found in {_named(self._faceless, '')}; the result is a guess")
+            self.progress.warn(f"no face was found in {_named(self._faceless, '')}; the result is a guess")
         if self._stale:
-            self.tally.warn(f"{self._stale} codes on disk belong to other pixels, methods or weights; made anew")
+            self.progress.warn(f"{self._stale} codes on disk belong to other pixels, methods or weights; made anew")
 
 
 def _named(keys: list[str], verb: str = " are") -> str:

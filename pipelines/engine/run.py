@@ -13,17 +13,17 @@ from itertools import chain, islice
 from pathlib import Path
 
 from pipelines.devices import keep_freed_memory
-from pipelines.engine.events import OnEvent, RunSummary, Tally
-from pipelines.engine.gate import Gate
+from pipelines.engine.events import OnEvent, Progress, RunSummary
 from pipelines.engine.input.listing import StreamedPhotos
 from pipelines.engine.job import Job, nothing
 from pipelines.engine.output.checks import remove_half_written
 from pipelines.engine.output.run_lock import RunLock, exclusive_run
-from pipelines.engine.pipeline import Stream
-from pipelines.engine.reading.reader import Task
+from pipelines.engine.output.transfer import Gate
+from pipelines.engine.pipeline import Pipeline
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.spread.distributor import Distributor
 from pipelines.engine.spread.in_flight import clear_in_flight
+from pipelines.engine.types import Task
 from pipelines.errors import OutputError
 from pipelines.files import write_atomic
 from pipelines.records.manifest import merge_parts, part_files
@@ -54,13 +54,13 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
     summary = RunSummary(job.command, str(job.spec.output))
     with exclusive_run(job.spec.output, job.spec.shard) as lock:
         damaged = _tidy(job.spec.output, lock)
-        tally = Tally(summary, on_event)
-        plan = _plan(job, photos, tally)
-        _warn(damaged, tally)
+        progress = Progress(summary, on_event)
+        plan = _plan(job, photos, progress)
+        _warn(damaged, progress)
         try:
             if plan.tasks:
                 job.prepare()
-                _work(job, plan, tally)
+                _work(job, plan, progress)
         except BaseException:
             summary.complete = False
             with suppress(OutputError):  # the disk may be full: what stopped the run is what must be told
@@ -70,7 +70,7 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
         if plan.tasks:  # a run that had nothing to do leaves no trace
             _close(job, summary, start)
         _merge(job.spec.output, lock, sweep=not summary.complete)
-        tally.tell("end")
+        progress.tell("end")
     return summary
 
 
@@ -83,14 +83,14 @@ class _Plan:
     look: Callable[[], None] = nothing
 
 
-def _plan(job: Job, photos: StreamedPhotos, tally: Tally) -> _Plan:
+def _plan(job: Job, photos: StreamedPhotos, progress: Progress) -> _Plan:
     """All tasks, or of a large or slow input the first, and the others as they are found."""
     ledger, todo = job.todo(photos)
     first = todo.rest() if photos.whole else list(islice(todo, 1))
-    todo.tell(tally)
-    tally.start(tally.summary.total)
-    _warn(_notes(job, ledger), tally)
-    return _Plan(ledger, first if photos.whole or not first else chain(first, todo), partial(todo.tell, tally))
+    todo.tell(progress)
+    progress.start(progress.summary.total)
+    _warn(_notes(job, ledger), progress)
+    return _Plan(ledger, first if photos.whole or not first else chain(first, todo), partial(todo.tell, progress))
 
 
 def _here(job: Job) -> bool:
@@ -102,38 +102,38 @@ def _notes(job: Job, ledger: Ledger) -> Sequence[str]:
     return [*job.listing.notes, *getattr(ledger.records, "notes", ())]
 
 
-def _warn(notes: Sequence[str], tally: Tally) -> None:
+def _warn(notes: Sequence[str], progress: Progress) -> None:
     """Each but once."""
     for note in notes:
-        if note not in tally.summary.warnings:
-            tally.warn(note)
+        if note not in progress.summary.warnings:
+            progress.warn(note)
 
 
-def _work(job: Job, plan: _Plan, tally: Tally) -> None:
+def _work(job: Job, plan: _Plan, progress: Progress) -> None:
     """Here for one device; in other processes for several, or for a cluster."""
 
     def too_many() -> bool:
         plan.look()
-        return _too_many_errors(job, tally)
+        return _too_many_errors(job, progress)
 
     try:
         if _here(job):
-            stream = Stream(job, plan.ledger, plan.tasks, tally, too_many)
+            stream = Pipeline(job, plan.ledger, plan.tasks, progress, too_many)
             stream.run(partial(job.make_work, job.devices[0]), part_name(job))
         else:
-            Distributor(job, tally, too_many).run(plan.ledger, plan.tasks)
+            Distributor(job, progress, too_many).run(plan.ledger, plan.tasks)
     finally:
         plan.look()
-        _warn(_notes(job, plan.ledger), tally)
+        _warn(_notes(job, plan.ledger), progress)
 
 
-def _too_many_errors(job: Job, tally: Tally) -> bool:
-    limit, failed = job.spec.max_errors, tally.summary.failed
+def _too_many_errors(job: Job, progress: Progress) -> bool:
+    limit, failed = job.spec.max_errors, progress.summary.failed
     if limit is None or failed < limit:
         return False
-    if tally.summary.complete:
-        tally.summary.complete = False
-        tally.warn(f"stopped after {failed} failed items (--max-errors)")
+    if progress.summary.complete:
+        progress.summary.complete = False
+        progress.warn(f"stopped after {failed} failed items (--max-errors)")
     return True
 
 

@@ -5,22 +5,21 @@ Only numbers and the report's thumbnails are kept, so memory does not depend on 
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from pipelines import plugins
 from pipelines.devices import resolve_device
 from pipelines.engine.events import OnEvent, ProgressEvent
 from pipelines.errors import NoInputError, RequirementError, UsageError
 from pipelines.evaluation.contact_sheet import contact_sheet
-from pipelines.evaluation.kinds import INVERSION
 from pipelines.evaluation.loading import load_row
-from pipelines.evaluation.pairing import CONTACT, Pairing, pair_run, run_folder
+from pipelines.evaluation.pairing import Pairing, own_files, pair_run, run_folder
 from pipelines.evaluation.report import Report, render_report
 from pipelines.evaluation.run_latents import RunCodes
 from pipelines.evaluation.scoring import Evaluation
-from pipelines.files import write_atomic
+from pipelines.evaluation.written import CONTACT, REPORT, choose_folder, write_papers
 from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Locate
 from pipelines.metrics.registry import SHORT, build_code_metrics, build_metrics, check_names, of_kind, resolve
@@ -28,6 +27,8 @@ from pipelines.metrics.registry import metrics as known
 from pipelines.metrics.summary import Scores
 from pipelines.metrics.thresholds import Requirement, check, parse_requirement, sentence
 from pipelines.metrics.tools import Tools
+from pipelines.records.manifest import has_manifest
+from pipelines.records.outputs import INVERSION
 from pipelines.specs import EvaluateSpec
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.edit.directions import attribute_scales
@@ -58,42 +59,57 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
         on_progress: told after every face.
 
     Returns:
-        The object of metrics.json.
+        The object of metrics.json, and ``folder``, where it lies.
 
     Raises:
         UsageError: an unknown metric, a bad bound, a folder that is no run, or has no codes for a metric of codes.
             Before any model is loaded.
         NoInputError: nothing to compare, or not one pair could be judged.
         WeightsError: weights that cannot be had.
-        RequirementError: a bound was not kept (a `RequirementUnmet`).
+        RequirementError: a bound was not kept, or pictures are missing that it speaks of (a `RequirementUnmet`).
         OutputError: the results cannot be written.
     """
+    plugins.load(spec.plugins)
     requirements = [parse_requirement(text) for text in spec.require]
     asked = list(dict.fromkeys([*spec.metrics, *(r.metric.split(".")[0] for r in requirements)]))
     check_names(asked)
     device = resolve_device(spec.device)
     spec = spec.model_copy(update={"run": run_folder(spec.run)})
     pairing = pair_run(spec.run, spec.reference)
+    folder = choose_folder(spec.run, not has_manifest(spec.run), own_files(pairing))
     tools = Tools(store, device, scales=attribute_scales())
     locator = _Locator(tools)
     remarks = _open_codes(spec, asked, pairing, tools, locator)
     names, notes = resolve(asked, store)
     metrics, code_metrics = build_metrics(names.values(), tools), build_code_metrics(names.values(), tools)
-    evaluation = Evaluation(metrics, device, locator, on_progress, spec.report, code_metrics)
-    if on_progress is not None:
-        for remark in remarks:
-            on_progress(ProgressEvent("warning", 0, 0, 0, len(pairing.rows), message=remark))
+    evaluation = Evaluation(metrics, device, locator, on_progress, spec.report, code_metrics, store.config.offline)
+    _tell(on_progress, remarks)
     evaluation.run(pairing, spec.batch_size, max(1, spec.num_workers))
     if not len(evaluation.scores):
         first = evaluation.problems[0]
         raise NoInputError(f"not one pair could be judged, for example '{first.key}': {first.reason}")
     outcomes = [o for r in requirements for o in _check(r, names, evaluation.scores)]
     made = evaluation.result(spec.reference is not None, pairing.unused, [*notes, *remarks], outcomes)
-    _write(spec, made, evaluation, pairing)
+    _tell(on_progress, [note for note in made["notes"] if note not in remarks])
+    made = write_papers(folder, made, _papers(made, evaluation, pairing) if spec.report else {})
+    made["folder"] = str(folder)
     unmet = [sentence(outcome) for outcome in outcomes if not outcome["met"]]
+    if requirements and evaluation.missing and not spec.allow_missing:
+        unmet.append(f"{pictures(evaluation.missing)} could not be judged; --allow-missing asks it of the others alone")
     if unmet:
         raise RequirementUnmet("; ".join(unmet), made)
     return made
+
+
+def pictures(count: int) -> str:
+    """``1 picture``, ``2 pictures``."""
+    return f"{count} picture" if count == 1 else f"{count} pictures"
+
+
+def _tell(on_progress: OnEvent | None, sentences: Iterable[str]) -> None:
+    if on_progress is not None:
+        for text in sentences:
+            on_progress(ProgressEvent("warning", 0, 0, 0, 0, message=text))
 
 
 class _Locator:
@@ -134,15 +150,11 @@ def _check(requirement: Requirement, names: dict[str, str], scores: Scores) -> l
     return check(requirement, full + dot + part, known.get(full).of_edits, scores)
 
 
-def _write(spec: EvaluateSpec, made: dict[str, Any], evaluation: Evaluation, pairing: Pairing) -> None:
-    """metrics.json, and on request the report and the contact sheet, each whole or not at all."""
-    text = json.dumps(made, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n"
-    write_atomic(spec.run / "metrics.json", text.encode("ascii"))
-    if spec.report:
-        worst = evaluation.worst
-        page = render_report(Report(made, worst.rows(), worst.seen, evaluation.headline))
-        write_atomic(spec.run / "report.html", page)
-        write_atomic(spec.run / CONTACT, encode(_sheet(evaluation, pairing), "png"))
+def _papers(made: Mapping[str, Any], evaluation: Evaluation, pairing: Pairing) -> dict[str, bytes]:
+    """The report and the contact sheet, by name."""
+    worst = evaluation.worst
+    page = render_report(Report(made, worst.rows(), worst.seen, evaluation.headline))
+    return {REPORT: page, CONTACT: encode(_sheet(evaluation, pairing), "png")}
 
 
 def _sheet(evaluation: Evaluation, pairing: Pairing) -> U8Image:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from pipelines.engine.output.shards import Archives
-from pipelines.errors import NoInputError, UsageError
-from pipelines.evaluation.kinds import FACE, INVERSION, LATENTS, PHOTOS
+from pipelines.errors import NoInputError, PhotoError, UsageError
+from pipelines.evaluation.places import Places
+from pipelines.evaluation.written import CONTACT, FOLDER
 from pipelines.images.pixels import IMAGE_SUFFIXES
-from pipelines.records.manifest import Record, has_manifest, read_manifest
+from pipelines.records.manifest import MANIFEST, Record, has_manifest, read_manifest
+from pipelines.records.outputs import FACE, INVERSION, LATENTS, MASKS, PHOTOS
 from pipelines.types import Quad
 
-CONTACT = "contact.png"
+RUN = "run"  # no kind of output: what a problem speaks of where the run itself failed
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,23 @@ class Row:
     """One face: where its source and its results lie.
 
     Attributes:
-        source: the photo, the crop, or the reference picture; ``ARCHIVE::MEMBER`` where it lies in an archive.
+        source: the photo, the crop, or the reference picture: a file, a URL, or ``ARCHIVE::MEMBER``.
         results: edit -> file, or ``ARCHIVE::MEMBER``.
         quad: the face's corners in the photo; None where the source is the crop itself.
         digest: sha256 that the source had when it was inverted; "" where nobody noted it.
-        latents: the file of its codes; None where the run has none.
+        latents: the place of its codes; None where the run has none.
+        masks: edit -> place of the picture that says where the edit is not the photo.
+        run: the run's folder, near which the source is looked for where it is not found; None: nowhere else.
     """
 
     key: str
-    source: Path
-    results: Mapping[str, Path]
+    source: str
+    results: Mapping[str, str]
     quad: Quad | None = None
     digest: str = ""
-    latents: Path | None = None
+    latents: str | None = None
+    masks: Mapping[str, str] = field(default_factory=dict)
+    run: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,11 @@ def pair_run(run: Path, reference: Path | None) -> Pairing:
     return Pairing(sorted(rows, key=lambda row: row.key), problems, unused)
 
 
+def own_files(pairing: Pairing) -> set[Path]:
+    """The pictures that are judged and what they are compared with, as far as they are files."""
+    return {Path(place) for row in pairing.rows for place in (row.source, *row.results.values(), *row.masks.values())}
+
+
 def run_folder(run: Path) -> Path:
     """The folder with the manifest that RUN means: itself, or ``out.run`` beside the archives that a run wrote.
 
@@ -107,40 +118,54 @@ def run_folder(run: Path) -> Path:
 
 
 def _of_manifest(run: Path) -> tuple[list[Row], list[Problem]]:
-    rows, problems = [], []
-    for record in read_manifest(run).values():
+    notes: list[str] = []
+    places = Places(run)
+    records = read_manifest(run, notes)
+    rows, problems = [], [Problem("", MANIFEST, note) for note in notes]
+    for record in records.values():
         if record.status == "failed":
             told = record.error
             reason = f"{told.message} ({told.stage}, {told.code})" if told else "failed without a reason"
-            problems.append(Problem(record.key, "run", reason))
-        elif record.status == "ok" and (results := _results(run, record)):
-            codes = record.outputs.get(LATENTS)
-            latents = run / codes if codes else None
-            rows.append(Row(record.key, Path(record.source), results, record.quad, record.digest, latents))
+            problems.append(Problem(record.key, RUN, reason))
+        elif record.status == "ok":
+            results, masks, latents, refused = _outputs(places, record)
+            problems += refused
+            if results:
+                rows.append(Row(record.key, record.source, results, record.quad, record.digest, latents, masks, run))
     return rows, problems
 
 
-def _results(run: Path, record: Record) -> dict[str, Path]:
-    """The record's face pictures. Codes, and photos with the face pasted back, are not faces; a crop of `align` is
-    what a reference is compared with where there is nothing else."""
-    pictures = {
-        kind: run / path
-        for kind, path in record.outputs.items()
-        if Path(path).suffix.lower() in IMAGE_SUFFIXES and not kind.startswith(PHOTOS)
-    }
-    face = pictures.pop(FACE, None)
-    return pictures or ({INVERSION: face} if face else {})
+def _outputs(places: Places, record: Record) -> tuple[dict[str, str], dict[str, str], str | None, list[Problem]]:
+    """The record's face pictures, its masks, its codes, and what lies out of bounds.
+
+    Photos with the face pasted back are not faces; a crop of `align` is what a reference is compared with where there is
+    nothing else.
+    """
+    found: dict[str, str] = {}
+    refused = []
+    for kind, path in record.outputs.items():
+        picture = Path(path).suffix.lower() in IMAGE_SUFFIXES and not kind.startswith(PHOTOS)
+        if picture or kind == LATENTS:
+            try:
+                found[kind] = places.of(path)
+            except PhotoError as error:
+                refused.append(Problem(record.key, kind, error.message))
+    latents, face = found.pop(LATENTS, None), found.pop(FACE, None)
+    masks = {kind.removeprefix(MASKS): found.pop(kind) for kind in [*found] if kind.startswith(MASKS)}
+    return found or ({INVERSION: face} if face else {}), masks, latents, refused
 
 
 def _of_folder(run: Path, reference: Path | None) -> tuple[list[Row], list[Problem]]:
     if reference is None:
         raise UsageError(f"'{run}' has no manifest.jsonl, so its sources are not known; give --reference DIR")
-    return [Row(key, path, {INVERSION: path}) for key, path in _by_key(run).items()], []
+    return [Row(key, str(path), {INVERSION: str(path)}) for key, path in _by_key(run).items()], []
 
 
 def _with_reference(rows: list[Row], reference: Path) -> tuple[list[Row], list[Problem], int]:
     known = _by_key(reference)
-    paired = [replace(row, source=known[row.key], quad=None, digest="") for row in rows if row.key in known]
+    paired = [
+        replace(row, source=str(known[row.key]), quad=None, digest="", run=None) for row in rows if row.key in known
+    ]
     missing = [
         Problem(row.key, "source", f"'{reference}' has no picture called '{row.key}'")
         for row in rows
@@ -165,6 +190,6 @@ def _pictures(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            ours = path == folder / CONTACT  # an earlier evaluation of this very folder
+            ours = path == folder / FOLDER / CONTACT  # an earlier evaluation of this very folder
             if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES and not ours:
                 yield path

@@ -11,12 +11,15 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from pipelines.images.pixels import encode, resize_u8
 from pipelines.types import U8Image
 
 ROWS = 200  # faces shown; about 6 KB a picture, so that a browser opens the file at once
 PROBLEMS = 500  # failures listed one by one
+DETAILS = 40  # faces with details, about 25 KB each
+DETAIL = 256  # px
 _THUMBNAIL = 192  # px; shown at up to 168, so that it is sharp on dense screens too
 
 
@@ -40,11 +43,32 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """The same square of source and edit, pixel for pixel, where the edit is."""
+
+    label: str
+    source: Shot
+    edit: Shot
+
+    @classmethod
+    def of(cls, label: str, source: U8Image, edit: U8Image, mask: U8Image | None = None) -> Detail:
+        """From square uint8 pictures; without a mask, the square in which most changed of the picture's middle."""
+        if len(source) != len(edit):
+            source = resize_u8(source, len(edit), len(edit))
+        top, left = _busiest(source, edit, mask)
+        cuts = [image[top : top + DETAIL, left : left + DETAIL] for image in (source, edit)]
+        return cls(
+            label, *(Shot(name, encode(cut, "jpg", 88)) for name, cut in zip(("source", label), cuts, strict=True))
+        )
+
+
+@dataclass(frozen=True)
 class ReportRow:
-    """One face: source first, then the inversion and the edits."""
+    """One face: source first, then the inversion and the edits; and a detail of each edit."""
 
     key: str
     shots: Sequence[Shot]
+    details: Sequence[Detail] = ()
 
 
 class WorstRows:
@@ -91,22 +115,33 @@ class Report:
 
 def render_report(report: Report) -> bytes:
     """The page, UTF-8. Names from the disk are escaped, also such as are not valid text."""
-    text = resources.files("pipelines.evaluation").joinpath("templates/report.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = number
     metrics = report.metrics
-    page = environment.from_string(text).render(
+    return render_page(
+        "report.html.j2",
         metrics=metrics,
         rows=report.rows,
+        details=DETAILS,
         seen=report.seen,
         headline=report.headline,
         tables=[(edit, _flat(figures)) for edit, figures in metrics["edits"].items()],
         changes=_changes(metrics["edits"]),
         problems=metrics["failures"][:PROBLEMS],
     )
-    return page.encode("utf-8", errors="backslashreplace")
+
+
+def render_page(template: str, **values: Any) -> bytes:
+    """A page of `templates/`, UTF-8, every text escaped and every unprintable character shown as an escape."""
+    templates = resources.files("pipelines.evaluation").joinpath("templates")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: templates.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    environment.filters["number"] = number
+    return environment.get_template(template).render(**values).encode("utf-8", errors="backslashreplace")
 
 
 def number(value: float | None) -> str:
@@ -115,6 +150,31 @@ def number(value: float | None) -> str:
         return "–"
     text = f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
     return text.replace("-", "−", 1) if "e" not in text else text
+
+
+def shown(value: Any) -> Any:
+    """Texts with what cannot be printed (controls, broken text, marks of writing direction) escaped, as names from the
+    disk may hold; anything else as it is."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
+
+
+def _busiest(source: U8Image, edit: U8Image, mask: U8Image | None) -> tuple[int, int]:
+    """Top and left of the detail: around the mask's middle, else where most changed of the picture's inner half."""
+    side, cells = len(edit), 32
+    if mask is not None:
+        weight = resize_u8(mask, cells, cells).astype(np.float64).sum(axis=2)
+    else:
+        small = [resize_u8(image, cells, cells).astype(np.float64) for image in (source, edit)]
+        weight = np.zeros((cells, cells))
+        inner = slice(cells // 4, cells * 3 // 4)
+        weight[inner, inner] = np.square(small[0] - small[1]).sum(axis=2)[inner, inner]
+    total = weight.sum()
+    steps = (np.arange(cells) + 0.5) * side / cells
+    middle = [(weight.sum(axis=axis) * steps).sum() / total if total else side / 2 for axis in (1, 0)]
+    top, left = (int(min(max(0, at - DETAIL / 2), max(0, side - DETAIL))) for at in middle)
+    return top, left
 
 
 def _flat(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -11,15 +11,15 @@ from typing import Any, Literal
 import torch
 
 from pipelines.engine.events import OnEvent, ProgressEvent
-from pipelines.evaluation.kinds import INVERSION
 from pipelines.evaluation.loading import LoadedRow, load_row, read_ahead
-from pipelines.evaluation.pairing import Pairing, Problem
-from pipelines.evaluation.report import ReportRow, Shot, WorstRows
+from pipelines.evaluation.pairing import RUN, Pairing, Problem
+from pipelines.evaluation.report import Detail, ReportRow, Shot, WorstRows
 from pipelines.metrics.faces import Faces, Locate, Picture, Trio
 from pipelines.metrics.registry import SHORT
 from pipelines.metrics.registry import metrics as known
 from pipelines.metrics.summary import Scores, Values, finite
 from pipelines.metrics.tools import CodeMetric, Metric
+from pipelines.records.outputs import INVERSION, MASKS
 
 VERSION = 1
 
@@ -34,6 +34,7 @@ class Evaluation:
         on_progress: told after every face.
         keep_rows: make thumbnails of the worst rows.
         code_metrics: loaded metrics of kind latent.
+        offline: sources behind a URL are not read.
 
     Attributes:
         scores: every value.
@@ -50,6 +51,7 @@ class Evaluation:
         on_progress: OnEvent | None = None,
         keep_rows: bool = True,
         code_metrics: Sequence[CodeMetric] = (),
+        offline: bool = False,
     ) -> None:
         self._names = [*(metric.name for metric in metrics), *(metric.name for metric in code_metrics)]
         entries = {name: known.get(name) for name in self._names}
@@ -65,14 +67,18 @@ class Evaluation:
         self._locate = locate
         self._on_progress = on_progress
         self._keep_rows = keep_rows
-        self._borrowed: dict[str, int] = {}
+        self._offline = offline
+        self._faceless: dict[str, int] = {}
         self._failed = 0
 
     def run(self, pairing: Pairing, batch_size: int, num_workers: int) -> None:
         """Score all rows of `pairing`, decoding ahead in `num_workers` threads, a bounded number of rows at a time."""
         self.problems = list(pairing.problems)
         self._tell("start", len(pairing.rows))
-        read = partial(load_row, codes=bool(self._code_metrics))
+        for problem in pairing.problems:
+            if problem.what != RUN:
+                self._tell("item", len(pairing.rows), problem.key, problem.reason)
+        read = partial(load_row, codes=bool(self._code_metrics), masks=self._keep_rows, offline=self._offline)
         loaded = read_ahead(read, pairing.rows, num_workers, 2 * num_workers)
         while batch := list(islice(loaded, batch_size)):
             self.problems += [problem for row in batch for problem in row.problems]
@@ -82,7 +88,7 @@ class Evaluation:
             for _, group in groupby(sorted(usable, key=_edits), key=_edits):
                 self._score(list(group))
             for row in batch:
-                self._tell("item", len(pairing.rows), row.row.key)
+                self._tell("item", len(pairing.rows), row.row.key, "; ".join(p.reason for p in row.problems))
         self._tell("end", len(pairing.rows))
 
     def _score(self, rows: list[LoadedRow]) -> None:
@@ -93,7 +99,7 @@ class Evaluation:
             columns = {name: v.tolist() for metric in self._metrics for name, v in metric.score(trio).items()}
             for index, row in enumerate(rows):
                 self.scores.add(row.row.key, edit, {name: values[index] for name, values in columns.items()})
-            self._borrowed[edit] = self._borrowed.get(edit, 0) + result.borrowed
+            self._faceless[edit] = self._faceless.get(edit, 0) + result.faceless
         self._score_codes(rows)
         for row in rows:
             self._keep(row)
@@ -120,9 +126,9 @@ class Evaluation:
         if self._keep_rows:
             self.worst.offer(self.goodness[key], key, partial(_report_row, row, values))
 
-    def _tell(self, kind: Literal["start", "item", "end"], total: int, item: str = "") -> None:
+    def _tell(self, kind: Literal["start", "item", "end"], total: int, item: str = "", message: str = "") -> None:
         if self._on_progress is not None:
-            self._on_progress(ProgressEvent(kind, len(self.scores), self._failed, 0, total, item))
+            self._on_progress(ProgressEvent(kind, len(self.scores), self._failed, 0, total, item, message))
 
     def result(
         self, reference: bool, unused: int, notes: Sequence[str], requirements: Sequence[dict[str, Any]]
@@ -138,17 +144,33 @@ class Evaluation:
             "requirements": list(requirements),
             "failures": [{"key": p.key, "what": p.what, "reason": p.reason} for p in self.problems],
             "unused_references": unused,
-            "borrowed_landmarks": {edit: count for edit, count in self._borrowed.items() if count},
-            "notes": [*notes, *self._borrowed_notes()],
+            "missing": self.missing,
+            "faceless": {edit: count for edit, count in self._faceless.items() if count},
+            "notes": [*notes, *self._own_notes(unused)],
             "images": self.scores.images(),
         }
 
-    def _borrowed_notes(self) -> list[str]:
-        """A sentence per edit whose pictures had to be cut by their source's landmarks."""
+    @property
+    def missing(self) -> int:
+        """Pictures of the run that could not be judged; faces that failed in the run itself had none."""
+        unseen = (problem for problem in self.problems if problem.what != RUN and not problem.what.startswith(MASKS))
+        return len({(problem.key, problem.what) for problem in unseen})
+
+    def _own_notes(self, unused: int) -> list[str]:
+        """Sentences on what the figures do not tell."""
+        failed = sum(problem.what == RUN for problem in self.problems)
         return [
-            f"in {count} of the pictures '{edit}' no face was found; they were cut by their source's landmarks"
-            for edit, count in self._borrowed.items()
-            if count
+            *([f"{unused} pictures of the reference have no result"] if unused else []),
+            *(
+                [f"{failed} {'face' if failed == 1 else 'faces'} failed in the run and have no picture"]
+                if failed
+                else []
+            ),
+            *(
+                f"in {count} of the pictures '{edit}' no face was found: their identity counts as 0"
+                for edit, count in self._faceless.items()
+                if count
+            ),
         ]
 
 
@@ -178,10 +200,15 @@ def _facts(name: str) -> dict[str, Any]:
 
 
 def _report_row(row: LoadedRow, by_edit: Mapping[str, Values]) -> ReportRow:
-    """Thumbnails of a row with their values, the inversion first."""
+    """Thumbnails of a row with their values, the inversion first; of each edit also its mask and a detail."""
     assert row.source is not None
-    shots = [Shot.of("source", row.source.image)]
+    shots, details = [Shot.of("source", row.source.image)], []
     for edit in sorted(row.results, key=lambda edit: edit != INVERSION):
         values = {name: finite(value) for name, value in by_edit[edit].items() if "." not in name}
-        shots.append(Shot.of(edit, row.results[edit].image, values))
-    return ReportRow(row.row.key, shots)
+        picture, mask = row.results[edit], row.masks.get(edit)
+        shots.append(Shot.of(edit, picture.image, values))
+        if mask is not None:
+            shots.append(Shot.of(f"mask of {edit}", mask))
+        if edit != INVERSION:
+            details.append(Detail.of(edit, row.source.full, picture.full, mask))
+    return ReportRow(row.row.key, shots, details)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area, resize_u8, to_tensor
@@ -78,13 +79,16 @@ class Faces:
         """n x 68 x 2, (x, y) as a share of the side; NaN where no face was found in the picture itself."""
         return np.stack([self._locate(image) for image in self.images])
 
+    @cached_property
+    def lost(self) -> NDArray[np.bool_]:
+        """n bool: pictures without a face of their own where the fallback has one."""
+        missing, nowhere = (np.isnan(points).any(axis=(1, 2)) for points in (self.own_landmarks, self.landmarks))
+        return np.logical_and(missing, ~nowhere)
+
     @property
-    def borrowed(self) -> int:
-        """How many pictures had no face of their own, so that the fallback's landmarks were used; 0 until asked for."""
-        if self._fallback is None or "own_landmarks" not in self.__dict__:
-            return 0
-        missing = np.isnan(self.own_landmarks).any(axis=(1, 2))
-        return int((missing & ~np.isnan(self._fallback.landmarks).any(axis=(1, 2))).sum())
+    def faceless(self) -> int:
+        """How many are `lost`; 0 until a metric asked for landmarks."""
+        return int(self.lost.sum()) if "own_landmarks" in self.__dict__ else 0
 
     @cached_property
     def landmarks(self) -> F32Array:

@@ -56,6 +56,11 @@ class DlibDescriptors:
         return distance
 
 
+def _nobody(trio: Trio, values: Tensor) -> Tensor:
+    """`values` n, 0 where the result shows nobody: a descriptor cut by the source's landmarks says nothing there."""
+    return torch.where(torch.from_numpy(trio.result.lost).to(values.device), 0, values)
+
+
 class DlibIdentity:
     """`id-dlib` = 1 - distance / 1.2: 1 for one and the same face, 0.5 exactly at dlib's same-person limit of 0.6,
     usually 0.2 to 0.35 between strangers. Higher is better; comparable with no other identity metric."""
@@ -66,8 +71,8 @@ class DlibIdentity:
         self._descriptors = descriptors
 
     def score(self, trio: Trio) -> dict[str, Tensor]:
-        """{name: n values, at most 1}."""
-        return {self.name: 1 - self._descriptors.distance(trio) / (2 * SAME_PERSON)}
+        """{name: n values, at most 1; 0 for a result that shows no face}."""
+        return {self.name: _nobody(trio, 1 - self._descriptors.distance(trio) / (2 * SAME_PERSON))}
 
 
 class SamePerson:
@@ -81,7 +86,8 @@ class SamePerson:
     def score(self, trio: Trio) -> dict[str, Tensor]:
         """{name: n values, 0 or 1, NaN where not measurable}."""
         distance = self._descriptors.distance(trio)
-        return {self.name: torch.where(distance.isnan(), distance, (distance <= SAME_PERSON).to(distance))}
+        same = torch.where(distance.isnan(), distance, (distance <= SAME_PERSON).to(distance))
+        return {self.name: _nobody(trio, same)}
 
 
 class ArcFaceIdentity:
@@ -95,8 +101,10 @@ class ArcFaceIdentity:
 
     @torch.inference_mode()
     def score(self, trio: Trio) -> dict[str, Tensor]:
-        """{name: n cosines in [-1, 1]}."""
-        return {self.name: F.cosine_similarity(self._embed(trio.source), self._embed(trio.result), dim=1)}
+        """{name: n cosines in [-1, 1]; 0 for a result that shows no face where the source does}."""
+        return {
+            self.name: _nobody(trio, F.cosine_similarity(self._embed(trio.source), self._embed(trio.result), dim=1))
+        }
 
     def _embed(self, faces: Faces) -> Tensor:
         return faces.memo(self.name, lambda: self._net(faces.pixels))
@@ -115,7 +123,11 @@ def _same_person(tools: Tools) -> SamePerson:
 
 
 @metrics.register(
-    ArcFaceIdentity.name, "cosine of ArcFace embeddings", "higher", weights=("arcface-irse50",), of_edits=True
+    ArcFaceIdentity.name,
+    "cosine of ArcFace embeddings",
+    "higher",
+    weights=("arcface-irse50", LANDMARKS),
+    of_edits=True,
 )
 def _id_arcface(tools: Tools) -> ArcFaceIdentity:
     from pipelines.models.faces.arcface import build_arcface

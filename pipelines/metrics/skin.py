@@ -19,7 +19,9 @@ _CHEEKS = ((36, 31, 48, 2), (45, 35, 54, 14))
 _BROWS, _NOSE_BASE, _BRIDGE, _CHIN = (21, 22), 33, 27, 8
 _FOREHEAD = 0.4  # of the way from the nose's base to the brows, continued beyond them
 _RADIUS = 0.06  # of the distance from bridge to chin; about 27 px in an FFHQ crop of 1024 px
-_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # IEC 61966-2-1
+_TO_XYZ = np.array(  # of the primaries and the white of IEC 61966-2-1
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65, 2 degrees
 
 

@@ -41,7 +41,8 @@ class Record:
         outputs: kind -> path relative to the run's folder, POSIX.
         quad: corners of the crop in the photo, pixels; None where the source is the crop itself.
         scores: name -> finite number that a stage noted; ``faces`` = how many faces the photo has.
-        fingerprint: digest + options + stage versions + weights, as `fingerprint` hashes them.
+        fingerprint: what decided all outputs at once, in records of version 0.2 ("" in later ones).
+        prints: kind -> what decided that output: digest + options + stage versions + weights, hashed.
         ms: stage -> milliseconds.
         error: why the item failed.
         stat: the source's (bytes, mtime in ns) when it was read: lets a resume skip without reading 100,000 photos.
@@ -55,6 +56,7 @@ class Record:
     quad: Quad | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     fingerprint: str = ""
+    prints: Mapping[str, str] = field(default_factory=dict)
     ms: Mapping[str, float] = field(default_factory=dict)
     error: Failure | None = None
     stat: Stat | None = None
@@ -73,6 +75,7 @@ class Record:
             "quad": self.quad,
             "scores": {name: value for name, value in self.scores.items() if math.isfinite(value)},
             "fingerprint": self.fingerprint,
+            "prints": dict(self.prints),
             "ms": {name: round(value, 1) for name, value in self.ms.items()},
             "error": {"stage": error.stage, "code": error.code, "message": error.message} if error else None,
             "stat": self.stat,
@@ -92,6 +95,7 @@ class Record:
                 quad=field_checks.quad(body.get("quad")),
                 scores=field_checks.scores(body["scores"]),
                 fingerprint=field_checks.ascii(body["fingerprint"]),
+                prints={field_checks.path(kind): field_checks.ascii(p) for kind, p in body.get("prints", {}).items()},
                 ms={field_checks.text(stage): field_checks.number(each) for stage, each in body["ms"].items()},
                 error=field_checks.failure(body.get("error")),
                 stat=field_checks.stat(body.get("stat")),

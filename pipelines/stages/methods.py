@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from pipelines.registry import Registry
 
-DEFAULT_METHOD = "feature"
-
 
 class Method(NamedTuple):
     """Names in the registries of `pipelines.stages.entry`."""
@@ -27,7 +25,7 @@ def add_method(
     name: str, embed: str, refine: tuple[str, ...] = (), compensate: str = "residual", *, summary: str
 ) -> None:
     """Register a method; its edits are composed by the default composer."""
-    methods.add(name, Method(embed, refine, compensate, "none", summary))
+    methods.add(name, Method(embed, refine, compensate, "detail", summary))
 
 
 add_method("optimize", "optimize", summary="codes by gradient descent: edits best, likeness limited")
@@ -35,6 +33,13 @@ add_method("e4e", "e4e", summary="codes by one pass of an encoder, recipe e4e")
 add_method("lsap", "lsap", summary="codes by one pass of an encoder, recipe LSAP")
 add_method("cycle", "cycle", summary="codes by one pass of an encoder, recipe Cycle Encoding")
 add_method("sdic", "encoder", (), "sdic", summary="encoder, then what its codes lack by one pass, kept under edits")
+add_method(
+    "photo",
+    "encoder",
+    (),
+    "sdic-wide",
+    summary="encoder and one pass of SDIC, whose residual stays under edits as a fitted one does: quick, for composed edits",
+)
 add_method(
     "feature",
     "encoder",

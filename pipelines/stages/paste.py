@@ -13,6 +13,8 @@ which is p + (e - o) where `moved` is 0 and e where it is 1.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
@@ -21,26 +23,44 @@ from pipelines.images.geometry import F64Array, photo_to_crop, side
 from pipelines.images.pixels import resize_u8
 from pipelines.types import Quad, U8Image
 
+PASTE_VERSION = "2"  # 2: one picture a photo, the change inside the composer's mask
 _ROWS = 512  # photo rows at a time, so that memory does not grow with the photo
 _UNMOVED, _MOVED = 10.0, 45.0  # grey levels, smoothed: a change of tone stays below, a displaced edge is above
 _SPREAD = 1 / 100  # of the side: sigma that joins the two flanks of a displaced edge
 
 
-def paste(
-    photo: U8Image, crop: U8Image, quad: Quad | F64Array, original_crop: U8Image, feather: float = 0.12
-) -> U8Image:
-    """Put an edited crop back into the whole photo.
+@dataclass(frozen=True)
+class Patch:
+    """An edited crop on its way into a photo, no larger than its place there: a photo's patches take no more than it.
+
+    Attributes:
+        quad: where the crop lies in the photo, as `align` gave it.
+        edited, original: uint8 r x r x 3, r at most the quad's side.
+        mask: uint8 r x r: 255 where the edit counts, 0 where the photo stays.
+    """
+
+    quad: Quad | F64Array
+    edited: U8Image
+    original: U8Image
+    mask: npt.NDArray[np.uint8]
+
+
+def make_patch(
+    crop: U8Image,
+    quad: Quad | F64Array,
+    original_crop: U8Image,
+    mask: npt.NDArray[np.uint8] | None = None,
+    feather: float = 0.12,
+) -> Patch:
+    """What `add_patch` puts into a photo.
 
     Args:
-        photo: uint8 H x W x 3, upright.
         crop: uint8 R x R x 3, the edited face.
         quad: where the crop lies in the photo, as `align` gave it.
         original_crop: uint8 R x R x 3, what `crop` is compared with: the crop that was cut from the photo, or the
             inversion (then only what the edit itself did is pasted, not what the inversion lost).
+        mask: uint8 R x R, where the edit counts (255) and where the photo stays (0); None: it counts everywhere.
         feather: width of the soft edge as a share of the crop's side, in (0, 0.5].
-
-    Returns:
-        A new uint8 H x W x 3; pixels outside the quad are those of `photo`.
 
     Raises:
         ValueError: crops of different shapes, or a feather out of range.
@@ -52,15 +72,38 @@ def paste(
     # Reading a crop at fewer pixels than it has would alias: shrink it to the photo's scale first.
     size = min(crop.shape[0], max(1, round(side(quad))))
     edited, original = (resize_u8(picture, size, size) for picture in (crop, original_crop))
+    soft = _mask(size, feather)
+    if mask is not None:
+        small = np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.BOX))
+        soft = np.rint(soft.astype(np.float32) * small / 255).astype(np.uint8)
+    return Patch(quad, edited, original, soft)
+
+
+def add_patch(photo: U8Image, patch: Patch) -> None:
+    """Puts a patch into `photo` (uint8 H x W x 3, upright), in place; pixels outside its quad or its mask stay."""
+    size = patch.edited.shape[0]
     layers = [
-        Image.fromarray(picture) for picture in (edited, original, _mask(size, feather), _moved(edited, original))
+        Image.fromarray(picture)
+        for picture in (patch.edited, patch.original, patch.mask, _moved(patch.edited, patch.original))
     ]
-    result = photo.copy()
-    left, top, right, bottom = _bounds(photo, np.asarray(quad, np.float64))
+    left, top, right, bottom = _bounds(photo, np.asarray(patch.quad, np.float64))
     for start in range(top, bottom, _ROWS):
         stop = min(start + _ROWS, bottom)
-        numbers = photo_to_crop(quad, size, left, start)
-        result[start:stop, left:right] = _blend(photo[start:stop, left:right], layers, numbers)
+        numbers = photo_to_crop(patch.quad, size, left, start)
+        photo[start:stop, left:right] = _blend(photo[start:stop, left:right], layers, numbers)
+
+
+def paste(
+    photo: U8Image,
+    crop: U8Image,
+    quad: Quad | F64Array,
+    original_crop: U8Image,
+    feather: float = 0.12,
+    mask: npt.NDArray[np.uint8] | None = None,
+) -> U8Image:
+    """A copy of the whole photo (uint8 H x W x 3, upright) with one crop in it; arguments as of `make_patch`."""
+    result = photo.copy()
+    add_patch(result, make_patch(crop, quad, original_crop, mask, feather))
     return result
 
 

@@ -31,6 +31,7 @@ from pipelines.weights.download import sha256_of
 
 _STALE_PART_S = 86_400.0
 _LOCK_S = 60.0
+_STATE_BYTES = 1 << 16  # a stamp or a licence; what is larger is none
 
 
 class Cache:
@@ -84,6 +85,15 @@ class Cache:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
+    def check_size(self, entry: WeightEntry, file: Path, where: str) -> None:
+        """Raises WeightsError where `file` has another size than the entry: before it is copied or hashed."""
+        size = file.stat().st_size
+        if entry.bytes and size != entry.bytes:
+            raise WeightsError(
+                f"{where} is not the file that '{entry.name}' names: it has {size} bytes, expected {entry.bytes} "
+                f"(sha256 {self.expected(entry) or entry.sha256_prefix or 'unknown'})"
+            )
+
     @staticmethod
     def _sweep(folder: Path) -> None:
         """Remove what a killed process left a day ago or earlier."""
@@ -103,8 +113,8 @@ class Cache:
         """
         if entry.packed:
             raise WeightsError(f"'{entry.name}' travels inside ganinv: no other file can take its place")
-        got = sha256_of(part)
         wanted = self.expected(entry) or entry.sha256_prefix
+        got = sha256_of(part)
         if not got.startswith(wanted):
             part.unlink(missing_ok=True)
             raise WeightsError(
@@ -140,7 +150,13 @@ class Cache:
     def rehash(self, entry: WeightEntry) -> str:
         """Hash the cached file in full and return the sha256; raises WeightsError where it is not the expected one."""
         path = self.file(entry)
-        got, wanted = sha256_of(path), self.expected(entry) or entry.sha256_prefix
+        wanted = self.expected(entry) or entry.sha256_prefix
+        try:
+            got = (
+                sha256_of(path) if entry.bytes in (0, path.stat().st_size) else f"unknown ({path.stat().st_size} bytes)"
+            )
+        except OSError as error:
+            raise self._trouble("read", error) from None
         if not got.startswith(wanted):
             raise WeightsError(
                 f"{path} is not the file that '{entry.name}' names: sha256 {got}, expected {wanted}; it was changed or "
@@ -156,7 +172,7 @@ class Cache:
     def stamped(self, key: str, path: Path) -> str:
         """The sha256 in the stamp `key`, or "" where `path` has changed size or time since, or has no stamp."""
         try:
-            stamp = json.loads((self.home / "state" / f"{key}.json").read_text(encoding="utf-8"))
+            stamp = json.loads(_small_text(self.home / "state" / f"{key}.json"))
             state = path.stat()
             fresh = (stamp["size"], stamp["mtime_ns"]) == (state.st_size, state.st_mtime_ns)
             return str(stamp["sha256"]) if fresh else ""
@@ -190,8 +206,8 @@ class Cache:
     def licence_is_new(self, entry: WeightEntry) -> bool:
         """True until `licence_shown` was told, and again when the licence text has changed."""
         try:
-            return (self.home / "state" / f"{entry.name}.licence").read_text(encoding="utf-8") != entry.licence
-        except (OSError, UnicodeDecodeError):
+            return _small_text(self.home / "state" / f"{entry.name}.licence") != entry.licence
+        except (OSError, ValueError):
             return True
 
     def licence_shown(self, entry: WeightEntry) -> None:
@@ -200,10 +216,12 @@ class Cache:
 
     def _lock(self) -> dict[str, str]:
         path = self.home / "lock.json"
-        if not path.is_file():
-            return {}
         try:
+            if not path.is_file():
+                return {}
             return {str(name): str(sha256) for name, sha256 in json.loads(path.read_text(encoding="utf-8")).items()}
+        except OSError as error:
+            raise self._trouble("read", error) from None
         except (ValueError, AttributeError, RecursionError):
             raise WeightsError(f"{path} is damaged: it must be one JSON object of names and sha256s") from None
 
@@ -233,10 +251,22 @@ class Cache:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[dict[str, str]]:
         """`lock.json` for reading and changing, one process at a time."""
-        with FileLock(self.home / "lock.json.guard", timeout=_LOCK_S):
-            lock = self._lock()
-            yield lock
-            write_atomically(self.home / "lock.json", json.dumps(lock, indent=1, sort_keys=True) + "\n")
+        try:
+            with FileLock(self.home / "lock.json.guard", timeout=_LOCK_S):
+                lock = self._lock()
+                yield lock
+                write_atomically(self.home / "lock.json", json.dumps(lock, indent=1, sort_keys=True) + "\n")
+        except OSError as error:
+            raise self._trouble("written", error) from None
+
+
+def _small_text(path: Path) -> str:
+    """A small file's text; raises OSError or ValueError for one that is missing, larger than that, or no text."""
+    with path.open("rb") as stream:
+        data = stream.read(_STATE_BYTES + 1)
+    if len(data) > _STATE_BYTES:
+        raise ValueError("too large")
+    return data.decode("utf-8")
 
 
 def _again(entry: WeightEntry) -> str:

@@ -19,7 +19,7 @@ Role = Literal[
     "generator", "encoder", "compensator", "detector", "landmarks", "identity", "attribute", "perceptual", "parsing",
     "trunk", "directions", "sample",
 ]  # fmt: skip
-Format = Literal["openvino-bin", "openvino-xml", "dat", "pth", "onnx", "safetensors", "image", "pt", "pkl"]
+Format = Literal["openvino-bin", "openvino-xml", "dat", "pth", "onnx", "safetensors", "image", "pt", "pkl", "tflite"]
 ArchiveKind = Literal["wheel", "sdist"]
 
 _INDEX = re.compile(r"index:(?P<package>[A-Za-z0-9._-]+)==(?P<version>[^:\s]+):(?P<kind>wheel|sdist):(?P<member>\S+)")
@@ -154,7 +154,7 @@ def load_catalogue(path: Path | None = None) -> dict[str, WeightEntry]:
     path = path or catalogue_path()
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"the catalogue {path} cannot be read: {error}") from None
     entries = {name: _entry(name, table, path) for name, table in tables.items()}
     _check_links(entries, path)

@@ -56,13 +56,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def copy_file(source: Path, part: Path, progress: Progress) -> None:
-    """Copy a local file to `part`; raises SourceError where it cannot be read."""
+def copy_file(source: Path, part: Path, progress: Progress, limit: int = 0) -> None:
+    """Copy a local file of at most `limit` bytes (0 = `MAX_BYTES`) to `part`; raises SourceError where it cannot be read."""
     try:
         total, done = source.stat().st_size, 0
         stream = source.open("rb")
     except OSError as error:
         raise SourceError(f"{source} cannot be read: {error.strerror or error}") from None
+    if total > (limit or MAX_BYTES):
+        stream.close()
+        raise SourceError(f"{source} has {total} bytes, more than the {limit or MAX_BYTES} that it should have")
     with stream, part.open("wb") as out:
         while chunk := stream.read(CHUNK):
             out.write(chunk)
@@ -100,7 +103,7 @@ def download(url: str, part: Path, settings: IndexSettings, limit: int, progress
         OSError: `part` cannot be written.
     """
     if urlsplit(url).scheme == "file":
-        return copy_file(Path(url2pathname(unquote(urlsplit(url).path))), part, progress)
+        return copy_file(Path(url2pathname(unquote(urlsplit(url).path))), part, progress, limit)
     host = urlsplit(url).hostname or ""
     verify: bool | str = False if host in settings.trusted_hosts else settings.cert or True
     try:
@@ -114,7 +117,9 @@ def download(url: str, part: Path, settings: IndexSettings, limit: int, progress
 
 def _stream(got: requests.Response, url: str, part: Path, limit: int, progress: Progress) -> None:
     length = got.headers.get("Content-Length", "")
-    total, done, told = int(length) if length.isdigit() else 0, 0, 0.0
+    total, done, told = int(length) if length.isdecimal() and len(length) < 20 else 0, 0, 0.0
+    if total > limit:
+        raise SourceError(f"{_shown(url)} offers {total} bytes, more than the {limit} bytes that it should have")
     with part.open("wb") as out:
         for chunk in got.iter_content(CHUNK):
             done += len(chunk)
@@ -154,12 +159,19 @@ def _reason(error: requests.exceptions.RequestException) -> str:
 
 
 def mirror_file(mirror: str | None, filename: str) -> Path | None:
-    """The file in a mirror folder (a path or a ``file:`` URL), or None where the mirror has none or is no folder."""
+    """The file in a mirror folder (a path or a ``file:`` URL), or None where the mirror has none or is no folder.
+
+    Raises:
+        WeightsError: this user may not look into the folder.
+    """
     if not mirror or urlsplit(mirror).scheme in {"http", "https"}:
         return None
     is_url = urlsplit(mirror).scheme == "file"
     folder = Path(url2pathname(unquote(urlsplit(mirror).path))) if is_url else Path(mirror).expanduser()
-    return folder / filename if (folder / filename).is_file() else None
+    try:
+        return folder / filename if (folder / filename).is_file() else None
+    except OSError as error:
+        raise WeightsError(f"the mirror {folder} cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
 def mirror_url(mirror: str | None, filename: str) -> list[str]:

@@ -7,6 +7,8 @@ exactly the size that the catalogue states, and goes to a path of our own choosi
 from __future__ import annotations
 
 import configparser
+import gzip
+import io
 import logging
 import os
 import ssl
@@ -18,16 +20,18 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from unearth import PackageFinder
 from unearth.auth import MultiDomainBasicAuth
+from unearth.collector import LinkCollectError
 from unearth.fetchers import PyPIClient
 
 from pipelines.weights.catalogue import ArchiveKind, IndexMember
 
+_MOST_AT_ONCE = 1 << 20  # bytes
 DEFAULT_INDEX = "https://pypi.org/simple"
 # The library warns about every index that it cannot reach; we say so ourselves, once and in one sentence.
 logging.getLogger("unearth").addHandler(logging.NullHandler())
@@ -105,6 +109,16 @@ def _reachable(place: str) -> bool:
     return parts.scheme in {"http", "https"} or Path(place).exists()
 
 
+class _Client(PyPIClient):
+    """The library's client; what cannot be reached is passed over, whichever exception the layer below has for it."""
+
+    def send(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().send(*arguments, **options)
+        except Exception as error:
+            raise LinkCollectError(str(error)) from None
+
+
 def find_archives(member: IndexMember, settings: IndexSettings) -> list[str]:
     """URLs (``https:`` or ``file:``, fragment removed) of the archive that holds `member`, best first; maybe none.
 
@@ -113,7 +127,7 @@ def find_archives(member: IndexMember, settings: IndexSettings) -> list[str]:
     if not (settings.index_urls or settings.find_links):
         return []
     verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=settings.cert) if settings.cert else True
-    with PyPIClient(trusted_hosts=settings.trusted_hosts, verify=verify, timeout=30.0) as client:
+    with _Client(trusted_hosts=settings.trusted_hosts, verify=verify, timeout=30.0) as client:
         client.auth = MultiDomainBasicAuth(prompting=False, index_urls=settings.index_urls)
         finder = PackageFinder(
             client,  # type: ignore[arg-type]  # the library's own client: only its protocol's type is narrower
@@ -143,7 +157,7 @@ def extract_members(archive: Path, kind: ArchiveKind, targets: Mapping[str, tupl
             _read_zip(archive, targets, problems)
         else:
             _read_tar(archive, targets, problems)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         reason = f"cannot be read: the archive is damaged ({error})"
         problems = {name: problem and reason for name, problem in problems.items()}
     return problems
@@ -164,15 +178,26 @@ def _read_zip(archive: Path, targets: Mapping[str, tuple[Path, int]], problems: 
 
 def _read_tar(archive: Path, targets: Mapping[str, tuple[Path, int]], problems: dict[str, str]) -> None:
     waiting = set(targets)
-    with tarfile.open(archive, "r:gz") as opened:
+    with gzip.open(archive) as stream, tarfile.open(fileobj=_Careful(stream), mode="r:") as opened:
         for info in opened:
+            if info.size < 0:
+                raise tarfile.ReadError("a member of negative size")
             if info.name in waiting:
                 problem = _member_problem(info.isreg(), info.size, targets[info.name][1])
-                stream = None if problem else opened.extractfile(info)
-                problems[info.name] = _copy_exactly(stream, *targets[info.name]) if stream else problem
+                member = None if problem else opened.extractfile(info)
+                problems[info.name] = _copy_exactly(member, *targets[info.name]) if member else problem
                 waiting.discard(info.name)
             if not waiting:  # what follows would be decompressed for nothing
                 return
+
+
+class _Careful(io.BufferedReader):
+    """A stream that refuses what no honest sdist asks for: a header that claims a name of gigabytes."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _MOST_AT_ONCE:
+            raise tarfile.ReadError("a header of impossible size")
+        return super().read(size)
 
 
 def _member_problem(regular: bool, size: int, expected: int) -> str:
@@ -185,7 +210,7 @@ def _copy_exactly(stream: IO[bytes], target: Path, size: int) -> str:
     """Copy `size` bytes; one more is asked for, because what a header states and what follows it may differ."""
     left = size
     with target.open("wb") as out:
-        while chunk := stream.read(min(1 << 20, left + 1)):
+        while chunk := stream.read(min(_MOST_AT_ONCE, left + 1)):
             if len(chunk) > left:
                 return f"has more than the {size} bytes that it should have"
             out.write(chunk)

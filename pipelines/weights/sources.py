@@ -30,7 +30,7 @@ def _convert_hint(entry: WeightEntry) -> str:
     return f"{where}: get {file} and run `ganinv weights convert {file} --as {name}`"
 
 
-class Supply:
+class Sources:
     """Walks the sources of an entry and puts what they serve into the cache, checked.
 
     Args:
@@ -55,7 +55,7 @@ class Supply:
     def fetch(self, entry: WeightEntry) -> str:
         """Try the sources in order; "" on success, else every source's reason."""
         reasons: list[str] = []
-        for where, take in self._sources(entry):
+        for where, take in self._choices(entry):
             try:
                 self._announce(entry, where)
                 take()
@@ -73,11 +73,11 @@ class Supply:
         hint = f"get {entry.filename} yourself and run `ganinv weights add {entry.filename} --as {entry.name}`"
         return "; ".join(reasons) or f"it has no public source: {hint}"
 
-    def _sources(self, entry: WeightEntry) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _choices(self, entry: WeightEntry) -> Iterator[tuple[str, Callable[[], None]]]:
         """(source in words, what to call to get the file into the cache), in the order to try."""
         source = mirror_file(self._config.mirror, entry.filename)
         if source:
-            yield str(source), lambda: self._take(entry, str(source), lambda part, tell: copy_file(source, part, tell))
+            yield str(source), lambda: self._take_file(entry, source)
         if self._config.offline:
             return
         for text in [*mirror_url(self._config.mirror, entry.filename), *entry.sources]:
@@ -86,6 +86,19 @@ class Supply:
                 yield member.archive, lambda member=member: self._take_member(entry, member)  # type: ignore[misc]
             else:
                 yield text, lambda text=text: self._take_url(entry, text)  # type: ignore[misc]
+
+    def _take_file(self, entry: WeightEntry, file: Path) -> None:
+        """Copy a local file into the cache.
+
+        Raises:
+            SourceError: it cannot be read.
+            WeightsError: it is not the file that the catalogue names; its size is looked at before anything is copied.
+        """
+        try:
+            self._cache.check_size(entry, file, str(file))
+        except OSError as error:
+            raise SourceError(f"{file} cannot be read: {error.strerror or error}") from None
+        self._take(entry, str(file), lambda part, tell: copy_file(file, part, tell))
 
     def _take(self, entry: WeightEntry, where: str, fill: Callable[[Path, Progress], None]) -> None:
         with self._cache.part(entry.filename) as part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +19,8 @@ from pipelines.weights.checkpoints.convert import Conversion, Converter
 from pipelines.weights.checkpoints.read import convert_checkpoint, read_checkpoint
 from pipelines.weights.config import StoreConfig
 from pipelines.weights.download import FetchEvent, SourceError, copy_file, mirror_file, place_copy, sha256_of
-from pipelines.weights.sources import Supply
-from pipelines.weights.user_entries import with_own
+from pipelines.weights.sources import Sources
+from pipelines.weights.user_entries import with_user_entries
 
 __all__ = ["Conversion", "FetchEvent", "Status", "StoreConfig", "WeightStore"]
 
@@ -42,9 +43,9 @@ class WeightStore:
         catalogue: Catalogue | None = None,
     ) -> None:
         self.config = config
-        self._entries = with_own(catalogue if catalogue is not None else load_catalogue(), config.home)
+        self._entries = with_user_entries(catalogue if catalogue is not None else load_catalogue(), config.home)
         self._cache = Cache(config.home)
-        self._supply = Supply(config, self._cache, self.entries(), on_event or (lambda event: None))
+        self._sources = Sources(config, self._cache, self.entries(), on_event or (lambda event: None))
 
     # -- questions: no network, nothing written ---------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class WeightStore:
             return cached[0]
         if entry.parts and self._made(entry):
             return self.path(self.resolve(name, entry.role))
-        problem = self._supply.fetch(entry)
+        problem = self._sources.fetch(entry)
         if problem:
             raise self._missing({name: problem})
         return self._cache.file(entry)
@@ -135,18 +136,24 @@ class WeightStore:
             return load_safetensors(path)
         if entry.format != "pth":
             raise WeightsError(f"'{name}' ({entry.filename}) is a {entry.format} file, not a checkpoint of tensors")
+        return self._converted(entry, path)
+
+    def _converted(self, entry: WeightEntry, path: Path) -> dict[str, Tensor]:
+        """The tensors of a verified ``.pth``, by way of the safetensors made from it."""
         cached = self._cache.checked(entry)
         target = self._cache.converted(entry, cached[1] if cached else sha256_of(path))
-        key = f"{name}.converted"
-        if not self._cache.stamped(key, target):
-            try:
-                with self._cache.part(f"{name}.safetensors") as part:
-                    convert_checkpoint(path, part)
-                    part.replace(target)
-                    self._cache.stamp(key, target)
-            except WeightsError:
-                # A read-only folder: do without the copy. A checkpoint that is refused is refused again here.
-                return read_checkpoint(path)
+        key = f"{entry.name}.converted"
+        if self._cache.stamped(key, target):
+            with contextlib.suppress(WeightsError):  # a damaged one is made anew
+                return load_safetensors(target)
+        try:
+            with self._cache.part(f"{entry.name}.safetensors") as part:
+                convert_checkpoint(path, part)
+                part.replace(target)
+                self._cache.stamp(key, target)
+        except WeightsError:
+            # A read-only folder: do without the copy. A checkpoint that is refused is refused again here.
+            return read_checkpoint(path)
         return load_safetensors(target)
 
     def convert(self, file: Path, name: str | None = None, output: Path | None = None) -> Conversion:
@@ -243,11 +250,14 @@ class WeightStore:
         """
         entry = self.entry(name)
         try:
+            self._cache.check_size(entry, file, str(file))
             with self._cache.part(entry.filename) as part:
-                copy_file(file, part, self._supply.progress(entry))
+                copy_file(file, part, self._sources.progress(entry))
                 return self._cache.admit(entry, part, str(file))
-        except SourceError as error:
-            raise WeightsError(str(error)) from None
+        except (OSError, SourceError) as error:
+            raise WeightsError(
+                str(error) if isinstance(error, SourceError) else f"{file} cannot be read: {error.strerror}"
+            ) from None
 
     def remove(self, name: str) -> bool:
         """Delete an entry's file, its conversions and its trusted hash from the cache; True where there was a file.
@@ -270,10 +280,10 @@ class WeightStore:
         """ "" once the file is cached and right, else why it cannot be had."""
         entry = self.entry(name)
         if not entry.parts:
-            return "" if self._cache.checked(entry) else self._supply.fetch(entry)
+            return "" if self._cache.checked(entry) else self._sources.fetch(entry)
         if self._made(entry):
             return ""
-        problem = "" if self._cache.checked(entry) else self._supply.fetch(entry)
+        problem = "" if self._cache.checked(entry) else self._sources.fetch(entry)
         if not problem:
             self.convert(self._cache.file(entry), name)
         return problem

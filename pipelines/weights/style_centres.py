@@ -49,7 +49,7 @@ def load_centre(path: Path, generator: MappedGenerator) -> StyleCentre:
             about = json.loads((file.metadata() or {})["ganinv"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
         digest, samples, seed = str(about["digest"]), int(about["samples"]), int(about["seed"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise WeightsError(f"the style centre {path} cannot be read ({error}): delete it, it is made again") from None
     layers = style_layers(generator)
     names = [f"row.{row}" for row, _ in layers]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,14 +18,14 @@ NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _MAX_BYTES = 1 << 20
 
 
-def own_entries(home: Path) -> dict[str, WeightEntry]:
+def user_entries(home: Path) -> dict[str, WeightEntry]:
     """All converted entries of a weights folder by name, sorted.
 
     Raises:
         WeightsError: a record is damaged; names it.
     """
     found = {}
-    for path in sorted((home / "own").glob("*.json")):
+    for path in _records(home / "own"):
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise ValueError("too large")
@@ -40,12 +41,21 @@ def own_entries(home: Path) -> dict[str, WeightEntry]:
     return found
 
 
-def with_own(catalogue: Mapping[str, WeightEntry], home: Path) -> dict[str, WeightEntry]:
-    """The catalogue's entries, then the user's own; raises WeightsError as `own_entries`.
+def _records(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(".json"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:  # left out in silence, its entries would be unknown names
+        raise WeightsError(f"the weights folder {folder} cannot be read: {(error.strerror or '').lower()}") from None
+
+
+def with_user_entries(catalogue: Mapping[str, WeightEntry], home: Path) -> dict[str, WeightEntry]:
+    """The catalogue's entries, then the user's own; raises WeightsError as `user_entries`.
 
     The catalogue wins: a record of an older version must not stand in for an entry that came since.
     """
-    own = own_entries(home)
+    own = user_entries(home)
     return dict(catalogue) | {name: entry for name, entry in own.items() if name not in catalogue}
 
 

@@ -34,12 +34,12 @@ from benchmarks._plan import PAPERS, Campaign, Rates, make_plan
 from benchmarks._settings import Settings
 from benchmarks._table import figure_rows, plan_rows, size, span
 from pipelines.edits import parse_edits
-from pipelines.engine.destination import run_out
+from pipelines.engine.destination import run_to_destination
 from pipelines.engine.input.listing import list_input
-from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread.shard import divide_among
+from pipelines.engine.types import Task
 from pipelines.images.decode import decode
 from pipelines.images.geometry import crop_quad, ffhq_quad
 from pipelines.images.pixels import encode
@@ -135,7 +135,7 @@ def test_an_archived_run_leaves_no_more_papers_than_the_plan_counts(tmp_path: Pa
     def make(inner: EditSpec):
         return edit_job(tmp_path / "in", inner.output, items_per_shard=2)
 
-    assert run_out(spec, make).ok == 5
+    assert run_to_destination(spec, make).ok == 5
     left = [path for path in tmp_path.rglob("*") if path.is_file() and "in" not in path.relative_to(tmp_path).parts]
     assert sum(path.suffix == ".tar" for path in left) == 3
     assert len(left) - 3 <= PAPERS
@@ -164,7 +164,7 @@ def test_processes_side_by_side_add_up():
 def test_shares_are_the_engines(tmp_path: Path, photos: int, processes: int):
     listing = list_input(crops(tmp_path, photos)).photos
     tasks = [Task(number, photo) for number, photo in enumerate(listing)]
-    engine = divide_among(tasks, Ledger(tmp_path, {}, "", ()), ["cpu"] * processes, processes)
+    engine = divide_among(tasks, Ledger(tmp_path, {}, ()), ["cpu"] * processes, processes)
     theirs = [[task.photo.key for task in share.tasks] for share in engine]
     assert shared_out([photo.key for photo in reversed(listing)], processes) == theirs
 

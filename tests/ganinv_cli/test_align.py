@@ -103,3 +103,15 @@ def test_invert_defaults_and_methods(ganinv: Any, api: Any) -> None:
     first, second = api.specs
     assert (first.input, first.output, first.method) == (Path("faces"), Path("inversions"), "feature")
     assert (second.align, second.method, second.refine, second.generator) == (True, "optimize", "none", "g")
+
+
+def test_a_device_that_align_does_not_use_is_said(ganinv: Any, api: Any) -> None:
+    said = "align runs on the CPU: --device cuda changes nothing"
+    assert said in ganinv("align", "raw", "--device", "cuda").stderr
+    assert said not in ganinv("align", "raw", "--device", "cpu:2").stderr
+
+
+def test_several_inputs_and_a_name_that_begins_with_a_dash(ganinv: Any, api: Any) -> None:
+    assert ganinv("align", "a.jpg", "b.jpg", "-o", "x").exit_code == 0
+    assert ganinv("align", "-o", "x", "--", "-dash.jpg").exit_code == 0
+    assert [spec.inputs for spec in api.specs] == [(Path("a.jpg"), Path("b.jpg")), (Path("-dash.jpg"),)]

@@ -58,6 +58,7 @@ def test_version_is_fast_and_loads_no_tensor_library(tmp_path: Path) -> None:
         (WeightsError("landmarks-68 is missing"), 5),
         (RequirementError("id 0.4 is below 0.5"), 6),
         (KeyboardInterrupt(), 130),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), 2),
         (OSError(errno.ENOSPC, "No space left on device", "faces/a.png"), 3),
     ],
 )
@@ -128,6 +129,12 @@ def test_verbose_shows_the_traceback_of_a_bug(api: Any, tmp_path: Path, monkeypa
         (["edit", "--attr", "smile=-2:2:0", "faces"], "sweep"),
         (["invert", "faces", "--align", "--aligned"], "choose one"),
         (["align", "raw", "--overwrite", "--retry-failed"], "choose one"),
+        (["align", "raw", "--device", "tpu"], "no device 'tpu'"),
+        (["edit", "--attr", "smile=2", "--device", "cuda:x"], "no device 'cuda:x'"),
+        (["evaluate", "run", "--device", "gpu"], "no device 'gpu'"),
+        (["align", ""], "INPUT"),
+        (["align", "raw", "-o", ""], "output is empty"),
+        (["evaluate", "run", "--metrics", ""], "metrics is empty"),
     ],
 )
 def test_usage_errors_exit_2_and_name_the_culprit(ganinv: Any, api: Any, words: list[str], named: str) -> None:
@@ -167,6 +174,14 @@ def test_config_option_names_another_file(ganinv: Any, api: Any) -> None:
         ("align = 3\n", "[align]"),
         ("[weights.pul]\nall = true\n", "pull"),
         ('[align]\nsize = "big"\n', "--size"),
+        ("[align]\noutput = 5\n", "--output takes a text in quotes, not 5"),
+        ("[align]\nlimit = true\n", "--limit takes a whole number, not True"),
+        ("[align]\nresume = 1\n", "--resume takes true or false, not 1"),
+        ('[align]\nmin-score = "1"\n', "--min-score takes a number"),
+        ("[edit]\nattr = [1]\n", "--attr takes a text in quotes, not 1"),
+        ("[align]\nfaces = true\n", "--faces takes a text"),
+        ("[train.encoder]\nlr = true\n", "--lr takes a number"),
+        ("[weights.pull]\nall = 1\n", "--all takes true or false"),
     ],
 )
 def test_config_mistakes_are_named(ganinv: Any, api: Any, text: str, named: str) -> None:
@@ -174,6 +189,17 @@ def test_config_mistakes_are_named(ganinv: Any, api: Any, text: str, named: str)
     result = ganinv("align", "raw")
     assert result.exit_code == 2
     assert named in result.stderr
+
+
+def test_a_config_file_of_other_editors(ganinv: Any, api: Any) -> None:
+    Path("ganinv.toml").write_bytes(b"\xef\xbb\xbf[align]\nsize = 64\n")
+    assert ganinv("align", "raw").exit_code == 0
+    assert api.specs[0].size == 64
+    for order in ("utf-16", "utf-16-be"):
+        Path("ganinv.toml").write_bytes("\ufeff[align]\n".encode(order))
+        result = ganinv("align", "raw")
+        assert result.exit_code == 2
+        assert "UTF-16" in result.stderr
 
 
 def test_missing_config_file_is_a_usage_error(ganinv: Any) -> None:

@@ -35,9 +35,11 @@ def test_attribute_syntax(ganinv: Any, api: Any, texts: list[str], names: list[s
 
 def test_other_options_reach_the_spec(ganinv: Any, api: Any) -> None:
     words = "edit raw --align --attr smile=1 --paste --latents l --direction a.npy --direction b.npy --method optimize"
+    words += " --compose none --masks --plugin own.py --follow-links"
     assert ganinv(*words.split()).exit_code == 0
     [spec] = api.specs
     assert (spec.align, spec.paste, spec.latents) == (True, True, Path("l"))
+    assert (spec.compose, spec.masks, spec.plugins, spec.follow_links) == ("none", True, ("own.py",), True)
     assert spec.direction_files == (Path("a.npy"), Path("b.npy"))
 
 
@@ -57,11 +59,20 @@ def test_list_attrs(ganinv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result = ganinv("edit", "--list-attrs")
     assert result.exit_code == 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("smile"))
-    for part in ("mouth corners up", "-3 to +3", "3-7", "age -0.40"):
+    for part in ("mouth corners up", "-3 to +3", "age -40%"):
         assert part in line
     assert "yaw" not in line
     known = json.loads(ganinv("edit", "--list-attrs", "--json").stdout)["attributes"]
     assert [(each["name"], each["range"]) for each in known] == [("smile", [-3.0, 3.0]), ("age", [-2.0, 3.0])]
+
+
+def test_a_strength_outside_the_measured_range_is_warned_of_once(ganinv: Any, api: Any) -> None:
+    far = ganinv("edit", "--attr", "smile=-2:9:1", "--attr", "smile@3-7=1e6", "--attr", "age=2", "--attr", "mine=99")
+    warned = [line for line in far.stderr.splitlines() if "outside" in line]
+    assert len(warned) == 2
+    assert warned[0].startswith("warning: smile=+9 is outside")
+    assert warned[1].startswith("warning: smile@3-7=+1e+06 is outside")
+    assert "outside" not in ganinv("edit", "--attr", "smile=+2").stderr
 
 
 def test_completion_of_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

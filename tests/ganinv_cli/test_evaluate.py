@@ -16,6 +16,9 @@ from pipelines.specs import METRICS, EvaluateSpec
 FIGURES = {"mean": 0.5, "median": None, "n": 2, "better": "higher"}
 MADE = {
     "count": 2,
+    "missing": 0,
+    "written": {"report.html": "sha"},
+    "folder": "edits/evaluation",
     "edits": {
         "inversion": {"id-dlib": FIGURES},
         "smile+2": {"id-dlib": FIGURES, "attributes": {"smile": {"mean": float("nan"), "median": 1.9, "n": 2}}},
@@ -67,6 +70,18 @@ def test_an_unmet_requirement_shows_the_figures_and_exits_6(ganinv: Any, asked: 
     assert json.loads(result.stdout)["count"] == 2
     assert "below 0.9" in result.stderr
     assert asked[0].require == ("id>=0.9",)
+
+
+def test_missing_pictures_exit_3_unless_they_are_allowed(
+    ganinv: Any, asked: list[verb.EvaluateSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MADE, "missing", 3)
+    result = ganinv("evaluate", "run")
+    assert result.exit_code == 3
+    assert "3 pictures could not be judged" in result.stderr
+    assert "id-dlib" in result.stdout
+    assert ganinv("evaluate", "run", "--allow-missing").exit_code == 0
+    assert asked[-1].allow_missing
 
 
 def test_options_reach_the_spec(ganinv: Any, asked: list[verb.EvaluateSpec]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from PIL import Image
 from pipelines import api
 from pipelines.devices import default_batch, resolve_device
 from pipelines.edits import parse_edits
+from pipelines.engine import plan as engine_plan
 from pipelines.engine.input.listing import list_input
 from pipelines.errors import NoInputError, UsageError, WeightsError
 from pipelines.records.manifest import read_manifest
@@ -52,18 +52,22 @@ class WideChain:
         return Rendered(base, {change.name: Composition(base - 0.2, ones) for change in edits})
 
 
+def fake_plan(weights: tuple[str, ...] = ()) -> ChainPlan:
+    method = methods.get("sdic")
+    return ChainPlan(method, "mobile-ffhq", weights=weights, codes="c", inversion="i", edits={"smile+2": "s"})
+
+
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan that needs one entry more than the reader, and no trained asset."""
-    plan = replace(PLAN, weights=("mobile-ffhq",))
-    monkeypatch.setattr(api, "plan_chain", lambda spec, store: plan)
+    monkeypatch.setattr(engine_plan, "plan_chain", lambda spec, store: fake_plan(("mobile-ffhq",)))
 
 
 @pytest.fixture
 def chain(monkeypatch: pytest.MonkeyPatch) -> WideChain:
-    made, plan = WideChain(), PLAN
-    monkeypatch.setattr(api, "plan_chain", lambda spec, store: plan)
-    monkeypatch.setattr(api, "build_chain", lambda spec, store, device: made)
+    made = WideChain()
+    monkeypatch.setattr(engine_plan, "plan_chain", lambda spec, store: fake_plan())
+    monkeypatch.setattr(engine_plan, "build_chain", lambda plan, store, device: made)
     return made
 
 
@@ -104,7 +108,7 @@ def test_mistakes_are_told_before_weights_are_wanted(tmp_path: Path, bare: Weigh
         (EditSpec(**common, edits=EDITS, latents=tmp_path / "none"), "does not exist"),
         (InvertSpec(**common, device="tpu"), "tpu"),
         (AlignSpec(**common, detector="eyes"), "eyes"),
-        (AlignSpec(input=raw, output=raw / "faces"), "inside the input"),
+        (AlignSpec(input=raw, output=raw), "is the input"),
         (AlignSpec(input=tmp_path / "none", output=tmp_path / "out"), "does not exist"),
     ):
         verbs: dict[type, Any] = {AlignSpec: api.align, InvertSpec: api.invert, EditSpec: api.edit}

@@ -1,9 +1,9 @@
-"""`ChainWork`: batches of faces through the device chain, codes on disk used again where they still hold."""
+"""`Batcher`: batches of faces through the device chain, codes on disk used again where they still hold."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,206 +13,245 @@ import torch
 from torch import Tensor
 
 from pipelines.edits import Edit
-from pipelines.engine.output.writer import OutFile, Result
-from pipelines.engine.reading.reader import LoadedFace
-from pipelines.engine.stage import WorkFace
+from pipelines.engine.device.fetch import fetch, finite, levels, shares
+from pipelines.engine.types import Change, FaceJob, LoadedFace, OutFile, Result
 from pipelines.errors import PhotoError
-from pipelines.images.pixels import encode, resize_u8, to_tensor, to_uint8
+from pipelines.images.pixels import encode, resize_u8, to_tensor
+from pipelines.images.png import png_bytes
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
+from pipelines.records.outputs import CODES, INVERSION, LATENTS, Output, edit_of, mask_of
 from pipelines.stages.chain import Chain
 from pipelines.types import FaceBatch, Failure, Inversion, U8Image
-
-Paster = Callable[[WorkFace, dict[str, U8Image]], tuple[OutFile, ...]]
 
 
 @dataclass(frozen=True)
 class ChainSettings:
-    """What `ChainWork` needs to know of a run.
+    """What `Batcher` needs to know of a run.
 
     Attributes:
         edits: all edits of the run; an item gets those that it lacks.
-        format: of the pictures.
         batch_size: faces per pass.
         seed: of the chain's random numbers, set before every batch.
-        codes: decides codes (generator, embedder, refiner, weights), hashed; with the crop's pixels it says whether
-            codes on disk are current.
+        codes: what decides codes (generator, embedder, refiner, weights), hashed; with the crop's pixels it says whether
+            codes on disk are current. Of several the first is written, the others are how versions before hashed it.
         folders: where codes may be found, first match first.
+        composed: edits are made from the photo itself, and say where they differ from it; else they are compared with
+            the inversion when they are pasted, so that what the inversion lost does not count.
     """
 
     edits: tuple[Edit, ...]
-    format: str
     batch_size: int
     seed: int
-    codes: str
+    codes: tuple[str, ...]
     folders: tuple[Path, ...] = ()
+    composed: bool = False
 
 
 @dataclass
 class _Waiting:
     """Faces of one kind (with or without current codes) until they fill a batch."""
 
-    faces: list[WorkFace] = field(default_factory=list)
+    faces: list[FaceJob] = field(default_factory=list)
     codes: list[Inversion] = field(default_factory=list)
 
+    def take(self) -> tuple[list[FaceJob], list[Inversion]]:
+        faces, codes, self.faces, self.codes = self.faces, self.codes, [], []
+        return faces, codes
 
-class ChainWork:
+
+@dataclass(frozen=True)
+class _Made:
+    """A batch on the host: n x H x W x 3 pictures and n x H x W masks by their kinds, all uint8."""
+
+    sound: Tensor
+    inversion: Inversion
+    pictures: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    ms: Mapping[str, float]
+
+
+class Batcher:
     """`invert` and `edit`. The chain is built when the first face arrives, after the decoders have been forked.
 
     Args:
         make_chain: builds the chain on its device.
         device: where tensors go.
         settings: see `ChainSettings`.
-        paste: makes the files of pasted photos from an item's edited crops; None: no pasting.
 
     Attributes:
         stale: how many codes were found on disk but made anew, since pixels, method or weights differ.
         chain: the chain, once built.
     """
 
-    def __init__(
-        self,
-        make_chain: Callable[[], Chain],
-        device: torch.device,
-        settings: ChainSettings,
-        paste: Paster | None = None,
-    ) -> None:
+    def __init__(self, make_chain: Callable[[], Chain], device: torch.device, settings: ChainSettings) -> None:
         self.stale = 0
         self.chain: Chain | None = None
         self._make_chain = make_chain
         self._device = device
         self._settings = settings
-        self._paste = paste
         self._batch_size = settings.batch_size
         self._fresh, self._coded = _Waiting(), _Waiting()
 
-    def put(self, face: WorkFace) -> Iterator[Result]:
+    def put(self, face: FaceJob) -> Iterator[Result]:
         """Gives a batch's results when `face` completes it."""
         codes = self._codes_on_disk(face)
+        if codes is None:
+            face = _with_codes(face)
         waiting = self._coded if codes is not None else self._fresh
         if codes is not None:
             if waiting.codes and codes.like() != waiting.codes[0].like():
-                yield from self._empty(waiting)
+                yield from self._run(*waiting.take())
             waiting.codes.append(codes)
         waiting.faces.append(face)
         if len(waiting.faces) >= self._batch_size:
-            yield from self._empty(waiting)
+            yield from self._run(*waiting.take())
 
     def flush(self) -> Iterator[Result]:
         """The last, partly filled batches."""
-        yield from self._empty(self._fresh)
-        yield from self._empty(self._coded)
+        yield from self._run(*self._fresh.take())
+        yield from self._run(*self._coded.take())
 
-    def _empty(self, waiting: _Waiting) -> Iterator[Result]:
-        faces, codes = waiting.faces, waiting.codes
-        waiting.faces, waiting.codes = [], []
-        if faces:
-            yield from self._run(faces, codes)
-
-    def _run(self, faces: list[WorkFace], codes: list[Inversion]) -> Iterator[Result]:
+    def _run(self, faces: list[FaceJob], codes: list[Inversion]) -> Iterator[Result]:
         """One pass; out of memory halves it (and every later one), another trouble is narrowed down to its face."""
-        trouble: Failure | None = None
         try:
-            results = self._pass(faces, codes)
+            results = self._pass(faces, codes) if faces else []
         except PhotoError as error:
-            trouble = Failure("invert", error.code, error.message)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            results = self._narrowed(faces, codes, Failure("invert", error.code, error.message))
+        except Exception as error:
+            if _is_out_of_memory(error):
+                results = self._halved(faces, codes)
+            elif codes:  # they say the right things about themselves, and are of another shape all the same
+                self.stale += len(faces)
+                results = self._run([_with_codes(face) for face in faces], [])
+            else:
                 raise
-            self._batch_size = max(1, min(self._batch_size, len(faces) // 2))
-            trouble = Failure("invert", "out-of-memory", "one face does not fit the device's memory; try --device cpu")
-        if trouble is None:
-            yield from results
-        elif len(faces) == 1:
-            yield Result(replace(faces[0].record, status="failed", error=trouble))
-        else:
-            if trouble.code == "out-of-memory" and self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            half = len(faces) // 2
-            yield from self._run(faces[:half], codes[:half])
-            yield from self._run(faces[half:], codes[half:])
+        yield from results
 
-    def _pass(self, faces: list[WorkFace], codes: list[Inversion]) -> list[Result]:
+    def _halved(self, faces: list[FaceJob], codes: list[Inversion]) -> Iterator[Result]:
+        self._batch_size = max(1, min(self._batch_size, len(faces) // 2))
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        message = "one face does not fit the device's memory; try --device cpu"
+        return self._narrowed(faces, codes, Failure("invert", "out-of-memory", message))
+
+    def _narrowed(self, faces: list[FaceJob], codes: list[Inversion], trouble: Failure) -> Iterator[Result]:
+        if len(faces) == 1:
+            yield _failed(faces[0], trouble)
+            return
+        half = len(faces) // 2
+        yield from self._run(faces[:half], codes[:half])
+        yield from self._run(faces[half:], codes[half:])
+
+    def _pass(self, faces: list[FaceJob], codes: list[Inversion]) -> Iterator[Result]:
         chain = self._open()
         batch = self._batch(faces, chain.resolution)
         torch.manual_seed(self._settings.seed)
         started = time.perf_counter()
         inversion = Inversion.cat(codes).to(self._device) if codes else chain.invert(batch).stored()
         inverted = time.perf_counter()
-        edits = self._edits(faces)
-        made = chain.edit(batch, inversion, edits)
-        sound = _finite(made.base, inversion.latents, *(made.edits[edit.name].image for edit in edits))
-        tidy = to_uint8 if all(sound) else _without_nan
-        pictures = {"inversion": tidy(made.base)}
-        pictures |= {edit.name: tidy(made.edits[edit.name].image) for edit in edits}
+        made = chain.edit(batch, inversion, self._edits(faces))
+        if made.base.shape != batch.images.shape:
+            raise ValueError("the codes make pictures of another size")
+        asked = {output.kind for face in faces for output in face.missing}
+        masked = {name for name in made.edits if self._settings.composed or mask_of(name) in asked}
+        images = {INVERSION: made.base, **{name: each.image for name, each in made.edits.items()}}
+        away = [finite(inversion.latents, *images.values()), *(levels(each) for each in images.values())]
+        away += [shares(made.edits[name].mask) for name in masked]
+        count = len(faces) if LATENTS in asked else 0
+        stored = [tensor[:count].to(how.disk) if how.disk else tensor for how, _, tensor in inversion.tensors()]
+        sound, *rest = fetch([*away, *stored])
         share = 1e3 / len(faces)
         ms = {"edit": share * (time.perf_counter() - inverted)}
-        if not codes:
-            ms["invert"] = share * (inverted - started)
-        stored = inversion.to(torch.device("cpu"))
-        return [self._result(face, i, sound[i], pictures, stored, ms) for i, face in enumerate(faces)]
+        ms |= {} if codes else {"invert": share * (inverted - started)}
+        pictures = dict(zip(images, rest, strict=False))
+        masks = dict(zip(masked, rest[len(images) :], strict=False))
+        done = _Made(sound, inversion.holding(rest[len(images) + len(masked) :]), pictures, masks, ms)
+        return (self._result(face, place, done) for place, face in enumerate(faces))
 
     def _open(self) -> Chain:
         if self.chain is None:
             self.chain = self._make_chain()
         return self.chain
 
-    def _batch(self, faces: list[WorkFace], resolution: int) -> FaceBatch:
-        crops = [resize_u8(face.face.crop, resolution, resolution) for face in faces]
+    def _batch(self, faces: list[FaceJob], resolution: int) -> FaceBatch:
+        crops = [_sized(face.face.crop, resolution) for face in faces]
         landmarks = torch.from_numpy(np.stack([_landmarks(face.face) for face in faces]))
         return FaceBatch(to_tensor(crops), landmarks).to(self._device)
 
-    def _edits(self, faces: list[WorkFace]) -> list[Edit]:
-        """The edits that some face of the batch lacks (a pasted photo needs its edit's picture too)."""
-        missing = {kind.removeprefix("photos/") for face in faces for kind in face.missing}
+    def _edits(self, faces: Sequence[FaceJob]) -> list[Edit]:
+        """The edits that some face of the batch lacks (masks and pasted photos need their edit's picture, too)."""
+        missing = {edit_of(output.kind) for face in faces for output in face.missing}
         return [edit for edit in self._settings.edits if edit.name in missing]
 
-    def _result(
-        self,
-        face: WorkFace,
-        place: int,
-        sound: bool,
-        pictures: dict[str, list[U8Image]],
-        inversion: Inversion,
-        ms: dict[str, float],
-    ) -> Result:
-        if not sound:
-            failure = Failure("invert", "diverged", "the result holds NaN or infinity; try another --method")
-            return Result(replace(face.record, status="failed", error=failure))
-        key, own = face.record.key, {kind: images[place] for kind, images in pictures.items()}
-        files = [
-            OutFile(kind, f"{kind}/{key}.{self._settings.format}", partial(encode, image, self._settings.format))
-            for kind, image in own.items()
-            if kind in face.missing
-        ]
-        if "latents" in face.missing:
-            about = {"fingerprint": self._codes_fingerprint(face), "source": face.record.digest}
-            data = save_inversion(inversion, place, about)
-            files.append(OutFile("latents", f"latents/{key}.safetensors", lambda: data))
-        if self._paste is not None:
-            files.extend(self._paste(face, own))
-        scores = {name: float(values[place]) for name, values in inversion.scores.items()}
-        record = replace(face.record, scores={**face.record.scores, **scores}, ms={**face.record.ms, **ms})
-        return Result(record, tuple(files))
+    def _result(self, face: FaceJob, place: int, made: _Made) -> Result:
+        if not made.sound[place]:
+            message = "the result holds NaN or infinity; try another --method"
+            return _failed(face, Failure("invert", "diverged", message))
+        key, files = face.record.key, list[OutFile]()
+        for output in face.missing:
+            edit, kind, make = edit_of(output.kind), output.kind, None
+            if kind in made.pictures:
+                make = partial(encode, made.pictures[kind][place].numpy(), output.suffix[1:])
+            elif kind == LATENTS:
+                about = {"fingerprint": self._codes_fingerprints(face)[0], "source": face.record.digest}
+                make = partial(bytes, save_inversion(made.inversion, place, about))
+            elif kind == mask_of(edit):
+                make = partial(png_bytes, made.masks[edit][place].numpy()[:, :, None])
+            if make is not None:
+                files.append(OutFile(output, output.path(key), make))
+        scores = {name: float(values[place]) for name, values in made.inversion.scores.items()}
+        record = replace(face.record, scores={**face.record.scores, **scores}, ms={**face.record.ms, **made.ms})
+        return Result(record, tuple(files), place=face.place, changes=self._changes(face, place, made))
 
-    def _codes_fingerprint(self, face: WorkFace) -> str:
-        return fingerprint(face.face.pixels, self._settings.codes, self._settings.seed)
+    def _changes(self, face: FaceJob, place: int, made: _Made) -> tuple[Change, ...]:
+        """What is pasted into the face's photo."""
+        if face.place is None:
+            return ()
+        base = made.pictures[INVERSION][place].numpy()
+        original = _sized(face.face.crop, len(base)) if self._settings.composed else base
+        changes = []
+        for output in face.missing:
+            if output.per == "photo":
+                edit = edit_of(output.kind)
+                mask = made.masks[edit][place].numpy() if self._settings.composed else None
+                changes.append(Change(output, made.pictures[edit][place].numpy(), original, mask))
+        return tuple(changes)
 
-    def _codes_on_disk(self, face: WorkFace) -> Inversion | None:
+    def _codes_fingerprints(self, face: FaceJob) -> list[str]:
+        return [fingerprint(face.face.pixels, codes, self._settings.seed) for codes in self._settings.codes]
+
+    def _codes_on_disk(self, face: FaceJob) -> Inversion | None:
         """Current codes from the first folder that has them; damaged or stale ones are made again."""
         for folder in self._settings.folders:
             try:
-                data = (folder / f"{face.record.key}.safetensors").read_bytes()
+                data = (folder / f"{face.record.key}{CODES}").read_bytes()
                 inversion, about = load_inversion(data)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, PhotoError):
                 self.stale += 1
                 continue
-            if about.get("fingerprint") == self._codes_fingerprint(face):
+            if about.get("fingerprint") in self._codes_fingerprints(face):
                 return inversion
             self.stale += 1
         return None
+
+
+def _with_codes(face: FaceJob) -> FaceJob:
+    """The face with codes to be written, also where a file of them is there, which could not be used."""
+    mark = face.record.prints.get(LATENTS)
+    if mark is None:
+        return face
+    return replace(face, missing=(*face.missing, Output(LATENTS, "face", CODES, mark)))
+
+
+def _failed(face: FaceJob, trouble: Failure) -> Result:
+    return Result(replace(face.record, status="failed", error=trouble), place=face.place)
+
+
+def _sized(crop: U8Image, side: int) -> U8Image:
+    return resize_u8(crop, side, side)
 
 
 def _landmarks(face: LoadedFace) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -221,19 +260,8 @@ def _landmarks(face: LoadedFace) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     return np.asarray(face.landmarks, np.float32)
 
 
-def _finite(*tensors: Tensor) -> list[bool]:
-    """Per face: whether every number is finite (one that is not leaves no sum finite)."""
-    checks = [tensor.flatten(1).sum(1).isfinite() for tensor in tensors]
-    return torch.stack(checks).all(0).tolist()
-
-
-def _without_nan(images: Tensor) -> list[U8Image]:
-    """For batches in which some face diverged: the others' pictures are wanted all the same."""
-    return to_uint8(torch.nan_to_num(images))
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    text = str(error).lower()
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
     return "out of memory" in text or "can't allocate memory" in text

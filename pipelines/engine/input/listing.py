@@ -15,6 +15,8 @@ from urllib.parse import unquote
 
 from pipelines.engine.input.archive import archives
 from pipelines.engine.input.folder import FolderWalk, RemoteWalk
+from pipelines.engine.input.groups import grouped as brought_together
+from pipelines.engine.input.groups import sibling_crop
 from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate, tidy
 from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
 from pipelines.engine.input.remote import as_url, is_url, read_remote
@@ -40,6 +42,7 @@ def list_input(
     output: Path | None = None,
     follow_links: bool = False,
     offline: bool = False,
+    grouped: bool = False,
 ) -> Listing:
     """All photos that INPUT means; of a large or slow input (see `StreamedPhotos`) the first are listed, and checked.
 
@@ -53,12 +56,13 @@ def list_input(
         output: the run's folder: a file keeps the key that its manifest has for it; left out where it is in the input.
         follow_links: also follow links to folders outside of an input folder.
         offline: a photo behind a URL fails, and no connection is opened.
+        grouped: with `use_run`, crops of one photo follow each other (`engine.input.groups`).
 
     Raises:
         UsageError: the input does not exist or cannot be meant.
         NoInputError: there is not one photo.
     """
-    options = _Options(use_run, faces_all, stdin, output, follow_links, offline)
+    options = _Options(use_run, faces_all, stdin, output, follow_links, offline, grouped)
     deadline = ListingDeadline(LISTED_SECONDS)
     sources = (source,) if isinstance(source, Path) else tuple(source)
     inputs = [_Input(each, options, deadline, len(sources) > 1) for each in sources]
@@ -85,6 +89,7 @@ class _Options:
     output: Path | None
     follow_links: bool
     offline: bool
+    grouped: bool
 
 
 def _begun(inputs: Sequence[_Input], options: _Options, deadline: ListingDeadline, name: str) -> StreamedPhotos:
@@ -140,7 +145,7 @@ class _Input:
         prefix = self._named(name)
 
         def photos(left_out: LeftOut) -> Iterable[Photo]:
-            return (replace(photo, key=prefix + photo.key) if prefix else photo for photo in find(left_out))
+            return (_below(photo, prefix) if prefix else photo for photo in find(left_out))
 
         self.photos = photos
 
@@ -154,12 +159,17 @@ class _Input:
         records = ManifestIndex(root) if options.use_run and has_manifest(root) else None
         self.ordered = True
         if records is not None and records.has_output(LATENTS):
-            self.latents = Path(place) / "latents"
-            self._found(lambda left_out: _from_inversions(records), name)
+            self.latents = Path(place) / LATENTS
+            self._found(lambda left_out: _from_inversions(records, options.grouped), name)
             return
         known: Mapping[str, Record] = records if records is not None else {}
         naming, output = self._naming(name), str(options.output or "")
-        self._found(lambda left_out: FolderWalk(place, known, naming, left_out, options.follow_links, output), name)
+
+        def find(left_out: LeftOut) -> Iterable[Photo]:
+            walk = FolderWalk(place, known, naming, left_out, options.follow_links, output)
+            return brought_together(walk, known, sibling_crop) if options.grouped and known else walk
+
+        self._found(find, name)
 
     def _file(self) -> None:
         """A file of this machine, or a pattern of tar archives."""
@@ -232,10 +242,18 @@ def _connected(photos: Iterable[Photo], left_out: LeftOut) -> Iterator[Photo]:
         yield photo
 
 
-def _from_inversions(records: Mapping[str, Record]) -> Iterator[Photo]:
+def _from_inversions(records: Mapping[str, Record], grouped: bool) -> Iterable[Photo]:
     """The faces that an inverted folder was made from: crops as they are, photos to be cut where they were cut."""
-    for key in sorted(records):
-        record = records[key]
-        if record.status == "ok":
-            cut = Origin(record.source, record.digest, record.quad) if record.quad else None
-            yield Photo(tidy(key), record.source, origin=cut, cut=cut, trusted=True)
+    photos = (_from_inversion(key, records[key]) for key in sorted(records) if records[key].status == "ok")
+    return brought_together(photos, records, lambda _, key, record: _from_inversion(key, record)) if grouped else photos
+
+
+def _from_inversion(key: str, record: Record) -> Photo:
+    cut = Origin(record.source, record.digest, record.quad) if record.quad else None
+    return Photo(tidy(key), record.source, origin=cut, cut=cut, trusted=True)
+
+
+def _below(photo: Photo, prefix: str) -> Photo:
+    """The photo of one of several inputs."""
+    group = tuple((prefix + key, path) for key, path in photo.group)
+    return replace(photo, key=prefix + photo.key, group=group)

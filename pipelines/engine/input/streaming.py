@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
+from pipelines.engine.input.groups import is_last, numbered
 from pipelines.engine.input.keys import LeftOut
 from pipelines.engine.types import Photo
 
@@ -52,7 +53,7 @@ class StreamedPhotos(Sequence[Photo]):
         first: the photos that were listed before the run started.
         whole: these are all.
         countable: going through the input once more, only to count it, costs little.
-        which: places of the input's photos that these are.
+        which: places of the input's photos that these are (crops of one photo share one: `engine.input.groups`).
 
     Attributes:
         notes: a sentence for each kind of thing that was left out; there once an iteration has come to the input's end.
@@ -96,11 +97,11 @@ class StreamedPhotos(Sequence[Photo]):
             yield from self.first
             return
         left_out = LeftOut()
-        for place, photo in enumerate(self._find(left_out)):
+        for place, photo in numbered(self._find(left_out)):
             if place in self._which:
                 yield photo
             # Before the next is looked for: nobody should wait for a photo that is not theirs.
-            if place >= self._which.stop - 1:
+            if place >= self._which.stop - 1 and is_last(photo):
                 return
         self.notes[:] = left_out.sentences()
 
@@ -120,7 +121,8 @@ class StreamedPhotos(Sequence[Photo]):
         """A slice is found likewise; it must not count from the end."""
         if isinstance(index, int):
             return tuple(self)[index]
-        first = self.first[index] if self.whole else self.first
+        places = range(sys.maxsize)[index]
+        first = tuple(photo for place, photo in numbered(self.first) if place in places) if self.whole else self.first
         part = StreamedPhotos(self._find, first, self.whole, self.countable, self._which[index])
         part.notes = self.notes
         return part

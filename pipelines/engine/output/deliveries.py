@@ -9,65 +9,21 @@ run is in the folder.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from pipelines.engine.input.remote import is_url
-from pipelines.engine.input.tar_index import SEPARATOR, split_member
+from pipelines.engine.input.tar_index import split_member
 from pipelines.errors import OutputError
 from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest, records_of
 
 DELIVERED = "delivered.jsonl"
-MOST_FOLDERS, MOST_NAMES = 64, 50_000  # that `Presence` remembers, and in each of them: a bound on its memory
 
 
 def is_away(output: str) -> bool:
     """Whether a record's output names a place outside of the run's folder."""
     return is_url(output) or split_member(output) is not None
-
-
-class Presence:
-    """Which outputs exist, by one listing of each folder instead of a look at each of 100,000 files.
-
-    A folder is listed when it is first asked for, and that listing holds: what a run asks is what *earlier* runs left.
-
-    Args:
-        folder: the run's folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._root = os.path.join(folder, "")
-        self._listed: OrderedDict[str, set[str] | None] = OrderedDict()
-
-    def has(self, output: str) -> bool:
-        """Whether an output of a record exists. What was uploaded is checked when a run starts, all at once."""
-        if SEPARATOR in output or "://" in output:
-            if is_url(output):
-                return True
-            parts = split_member(output)
-            output = parts[0] if parts else output
-        below, _, name = output.rpartition("/")
-        try:
-            names = self._listed[below]
-        except KeyError:
-            names = self._list(below)
-        return name in names if names is not None else os.path.exists(self._root + output)
-
-    def _list(self, below: str) -> set[str] | None:
-        """The names in a folder; None where they are so many that each is better looked at by itself."""
-        names: set[str] | None = set()
-        try:
-            with os.scandir(self._root + below) as entries:
-                names = {entry.name for entry in islice(entries, MOST_NAMES + 1)}
-        except OSError:
-            pass
-        self._listed[below] = names = names if names is None or len(names) <= MOST_NAMES else None
-        if len(self._listed) > MOST_FOLDERS:
-            self._listed.popitem(last=False)
-        return names
 
 
 def note(folder: Path, records: Iterable[Record]) -> None:
@@ -95,10 +51,11 @@ def fold(folder: Path, records: Mapping[str, Record] | None = None) -> dict[str,
     if journal.is_file():
         for moved in records_of(journal.read_bytes()):
             record = new.get(moved.key)
-            if record is not None and record.fingerprint == moved.fingerprint:  # else it was made anew since
+            if record is not None:
+                there = {kind: path for kind, path in moved.outputs.items() if _same(record, moved, kind)}
                 # A kill may have come before their removal.
-                remove_files(folder, (path for kind, path in record.outputs.items() if _moved(path, kind, moved)))
-                new[moved.key] = replace(record, outputs={**record.outputs, **moved.outputs})
+                remove_files(folder, (path for kind, path in record.outputs.items() if _moved(path, there.get(kind))))
+                new[moved.key] = replace(record, outputs={**record.outputs, **there})
     changed = [record for key, record in new.items() if old.get(key) != record]
     if changed:
         write_records(folder, changed)
@@ -106,8 +63,14 @@ def fold(folder: Path, records: Mapping[str, Record] | None = None) -> dict[str,
     return new
 
 
-def _moved(path: str, kind: str, moved: Record) -> bool:
-    return not is_away(path) and is_away(moved.outputs.get(kind, path))
+def _same(record: Record, moved: Record, kind: str) -> bool:
+    """Whether what was moved is what the record means; else it was made anew since."""
+    one, other = ((each.prints.get(kind), each.fingerprint, each.digest) for each in (record, moved))
+    return one == other
+
+
+def _moved(path: str, place: str | None) -> bool:
+    return place is not None and not is_away(path) and is_away(place)
 
 
 def write_records(folder: Path, records: Iterable[Record]) -> None:

@@ -6,42 +6,18 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from pipelines.engine.device.priority import stand_back
+from pipelines.engine.output.paste import Paster
+from pipelines.engine.types import Result
 from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
 from pipelines.records.manifest import ManifestWriter, Record
 from pipelines.types import Failure
-
-
-@dataclass(frozen=True)
-class OutFile:
-    """One file of an item: its kind, its path relative to the run's folder (POSIX), and how to make its bytes."""
-
-    kind: str
-    path: str
-    make: Callable[[], bytes]
-
-
-@dataclass(frozen=True)
-class Result:
-    """An item that left the device.
-
-    Attributes:
-        record: what to note, outputs of earlier runs that still hold included.
-        files: what to write first.
-        counts_as: ``done`` (or failed, as the record says), ``skipped`` (noted only because its file was touched),
-            ``nothing`` (an earlier item that is withdrawn).
-    """
-
-    record: Record
-    files: tuple[OutFile, ...] = ()
-    counts_as: Literal["done", "skipped", "nothing"] = "done"
 
 
 class Writer:
@@ -56,6 +32,7 @@ class Writer:
     def __init__(self, output: Path, manifest: ManifestWriter, threads: int = 2) -> None:
         self._output = output
         self._manifest = manifest
+        self._paster = Paster(output)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write", initializer=stand_back)
         self._room = threading.BoundedSemaphore(2 * threads)
         self._finished: queue.SimpleQueue[Result] = queue.SimpleQueue()
@@ -84,25 +61,31 @@ class Writer:
     def close(self) -> None:
         """Waits for what is queued; raises nothing (`check` does)."""
         self._pool.shutdown(wait=True)
+        self._guarded(lambda: self._note(self._paster.left()))
 
     def _work(self, result: Result) -> None:
+        self._guarded(lambda: self._note(self._paster.take(result, self._write(result))))
+        self._room.release()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
             if self._fatal is None:
-                record = self._write(result)
-                self._manifest.append(record)
-                self._finished.put(replace(result, record=record))
+                work()
         except BaseException as error:
             self._fatal = self._fatal or error
-        finally:
-            self._room.release()
+
+    def _note(self, noted: Iterable[tuple[Result, Record]]) -> None:
+        for result, record in noted:
+            self._manifest.append(record)
+            self._finished.put(replace(result, record=record, files=(), changes=()))
 
     def _write(self, result: Result) -> Record:
         record, started = result.record, time.perf_counter()
-        outputs, failure = dict(record.outputs), record.error
+        outputs, prints, failure = dict(record.outputs), dict(record.prints), record.error
         for file in result.files:
             try:
                 write_atomic(self._output / file.path, file.make())
-                outputs[file.kind] = file.path
+                outputs[file.output.kind], prints[file.output.kind] = file.path, file.output.fingerprint
             except PhotoError as error:
                 failure = failure or Failure("write", error.code, error.message)
             except OutputError as error:
@@ -111,7 +94,7 @@ class Writer:
                 failure = failure or Failure("write", "name-too-long", str(error))
         ms = {**record.ms, "write": 1e3 * (time.perf_counter() - started)} if result.files else record.ms
         status = "failed" if failure else record.status
-        return replace(record, outputs=outputs, ms=ms, error=failure, status=status)
+        return replace(record, outputs=outputs, prints=prints, ms=ms, error=failure, status=status)
 
 
 def _name_too_long(error: OutputError) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.engine.reading.reader import LoadedFace, PhotoReader, pixel_digest
-from pipelines.engine.types import Photo
+from pipelines.engine.reading.reader import PhotoReader, pixel_digest
+from pipelines.engine.types import LoadedFace, Photo
 from pipelines.errors import PhotoError
 from pipelines.images.geometry import crop_quad, side, spread_68
 from pipelines.images.pixels import resize_u8
@@ -32,7 +32,7 @@ def reduction(width: int, height: int, size: int) -> int:
     return next(fits, 1)
 
 
-class SearchedFaces:
+class DetectedCrops:
     """Finds and cuts the faces of a photo; `align` does both.
 
     Args:
@@ -62,7 +62,7 @@ class SearchedFaces:
         return [replace(face, quad=_scaled(face.quad, shrink)) if face.quad else face for face in faces]
 
 
-class GivenFaces:
+class ExistingCrops:
     """Faces whose place is known: the file is the crop, or an earlier run says where to cut.
 
     Args:
@@ -81,7 +81,7 @@ class GivenFaces:
         self._landmarks = landmarks
 
     def shrink(self, photo: Photo, width: int, height: int) -> int:
-        """The scale at which `SearchedFaces` would have cut this face: equal pixels, equal codes."""
+        """The scale at which `DetectedCrops` would have cut this face: equal pixels, equal codes."""
         shrink = reduction(width, height, self._size)
         span = side(photo.cut.quad) if photo.cut else min(width, height)
         return shrink if span >= shrink * least_side(self._size) else 1
@@ -121,15 +121,19 @@ def build_align_reader(spec: AlignSpec, config: StoreConfig) -> PhotoReader:
     def align(picture: U8Image) -> list[LoadedFace]:
         return [LoadedFace(face.crop, face.quad, scores={"detector": face.score}) for face in aligner(picture)]
 
-    return PhotoReader(SearchedFaces(align, _reducible(spec)))
+    return PhotoReader(DetectedCrops(align, _reducible(spec)))
 
 
 def build_invert_reader(spec: InvertSpec, config: StoreConfig, landmarks: bool = True) -> PhotoReader:
-    """The reader of `invert` and `edit`: crops with the hash of their pixels and, where asked for, 68 landmarks."""
-    store = WeightStore(config)
+    """The reader of `invert` and `edit`."""
+    return PhotoReader(invert_faces(spec, WeightStore(config), landmarks))
+
+
+def invert_faces(spec: InvertSpec, store: WeightStore, landmarks: bool) -> DetectedCrops | ExistingCrops:
+    """Finds the crops that `invert` and `edit` work on, with the hash of their pixels and, where asked for, 68 landmarks."""
     locator = build_locator(store)
     if not spec.align:
-        return PhotoReader(GivenFaces(spec.size, locator, check=not spec.aligned, landmarks=landmarks))
+        return ExistingCrops(spec.size, locator, check=not spec.aligned, landmarks=landmarks)
     aligner = build_aligner(spec, store)
 
     def align(picture: U8Image) -> list[LoadedFace]:
@@ -140,7 +144,7 @@ def build_invert_reader(spec: InvertSpec, config: StoreConfig, landmarks: bool =
             faces.append(LoadedFace(face.crop, face.quad, points, digest, {"detector": face.score}))
         return faces
 
-    return PhotoReader(SearchedFaces(align, _reducible(spec)))
+    return DetectedCrops(align, _reducible(spec))
 
 
 def _reducible(spec: AlignSpec) -> int | None:

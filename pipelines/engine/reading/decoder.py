@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from pipelines.engine.device.priority import stand_back
-from pipelines.engine.reading.reader import Loaded, Task
+from pipelines.engine.types import Loaded, Task
 from pipelines.errors import GanInvError
 
 Reader = Callable[[Task], Loaded]

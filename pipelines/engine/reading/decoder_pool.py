@@ -16,16 +16,16 @@ from multiprocessing.connection import wait
 
 from pipelines.engine.device.priority import stand_back
 from pipelines.engine.reading.decoder import Decoder, Reader
-from pipelines.engine.reading.reader import Loaded, Task
+from pipelines.engine.types import Loaded, Task
 from pipelines.types import Failure
 
 PREFETCH = 2  # photos in flight per process
 CLOSE_SECONDS = 10.0
 _TURN_SECONDS = 0.2  # how soon `close` is noticed
-__all__ = ["PREFETCH", "PhotoStream", "Reader"]
+__all__ = ["PREFETCH", "DecoderPool", "Reader"]
 
 
-class PhotoStream:
+class DecoderPool:
     """Iterates over one `Loaded` per task, in the tasks' order. Start it before any model is built: it may fork.
 
     Args:

@@ -3,63 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from pipelines.engine.input.remote import is_url, read_remote, remote_stat
-from pipelines.engine.input.tar_index import SEPARATOR, read_member, split_member
-from pipelines.engine.types import Photo
+from pipelines.engine.input.open import photo_stat, read_source
+from pipelines.engine.types import Loaded, LoadedFace, Photo, Task
 from pipelines.errors import PhotoError
-from pipelines.images.decode import decode, jpeg_size, read_photo
-from pipelines.records.manifest import Stat
-from pipelines.types import F32Array, Failure, Quad, U8Image
-
-
-@dataclass(frozen=True)
-class LoadedFace:
-    """One aligned face.
-
-    Attributes:
-        crop: uint8 R x R x 3, RGB.
-        quad: the crop's corners in the photo; None where the file is the crop.
-        landmarks: 68 x 2 shares of the crop's side, NaN where no face was found; None where nobody asked.
-        pixels: sha256 of `crop`, hex: equal pixels have equal codes, however they were cut ("" where nobody asked).
-        scores: ``detector`` (its confidence), ``misalignment`` (share of the side, see `stages.align.aligner.misalignment`).
-    """
-
-    crop: U8Image
-    quad: Quad | None = None
-    landmarks: F32Array | None = None
-    pixels: str = ""
-    scores: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What became of one photo: its faces, or a failure, or (`unchanged`) bytes that were finished before.
-
-    `index` is the photo's place in the run; `ms` the time per stage; `stat` as in the manifest's record.
-    """
-
-    index: int
-    digest: str = ""
-    stat: Stat | None = None
-    faces: tuple[LoadedFace, ...] = ()
-    failure: Failure | None = None
-    unchanged: bool = False
-    ms: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Task:
-    """One photo to read; `known` is the digest whose items are finished, "" where none is."""
-
-    index: int
-    photo: Photo
-    known: str = ""
+from pipelines.images.decode import decode, jpeg_size
+from pipelines.types import Failure, U8Image
 
 
 class FaceSource(Protocol):
@@ -126,34 +77,6 @@ class PhotoReader:
         return self._source.faces(photo, picture)
 
 
-def read_source(path: str, span: tuple[int, int] | None = None) -> bytes:
-    """The bytes of a photo wherever it lies: a file, a URL, or ``ARCHIVE::MEMBER`` (at `span`, where that is known).
-
-    Raises PhotoError, with the codes of `pipelines.images.decode.read_photo` and ``unreachable``.
-    """
-    if split_member(path):
-        return read_member(path, span)
-    return read_remote(path) if is_url(path) else read_photo(Path(path))
-
-
-def photo_stat(photo: Photo) -> Stat | None:
-    """What tells, without reading a photo, whether it has changed: what the listing said, else what its place says."""
-    return photo.stat or file_stat(photo.path)
-
-
 def pixel_digest(crop: U8Image) -> str:
     """sha256 (hex) of a crop's side and pixels."""
     return hashlib.sha256(repr(crop.shape).encode() + crop.tobytes()).hexdigest()
-
-
-def file_stat(path: str) -> Stat | None:
-    """(bytes, modification time in ns), or None where the file cannot be looked at; of a member: those of its archive."""
-    parts = split_member(path) if SEPARATOR in path else None
-    path = parts[0] if parts else path
-    if is_url(path):
-        return remote_stat(path)
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a zero byte in a list's line
-        return None
-    return status.st_size, status.st_mtime_ns

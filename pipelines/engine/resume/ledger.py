@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from pipelines.engine.output.deliveries import Presence
-from pipelines.engine.reading.reader import Task, photo_stat
-from pipelines.engine.types import Photo
+from pipelines.engine.input.open import file_stat, photo_stat
+from pipelines.engine.resume.output_index import Presence
+from pipelines.engine.types import Photo, Task
 from pipelines.records.manifest import Record
+from pipelines.records.outputs import INVERSION, Output
 
-BASE_KINDS = ("inversion", "latents")
+_PRINT = 16  # hexadecimal digits of an item's fingerprints
 
 
 def face_keys(key: str, faces: int) -> list[str]:
@@ -21,29 +23,19 @@ def face_keys(key: str, faces: int) -> list[str]:
 
 
 class Ledger:
-    """The records of a folder, and whether they still hold.
+    """The records of a folder, and whether they still hold, each output by itself.
 
     Args:
-        output: the run's folder.
+        folder: the run's folder.
         records: what its manifest says.
-        identity: everything but the input that decides the outputs (options, versions, weights), hashed.
-        kinds: the outputs that an item must have.
-        paste_kinds: further outputs of the items whose place in a photo is known.
+        outputs: what this run is to make.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        records: Mapping[str, Record],
-        identity: str,
-        kinds: Iterable[str],
-        paste_kinds: Iterable[str] = (),
-    ) -> None:
+    def __init__(self, folder: Path, records: Mapping[str, Record], outputs: Sequence[Output]) -> None:
         self.records = records
-        self._there = Presence(output)
-        self._identity = identity
-        self._kinds = tuple(kinds)
-        self._paste_kinds = tuple(paste_kinds)
+        self._there = Presence(folder)
+        self._outputs = outputs
+        self._pasting = any(output.per == "photo" for output in outputs)
 
     def part(self, photos: Iterable[Photo]) -> dict[str, Record]:
         """The records of these photos' items, withdrawn ones included: all that a worker needs to know of them."""
@@ -57,34 +49,85 @@ class Ledger:
                     break
         return part
 
-    def fingerprint(self, photo: Photo, digest: str) -> str:
-        """An item is current while this text is equal."""
-        text = f"{digest} {self._identity} {photo.cut.quad if photo.cut else None}"
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+    def wanted(self, photo: Photo, digest: str, placed: bool) -> tuple[Output, ...]:
+        """What an item must have, each with the fingerprint that it has for this item.
 
-    def wanted(self, photo: Photo, placed: bool) -> tuple[str, ...]:
-        """The kinds that an item must have; `placed`: its quad is known (for crops, `photo.origin` tells)."""
-        return self._kinds + (self._paste_kinds if placed or photo.origin else ())
+        Args:
+            digest: of the file that was read.
+            placed: its place in a photo is known (for crops, `photo.origin` tells).
+        """
+        return _marked(self._prints(photo, digest, placed))
 
-    def missing(self, photo: Photo, key: str, digest: str, placed: bool) -> tuple[str, ...]:
-        """The kinds that are still to be made for one item (none: it is finished)."""
-        return self._missing(photo, self.records.get(key), digest, placed)
+    def missing(self, photo: Photo, key: str, digest: str, placed: bool, faces: int = 1) -> tuple[Output, ...]:
+        """What is still to be made for one item (nothing: it is finished).
 
-    def _missing(self, photo: Photo, record: Record | None, digest: str, placed: bool) -> tuple[str, ...]:
-        wanted = self.wanted(photo, placed)
-        kept = self._kept(photo, record, digest)
-        left = tuple(kind for kind in wanted if kind not in kept)
+        The faces of one photo are pasted together: where one of them lacks the photo, all do.
+
+        Args:
+            faces: how many the photo has.
+        """
+        wanted = self._prints(photo, digest, placed)
+        record = self.records.get(key)
+        kept = self._held(photo, record, digest, wanted)
+        pasted = not self._pasting or self._pasted(photo, digest, wanted, faces)
+        left = {o: mark for o, mark in wanted.items() if (o.kind not in kept if o.per == "face" else not pasted)}
         again = not left and record is not None and record.status != "ok"  # its trouble was another edit: once more
-        return wanted if again else left
+        return _marked(wanted if again else left)
 
-    def kept(self, photo: Photo, key: str, digest: str) -> dict[str, str]:
-        """The outputs of an earlier run that are current and on disk, wanted this time or not."""
-        return self._kept(photo, self.records.get(key), digest)
+    def kept(self, photo: Photo, key: str, digest: str, placed: bool) -> Record:
+        """The record with the outputs of earlier runs that are current and on disk, wanted this time or not."""
+        record = self.records.get(key)
+        wanted = self._prints(photo, digest, placed)
+        held = self._held(photo, record, digest, wanted)
+        if record is None or not held:
+            return Record(key, photo.path, digest)
+        marks = {**record.prints, **{o.kind: mark for o, mark in wanted.items()}}
+        marks = {kind: marks[kind] for kind in held if kind in marks}
+        old = record.fingerprint if len(marks) < len(held) else ""
+        return Record(key, photo.path, digest, outputs=held, fingerprint=old, prints=marks)
 
-    def _kept(self, photo: Photo, record: Record | None, digest: str) -> dict[str, str]:
-        if record is None or record.fingerprint != self.fingerprint(photo, digest):
+    def _prints(self, photo: Photo, digest: str, placed: bool) -> dict[Output, str]:
+        head = f"{digest} {photo.cut.quad if photo.cut else None}"
+        shared = f"{photo.origin.digest} {photo.group}" if photo.group and photo.origin else head
+        return {
+            output: _print(f"{shared if output.per == 'photo' else head} {output.fingerprint}")
+            for output in self._outputs
+            if output.per == "face" or placed or photo.origin
+        }
+
+    def _held(self, photo: Photo, record: Record | None, digest: str, wanted: Mapping[Output, str]) -> dict[str, str]:
+        """The outputs that hold. Of kinds that are not wanted this time, those do whose inversion does."""
+        if record is None or record.digest != digest:
             return {}
-        return {kind: path for kind, path in record.outputs.items() if self._there.has(path)}
+        current = {output.kind: self._holds(photo, record, output, mark) for output, mark in wanted.items()}
+        others = current.get(INVERSION, False)
+        return {
+            kind: path for kind, path in record.outputs.items() if current.get(kind, others) and self._there.has(path)
+        }
+
+    def _holds(self, photo: Photo, record: Record, output: Output, mark: str) -> bool:
+        own = record.prints.get(output.kind)
+        if own is not None or not (output.before and record.fingerprint):
+            return own == mark
+        text = f"{record.digest} {output.before} {photo.cut.quad if photo.cut else None}"
+        return record.fingerprint == hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    def _pasted(self, photo: Photo, digest: str, wanted: Mapping[Output, str], faces: int) -> bool:
+        """Whether the photo is there with all its faces, which is noted with the first of them."""
+        keys = [key for key, _ in photo.group] or face_keys(photo.key, faces)
+        found = [self.records.get(key) for key in keys]
+        first = found[0]
+        if first is None or any(record is None or record.status != "ok" for record in found):
+            return False
+        held = self._held(photo, first, first.digest if photo.group else digest, wanted)
+        return all(o.kind in held for o in wanted if o.per == "photo") and self._untouched(photo.group)
+
+    def _untouched(self, group: Iterable[tuple[str, str]]) -> bool:
+        for key, path in group:
+            record = self.records[key]
+            if record.source != path or record.stat is None or record.stat != file_stat(path):
+                return False
+        return True
 
     def finished(self, photo: Photo) -> tuple[int, bool]:
         """How many items of this photo are finished, all of them, by its record's digest (0 where any is not); and
@@ -93,21 +136,26 @@ class Ledger:
         if first is None or first.status != "ok":
             return 0, False
         faces = max(1, int(first.scores.get("faces", 1)))
-        for face in range(faces):
-            record = self.records.get(f"{photo.key}.{face}") if face else first
-            if record is None or record.digest != first.digest:
+        for key in face_keys(photo.key, faces):
+            record = self.records.get(key)
+            if record is None or record.digest != first.digest or record.status != "ok":
                 return 0, False
-            if record.status != "ok" or self._missing(photo, record, first.digest, record.quad is not None):
+            if self.missing(photo, key, first.digest, record.quad is not None, faces):
                 return 0, False
         untouched = first.stat is not None and first.source == photo.path and first.stat == photo_stat(photo)
         return faces, untouched
 
     def failed(self, photo: Photo) -> bool:
         """Whether the photo, or a face of it, failed before."""
+        return any(record.status == "failed" for record in self._items(photo))
+
+    def _items(self, photo: Photo) -> Iterator[Record]:
         first = self.records.get(photo.key)
         faces = int(first.scores.get("faces", 1)) if first else 1
-        found = (self.records.get(key) for key in face_keys(photo.key, faces))
-        return any(record is not None and record.status == "failed" for record in found)
+        together = (key for key, _ in photo.group) if self._pasting else ()
+        for key in {*face_keys(photo.key, faces), *together}:
+            if (record := self.records.get(key)) is not None:
+                yield record
 
     def withdrawn(self, photo: Photo, faces: int) -> list[Record]:
         """Earlier items of a photo that has fewer faces now."""
@@ -117,6 +165,14 @@ class Ledger:
                 stale.append(record)
             face += 1
         return stale
+
+
+def _marked(marks: Mapping[Output, str]) -> tuple[Output, ...]:
+    return tuple(replace(output, fingerprint=mark) for output, mark in marks.items())
+
+
+def _print(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_PRINT]
 
 
 def task_of(photo: Photo, ledger: Ledger, overwrite: bool, retry_failed: bool, index: int) -> tuple[Task | None, int]:

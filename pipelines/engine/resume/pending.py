@@ -7,10 +7,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from pipelines.engine.events import Tally
-from pipelines.engine.reading.reader import Task
+from pipelines.engine.events import Progress
 from pipelines.engine.resume.ledger import Ledger, task_of
-from pipelines.engine.types import Photo
+from pipelines.engine.types import Photo, Task
 from pipelines.errors import GanInvError
 
 
@@ -71,11 +70,11 @@ class Todo(Iterator[Task]):
             if enabled:
                 gc.enable()
 
-    def tell(self, tally: Tally) -> None:
+    def tell(self, progress: Progress) -> None:
         """Passes on what has come up since the last call. Until all photos are counted, the total is what was seen."""
         seen, items, done, count = self.seen, self._items, self.done, self._count
         total = items if count is None else items + max(0, count - seen)
-        tally.found(total - self._told, done - self._told_done)
+        progress.add(total - self._told, done - self._told_done)
         self._told, self._told_done = total, done
 
     def _count_all(self, photos: Iterable[Photo]) -> None:

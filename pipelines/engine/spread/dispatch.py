@@ -13,12 +13,12 @@ from types import TracebackType
 
 from pipelines.engine.input.listing import Listing
 from pipelines.engine.job import Job, nothing
-from pipelines.engine.reading.reader import Task
 from pipelines.engine.spread.backends import Backend, LokyBackend, WorkerDied, results
 from pipelines.engine.spread.in_flight import clear_in_flight, left_by, stop_file
 from pipelines.engine.spread.shard import Shard
 from pipelines.engine.spread.shard_queue import ShardQueue
 from pipelines.engine.spread.worker import ShardResult, ShardTask
+from pipelines.engine.types import Task
 from pipelines.records.manifest import Record
 from pipelines.records.manifest_tail import NewRecords
 

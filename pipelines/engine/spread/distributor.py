@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from pipelines.engine.events import Tally
+from pipelines.engine.events import Progress
 from pipelines.engine.job import Job
-from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.spread.backends import Backend, open_backend
 from pipelines.engine.spread.dispatch import Sending
@@ -15,6 +14,7 @@ from pipelines.engine.spread.in_flight import is_done
 from pipelines.engine.spread.shard import Shard, divide_among, shards_of
 from pipelines.engine.spread.shard_queue import ShardQueue
 from pipelines.engine.spread.worker import ShardResult
+from pipelines.engine.types import Task
 from pipelines.errors import GanInvError
 from pipelines.records.manifest import Record
 
@@ -27,13 +27,13 @@ class Distributor:
 
     Args:
         job: the run.
-        tally: told of every item, from the thread that calls `run`.
+        progress: told of every item, from the thread that calls `run`.
         too_many: asked after every item whether to end early.
     """
 
-    def __init__(self, job: Job, tally: Tally, too_many: Callable[[], bool]) -> None:
+    def __init__(self, job: Job, progress: Progress, too_many: Callable[[], bool]) -> None:
         self._job = job
-        self._tally = tally
+        self._progress = progress
         self._too_many = too_many
         self._lost: set[str] = set()  # photos that a dead worker had taken up
 
@@ -78,17 +78,17 @@ class Distributor:
         if record.status == "skipped":  # an earlier item that is withdrawn
             return
         if shard is not None and record.key not in shard.photos:  # a photo turned out to hold several faces
-            self._tally.more(1)
+            self._progress.add(1)
         before = shard.records.get(record.key) if shard is not None else None
         if before and record.status == "ok" and replace(record, source=before.source, stat=before.stat) == before:
-            self._tally.skip(record.key)  # only its file was touched or moved
+            self._progress.skip(record.key)  # only its file was touched or moved
         else:
-            self._tally.end(record)
+            self._progress.finish(record)
 
     def _came_back(self, result: ShardResult) -> None:
         for message in result.warnings:
-            if message not in self._tally.summary.warnings:
-                self._tally.warn(message)
+            if message not in self._progress.summary.warnings:
+                self._progress.warn(message)
         if result.lost:
             self._report_lost(result.lost, "another took over the rest of its shard")
 
@@ -107,9 +107,9 @@ class Distributor:
 
     def _report_lost(self, photos: Sequence[str], reason: str) -> None:
         self._lost.update(photos)
-        self._tally.summary.complete = False
+        self._progress.summary.complete = False
         named = ", ".join(repr(key) for key in photos[:5]) + (", ..." if len(photos) > 5 else "")
-        self._tally.warn(
+        self._progress.warn(
             f"a worker process died ({reason}); {len(photos)} photos were in work and are left to the next run"
             + (f": {named}" if photos else "")
         )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.engine.events import RunSummary, Tally
+from pipelines.engine.events import Progress, RunSummary
 from pipelines.engine.resume.ledger import face_keys
 from pipelines.records.json_lines import LineWriter, values
 from pipelines.records.manifest import PARTS, Record, read_part
@@ -19,8 +19,8 @@ from pipelines.records.manifest import PARTS, Record, read_part
 _TAKEN, _STOP = ".taken", ".stop"
 
 
-class InFlight(Tally):
-    """A worker's tally, which notes every photo that it takes up in `manifest.d/NAME.taken`; a killed one's stays.
+class InFlight(Progress):
+    """A worker's progress, which notes every photo that it takes up in `manifest.d/NAME.taken`; a killed one's stays.
 
     Args:
         folder: the run's folder.

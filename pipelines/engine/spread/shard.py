@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count, islice, pairwise
 
-from pipelines.engine.reading.reader import Task
+from pipelines.engine.input.groups import is_last
 from pipelines.engine.resume.ledger import Ledger
+from pipelines.engine.types import Task
 from pipelines.records.manifest import Record
 
 FIRST_SHARD = 32  # photos of each worker's first shard, where nobody knows how many there will be
@@ -42,11 +43,12 @@ def renumbered(tasks: Iterable[Task]) -> tuple[Task, ...]:
 
 
 def divide_among(tasks: Sequence[Task], ledger: Ledger, devices: Sequence[str], shards: int) -> list[Shard]:
-    """`shards` contiguous runs that differ by one photo at most, none empty, dealt to the devices in turn."""
+    """`shards` contiguous runs that differ by one photo at most, none empty, dealt to the devices in turn. The crops of one
+    photo (`Photo.group`) are one photo."""
     made = min(shards, len(tasks))
-    bounds = [len(tasks) * number // made for number in range(made + 1)] if made else []
+    bounds = [_between(tasks, len(tasks) * number // made) for number in range(made + 1)] if made else []
     parts = [tasks[start:end] for start, end in pairwise(bounds)]
-    return [_shard(number, part, ledger, devices) for number, part in enumerate(parts)]
+    return [_shard(number, part, ledger, devices) for number, part in enumerate(filter(None, parts))]
 
 
 def shards_of(
@@ -67,9 +69,18 @@ def shards_of(
     tasks = iter(tasks)
     for number in count():
         part = list(islice(tasks, min(most, FIRST_SHARD << min(number // workers, 20))))
+        while part and not is_last(part[-1].photo) and (more := next(tasks, None)) is not None:
+            part.append(more)
         if not part:
             return
         yield _shard(number, part, ledger, devices)
+
+
+def _between(tasks: Sequence[Task], place: int) -> int:
+    """The first place from there on that does not part the crops of one photo."""
+    while place < len(tasks) and tasks[place].photo.follows:
+        place += 1
+    return place
 
 
 def _shard(number: int, tasks: Sequence[Task], ledger: Ledger, devices: Sequence[str]) -> Shard:

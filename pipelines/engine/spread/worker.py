@@ -19,7 +19,7 @@ from pipelines.devices import keep_freed_memory
 from pipelines.engine.events import RunSummary
 from pipelines.engine.job import Job
 from pipelines.engine.output.run_lock import WorkerLock
-from pipelines.engine.pipeline import Stream
+from pipelines.engine.pipeline import Pipeline
 from pipelines.engine.reading.decoder import Decoder
 from pipelines.engine.spread.device_claim import claim_device
 from pipelines.engine.spread.in_flight import InFlight, is_done, left_by, stop_file
@@ -144,9 +144,9 @@ def _do(task: ShardTask, summary: RunSummary, lost: list[str]) -> None:
         shard = _left_over(task, attempts, lost)
         if not shard.tasks:
             return
-        with closing(InFlight(spec.output, name, summary)) as tally:
+        with closing(InFlight(spec.output, name, summary)) as progress:
             ledger = task.job.ledger(shard.records)
-            stream = Stream(task.job, ledger, shard.tasks, tally, _stop(task, lock, summary))
+            stream = Pipeline(task.job, ledger, shard.tasks, progress, _stop(task, lock, summary))
             _models.keep_for(f"{task.token} {device}")
             # Those of a cluster's worker would stay for ever: nobody tells it that the run has ended.
             spare = _models.decoders if _own_device else None

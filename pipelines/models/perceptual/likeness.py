@@ -25,13 +25,16 @@ class Perceptual(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """The photo's side of every term, computed once. n faces; `present` is 0 where no landmarks were found."""
+    """The photo's side of every term, computed once. n faces; `present` is 0 where no landmarks were found.
+
+    None where no face's landmarks were asked for, so that nobody compares identities.
+    """
 
     image: Tensor
     perceptual: list[Tensor]
-    identity: Tensor
-    landmarks: Tensor
-    present: Tensor
+    identity: Tensor | None = None
+    landmarks: Tensor | None = None
+    present: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,15 @@ class Likeness(nn.Module):
         self.chips = chips
 
     @torch.no_grad()
-    def target(self, images: Tensor, landmarks: Tensor, weights: Weights) -> Target:
-        """images n x 3 x R x R in [-1, 1], landmarks n x 68 x 2 (NaN: no face was found)."""
+    def target(self, images: Tensor, landmarks: Tensor | None, weights: Weights) -> Target:
+        """images n x 3 x R x R in [-1, 1], landmarks n x 68 x 2 (NaN: no face was found) or None: no identity term."""
         image = resize_area(images, 256)
+        perceptual = self._perceive(image, weights)
+        if not weights.identity or landmarks is None:  # not `present.any()`: to look at values would hold a GPU up
+            return Target(image, perceptual)
         present = torch.isfinite(landmarks).all(dim=(1, 2)).to(image)
-        identity = image.new_zeros(len(image), 1)
-        if weights.identity and present.any():
-            identity = self.identity(self.chips(images, _somewhere(landmarks, present)))
-        return Target(image, self._perceive(image, weights), identity, _somewhere(landmarks, present), present)
+        landmarks = _somewhere(landmarks, present)
+        return Target(image, perceptual, self.identity(self.chips(images, landmarks)), landmarks, present)
 
     def forward(self, image: Tensor, target: Target, weights: Weights) -> dict[str, Tensor]:
         """image n x 3 x S x S (S <= 256) -> the weighted terms, each n values."""
@@ -76,7 +80,7 @@ class Likeness(nn.Module):
         if weights.perceptual:
             distance = self.perceptual.distance(self._perceive(image, weights), target.perceptual)
             terms["perceptual"] = weights.perceptual * distance
-        if weights.identity and target.present.any():
+        if weights.identity and target.landmarks is not None and target.present is not None:
             made = self.identity(self.chips(image, target.landmarks))
             # dlib's descriptors are compared by Euclidean distance; its square has a gradient at zero.
             distance = (made - target.identity).square().sum(dim=1)

@@ -80,10 +80,10 @@ class BlurredConv(nn.Module):
         return torch.cat((made[..., :1], made, last), dim=3)
 
     def _rows(self, x: Tensor, body: str, bottom: str, column_stride: int) -> Tensor:
-        made = F.conv2d(x, self.get_parameter(body), self.bias, stride=(2, column_stride))
+        made = F.conv2d(x, getattr(self, body), self.bias, stride=(2, column_stride))
         edge = x[:, :, -(self.side + 1) :]
         even = (x.shape[2] - self.side + 1) % 2 == 0
-        last = F.conv2d(edge, self.get_parameter(bottom), self.bias, (1, column_stride)) if even else made[:, :, -1:]
+        last = F.conv2d(edge, getattr(self, bottom), self.bias, (1, column_stride)) if even else made[:, :, -1:]
         return torch.cat((made[:, :, :1], made, last), dim=2)
 
 

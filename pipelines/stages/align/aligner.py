@@ -80,7 +80,7 @@ class Aligner:
         found = [face for face in self.finder.find(photo) if self.min_score is None or face.score >= self.min_score]
         placed = [(face, ffhq_quad(face.landmarks)) for face in found if _spans(face, photo)]
         if not placed:
-            raise PhotoError("no-face", "no face was found; try --detector facexlib, or leave this photo out")
+            raise PhotoError("no-face", f"no face was found; {_advice(self.finder.name, bool(found))}")
         placed.sort(key=lambda one: -side(one[1]))  # detectors' boxes come in few sizes; equal squares keep their order
         large = [(face, quad) for face, quad in placed if side(quad) >= self.min_size]
         if not large:
@@ -155,3 +155,11 @@ def misalignment(landmarks: F32Array) -> float:
     except ValueError:
         return math.inf
     return float(np.hypot(*(quad - _FRAME).T).max())
+
+
+def _advice(finder: str, at_the_edge: bool) -> str:
+    if at_the_edge:
+        return "what was found lies mostly outside the photo: leave it out, or give a wider one"
+    if finder.startswith("facexlib"):
+        return "make it larger or turn it upright, or leave this photo out"
+    return "try --detector facexlib, or leave this photo out"

@@ -144,6 +144,12 @@ def build_sdic(parts: Parts, generator: Generator) -> Compensator:
     return SDICCompensator(generator, load_sdic(parts, generator))
 
 
+@compensators.register("sdic-wide", (ASSET,), f"{VERSION} {residual.VERSION} {residual.GATE_WIDTH}")
+def build_wide_sdic(parts: Parts, generator: Generator) -> Compensator:
+    """The same with the gate of fitted residuals: edits reach less far and keep more, which is what composing wants."""
+    return SDICCompensator(generator, load_sdic(parts, generator), width=residual.GATE_WIDTH)
+
+
 def load_sdic(parts: Parts, generator: Generator) -> LeanSDIC:
     """The shipped network on the parts' device, frozen."""
     return load_lean(parts.tensors(ASSET), generator.num_ws).to(parts.device)

@@ -8,110 +8,71 @@ al., HFGI, CVPR 2022) done in pixels; motion comes from the renders alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from pipelines.edits import Edit, make_edit
 from pipelines.stages.compose import head, shape, skin
 from pipelines.stages.compose.filters import enlarge
-from pipelines.stages.compose.manners import MANNERS, Manner, Term, in_order, manner_for
-from pipelines.stages.compose.regions import known_landmarks
-from pipelines.stages.compose.state import WORK, Composition, Prepared, joined, prepared
-from pipelines.types import Point, Synthesis
+from pipelines.stages.compose.manners import (
+    MANNERS,
+    Manner,
+    MannerOf,
+    in_order,
+    known_manner,
+    measured_manner,
+)
+from pipelines.stages.compose.state import WORK, Prepared, joined, prepared
+from pipelines.stages.edit.direction_set import DirectionSet
+from pipelines.stages.entry import Parts, composers
+from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 
-
-class Faces(Protocol):
-    """Aligned source faces: `images` n x 3 x R x R in [-1, 1]; `landmarks` n x 68 x 2 in shares of the side, or None."""
-
-    @property
-    def images(self) -> Tensor: ...
-
-    @property
-    def landmarks(self) -> Tensor | None: ...
-
-
-class Asked(Protocol):
-    """An edit: (attribute, strength) pairs."""
-
-    @property
-    def terms(self) -> Sequence[Term]: ...
+VERSION = "1"
 
 
 class DetailComposer:
-    """See the module. Faces are composed one by one on a CPU, as a batch elsewhere; results do not depend on the batch.
+    """See the module and `pipelines.types.Composer`. Faces are composed one by one on a CPU, as a batch elsewhere; results do
+    not depend on the batch.
 
     Args:
-        manners: attribute -> how its edits are composed; `manners.measured_manner` finds a direction's without a card.
+        manner: attribute -> how its edits are composed.
     """
 
-    name = "detail"
-    version = "1"
+    version = VERSION
     points: tuple[Point, ...] = ()  # pictures are enough
 
-    def __init__(self, manners: Mapping[str, Manner] = MANNERS) -> None:
-        self.manners = manners
+    def __init__(self, manner: MannerOf = known_manner) -> None:
+        self.manner = manner
+
+    def steps(self, edit: Edit) -> Sequence[Edit]:
+        """One attribute each, head first, then shapes, then skin; strengths in the directions' own units."""
+        terms = in_order(edit.terms, self.manner)
+        return [make_edit([(name, strength * self.manner(name).unit)]) for name, strength in terms]
 
     @torch.no_grad()
-    def prepare(self, faces: Faces, inversion: Any, base: Synthesis) -> list[Prepared]:
+    def prepare(self, faces: FaceBatch, inversion: Inversion, base: Synthesis) -> list[Prepared]:
         """One entry a face on a CPU, one for all elsewhere; `inversion` is not read."""
         images, made = _large(faces.images), _large(base.image)
-        landmarks = known_landmarks(faces.landmarks, images)
         if images.device.type != "cpu":
-            return [prepared(images, landmarks, made)]
-        return [prepared(images[i : i + 1], landmarks[i : i + 1], made[i : i + 1]) for i in range(len(images))]
+            return [prepared(images, faces.landmarks, made)]
+        marks = faces.points()
+        return [prepared(images[i : i + 1], marks[i : i + 1], made[i : i + 1]) for i in range(len(images))]
 
     @torch.no_grad()
-    def compose(self, state: list[Prepared], edited: Synthesis, edit: Asked) -> Composition:
-        """The pictures of `edit`, rendered as `edited`.
-
-        Of several attributes the first in order (head, shape, skin) decides the way: `compose_steps` does them one by one.
-        """
-        terms = in_order(edit.terms, self.manners)
+    def compose(self, state: list[Prepared], edited: Synthesis, edit: Edit) -> Composition:
+        """The pictures of one step, rendered as `edited`; at strength 0 the photos, bit for bit."""
+        [(name, strength)] = edit.terms
         side, made = edited.image.shape[-1], _large(edited.image)
-        if not terms:
+        if not strength:
             return _sized(joined([_unchanged(part) for part in state]), side)
-        manner = manner_for(terms[0][0], self.manners)
-        parts, done = [], 0
+        manner, parts, done = self.manner(name), [], 0
         for part in state:
-            count = len(part.images)
-            parts.append(compose_one(part, made[done : done + count], manner))
-            done += count
+            parts.append(compose_one(part, made[done : done + len(part.images)], manner))
+            done += len(part.images)
         return _sized(joined(parts), side)
-
-    def steps(self, edit: Asked) -> tuple[tuple[Term, ...], ...]:
-        """The partial sums whose renders `compose_steps` needs after the base, in order; the last is the whole edit."""
-        terms = in_order(edit.terms, self.manners)
-        return tuple(terms[: count + 1] for count in range(len(terms)))
-
-    @torch.no_grad()
-    def compose_steps(
-        self, faces: Faces, inversion: Any, base: Synthesis, partial: Sequence[Synthesis], edit: Asked
-    ) -> Composition:
-        """Several attributes: each step's source is the last step's picture, its renders are neighbouring partial sums.
-
-        Args:
-            partial: renders of `steps(edit)`, one each.
-        """
-        landmarks = known_landmarks(faces.landmarks, faces.images)
-        before, result = base, Composition(faces.images, torch.zeros_like(faces.images[:, :1]), landmarks)
-        for terms, after in zip(self.steps(edit), partial, strict=True):
-            state = self.prepare(_Between(result.image, result.landmarks), inversion, before)
-            step = self.compose(state, after, _One((terms[-1],)))
-            result = Composition(step.image, torch.maximum(result.mask, step.mask), step.landmarks)
-            before = after
-        return result
-
-
-class _Between:
-    def __init__(self, images: Tensor, landmarks: Tensor | None) -> None:
-        self.images, self.landmarks = images, landmarks
-
-
-class _One:
-    def __init__(self, terms: tuple[Term, ...]) -> None:
-        self.terms = terms
 
 
 def _large(x: Tensor) -> Tensor:
@@ -141,3 +102,24 @@ def compose_one(state: Prepared, edited: Tensor, manner: Manner) -> Composition:
 
 def _unchanged(state: Prepared) -> Composition:
     return Composition(state.images, torch.zeros_like(state.images[:, :1]), state.face.points)
+
+
+@composers.register("detail", version=f"{VERSION} {MANNERS}", landmarks=True)
+def build_detail(parts: Parts, generator: Generator) -> Composer:
+    """A direction whose card does not tell its manner is measured once, on the generator's average face."""
+
+    @cache
+    def manner(name: str) -> Manner:
+        if name.split("@")[0] in MANNERS:
+            return known_manner(name)
+        return _measured(generator, parts.directions, name)
+
+    return DetailComposer(manner)
+
+
+@torch.no_grad()
+def _measured(generator: Generator, directions: DirectionSet, name: str) -> Manner:
+    codes = generator.w_avg.expand(1, generator.num_ws, -1)
+    pair = torch.cat((codes, directions.apply(codes, [(name, 1.0)])))
+    base, edited = generator.synthesize(pair).image.split(1)
+    return measured_manner(_large(base), _large(edited))

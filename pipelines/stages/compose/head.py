@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pipelines.images import resize_area
+from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import enlarge, weighted_blur
 from pipelines.stages.compose.flow import edit_flow

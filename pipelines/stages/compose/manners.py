@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from pipelines.images import resize_area
+from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.flow import edit_flow
@@ -23,14 +23,19 @@ TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: 
 
 @dataclass(frozen=True)
 class Manner:
-    """`way`: head moves before the background, shape moves parts of the face, skin stays in place; `region`: of shapes."""
+    """`way`: head moves before the background, shape moves parts of the face, skin stays in place; `region`: of shapes.
+
+    `unit`: how much of a direction's own unit makes one unit of a composed edit (`docs/decisions`, composed units).
+    """
 
     way: Way
     region: Region = "face"
+    unit: float = 1.0
 
 
+MannerOf = Callable[[str], Manner]
 MANNERS: dict[str, Manner] = {
-    "smile": Manner("shape", "mouth"),
+    "smile": Manner("shape", "mouth", 0.7),
     "mouth_open": Manner("shape", "mouth"),
     "eyes_open": Manner("shape", "eyes"),
     "age": Manner("skin"),
@@ -40,15 +45,15 @@ MANNERS: dict[str, Manner] = {
 }
 
 
-def manner_for(attribute: str, known: Mapping[str, Manner]) -> Manner:
-    """Of an attribute, with or without rows (``age@6-17``); an unknown one's is the whole face's shape."""
-    return known.get(attribute.split("@")[0], Manner("shape", "face"))
+def known_manner(attribute: str) -> Manner:
+    """Of our own attributes, with or without rows (``age@6-17``); an unknown one's is the whole face's shape."""
+    return MANNERS.get(attribute.split("@")[0], Manner("shape", "face"))
 
 
-def in_order(terms: Sequence[Term], known: Mapping[str, Manner]) -> tuple[Term, ...]:
+def in_order(terms: Sequence[Term], manner: MannerOf) -> tuple[Term, ...]:
     """The terms that do something, head first, then shapes, then skin, whatever the order typed."""
     moving = [term for term in terms if term[1] != 0]
-    return tuple(sorted(moving, key=lambda term: ORDER.index(manner_for(term[0], known).way)))
+    return tuple(sorted(moving, key=lambda term: ORDER.index(manner(term[0]).way)))
 
 
 def measured_manner(base: Tensor, edited: Tensor) -> Manner:

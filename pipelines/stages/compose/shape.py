@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.images import resize_area
+from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import blur, dilate, enlarge, luma, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipelines.images import resize_area
+from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import blur, dilate, enlarge, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow

@@ -8,31 +8,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pipelines.images import resize_area
+from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import fine_ratio
 from pipelines.stages.compose.occlusion import lips_seen, uncovered
 from pipelines.stages.compose.tone import tint_line
+from pipelines.types import Composition
 
 WORK = 256  # px, the side at which motion and mismatch are found
 NEAREST = 3.0  # px of 256: registration of render and photo corrects no more than this
-
-
-@dataclass(frozen=True)
-class Composition:
-    """The pictures of an edit.
-
-    Attributes:
-        image: n x 3 x R x R in [-1, 1].
-        mask: n x 1 x R x R in [0, 1]: 0 where `image` is the source photo, bit for bit.
-        landmarks: n x 68 x 2, shares of the side: where the edit has moved them.
-    """
-
-    image: Tensor
-    mask: Tensor
-    landmarks: Tensor
 
 
 @dataclass(frozen=True)
@@ -96,8 +82,6 @@ def joined(parts: list[Composition]) -> Composition:
     """Several faces' compositions as one batch."""
     if len(parts) == 1:
         return parts[0]
-    return Composition(
-        torch.cat([part.image for part in parts]),
-        torch.cat([part.mask for part in parts]),
-        torch.cat([part.landmarks for part in parts]),
-    )
+    landmarks = [part.landmarks for part in parts if part.landmarks is not None]
+    image, mask = torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
+    return Composition(image, mask, torch.cat(landmarks))

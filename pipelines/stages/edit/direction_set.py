@@ -53,9 +53,12 @@ class DirectionSet:
 
     def __init__(self, directions: Iterable[Direction]) -> None:
         self._by_name: dict[str, Direction] = {}
+        self._placed: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
         for direction in directions:
             if direction.name in self._by_name:
-                raise UsageError(f"two directions are called '{direction.name}'; rename one of the files")
+                raise UsageError(
+                    f"two directions are called '{direction.name}' (one may be built in): rename your file"
+                )
             self._by_name[direction.name] = direction
 
     def names(self) -> list[str]:
@@ -82,8 +85,15 @@ class DirectionSet:
     def apply(self, latents: Tensor, terms: Sequence[tuple[str, float]]) -> Tensor:
         """latents n x L x 512 plus each term's strength times its direction, same shape."""
         for name, strength in terms:
-            latents = latents + strength * self.get(name).vector.to(latents)
+            latents = latents + strength * self._vector(name, latents)
         return latents
+
+    def _vector(self, name: str, like: Tensor) -> Tensor:
+        """A direction's vector beside `like`; copied there once, as a copy for every batch would hold a GPU up."""
+        place = name, like.device, like.dtype
+        if place not in self._placed:
+            self._placed[place] = self.get(name).vector.to(like)
+        return self._placed[place]
 
 
 class DirectionEditor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from pipelines.edits import Edit
 from pipelines.stages.edit.direction_set import Direction
 from pipelines.weights import assets
 
@@ -55,6 +58,20 @@ def list_directions() -> list[DirectionInfo]:
             leakage={other: float(value) for other, value in facts["leakage"].items()},
         )
         for name, facts in card["directions"].items()
+    ]
+
+
+def beyond_range(edits: Iterable[Edit]) -> list[str]:
+    """A sentence for each shipped attribute that some edit takes outside the strengths it was measured at; sorted."""
+    farthest: dict[str, float] = {}
+    for name, strength in (term for edit in edits for term in edit.terms):
+        farthest[name] = max(farthest.get(name, 0.0), strength, key=abs)
+    spans = {each.name: each.range for each in list_directions()}
+    return [
+        f"{name}={strength:+g} is outside {low:+g} to {high:+g}, where {name} was measured: faces may fall apart"
+        for name, strength in sorted(farthest.items())
+        for low, high in [spans.get(name.partition("@")[0], (-math.inf, math.inf))]
+        if not low <= strength <= high
     ]
 
 

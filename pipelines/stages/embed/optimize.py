@@ -87,7 +87,7 @@ class OptimizeEmbedder:
 
     def _fit(self, faces: FaceBatch, codes: Tensor | None) -> Inversion:
         settings, images = self.settings, faces.images
-        target = self.likeness.target(images, faces.points(), settings.weights)
+        target = self.likeness.target(images, faces.landmarks, settings.weights)
         shared, offsets = (start.requires_grad_() for start in self._start(images, codes))
         optimiser = torch.optim.Adam([{"params": [shared]}, {"params": [offsets]}], lr=settings.lr, betas=(0.9, 0.99))
         losses = images.new_zeros(len(images))

@@ -116,7 +116,7 @@ class FeatureRefiner:
 
     def _fit(self, faces: FaceBatch, start: Inversion, settings: FeatureSettings) -> Inversion:
         images, fit = faces.images, _Fit(self.generator, start, settings)
-        target = self.likeness.target(images, faces.points(), settings.weights)
+        target = self.likeness.target(images, faces.landmarks, settings.weights)
         first = settings.steps - settings.finish
         losses, correction = images.new_zeros(len(images)), images.new_zeros(())
         for step in range(settings.steps):

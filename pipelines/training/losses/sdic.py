@@ -112,14 +112,11 @@ def sdic_step(
     """
     weights = weights or SDICWeights()
     source, codes = batch.source, batch.codes.detach()
-    nowhere = source.new_full((len(source), 68, 2), float("nan"))
     base, plain = _base(generator, codes, batch.base)
     with torch.autocast(source.device.type, torch.bfloat16, enabled=half):
         found = network(source, base, plain, codes)
     made = picture(generator, found.latents, found.feature, view)
-    losses = _image_terms(
-        likeness, made, source, nowhere if batch.landmarks is None else batch.landmarks, weights.image
-    )
+    losses = _image_terms(likeness, made, source, batch.landmarks, weights.image)
     if weights.compensation:
         losses["compensation"] = compensation_loss(found.feature, plain, found.latents, codes, weights.compensation)
     if weights.discrepancy:
@@ -128,7 +125,7 @@ def sdic_step(
     if batch.edit is not None and weights.edit:
         made = _edited(network, generator, found, plain, codes, batch.edit.codes, view)
         # Faces may move under an edit, so the source's landmarks would cut the wrong chip.
-        terms = _image_terms(likeness, made, batch.edit.image, nowhere, weights.image)
+        terms = _image_terms(likeness, made, batch.edit.image, None, weights.image)
         losses |= {f"edit_{name}": weights.edit * term for name, term in terms.items()}
     if batch.move is not None and weights.moves:
         edited = _edited(network, generator, found, plain, codes, batch.move.codes, view)
@@ -204,7 +201,7 @@ def _edited(
 
 
 def _image_terms(
-    likeness: Likeness, made: Tensor, wanted: Tensor, landmarks: Tensor, weights: Weights
+    likeness: Likeness, made: Tensor, wanted: Tensor, landmarks: Tensor | None, weights: Weights
 ) -> dict[str, Tensor]:
     terms = likeness(made, likeness.target(wanted, landmarks, weights), weights)
     return {name: values.mean() for name, values in terms.items()}

@@ -58,6 +58,9 @@ def detect(path: Path) -> Found:
         return _known(*_checkpoint(path))
     except Mismatch as reason:
         raise refuse(path.name, reason) from None
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # Names and shapes that no writer makes: what a layout's code trips over is the file's fault.
+        raise refuse(path.name, f"its names or shapes make no sense ({type(error).__name__})") from None
 
 
 def _checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -75,7 +78,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dictionary)
             about = json.loads((opened.metadata() or {}).get("ganinv", "{}"))
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path.name} cannot be read as safetensors: {reason}") from None
     arch = about.get("arch") if isinstance(about, dict) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -90,7 +91,10 @@ def write_tensors(tensors: Mapping[str, Tensor], target: Path, metadata: Mapping
         taken.add(whole.data_ptr())
         own[name] = whole
     try:
+        target.touch()
+        mode = stat.S_IMODE(target.stat().st_mode)
         save_file(own, target, dict(metadata) if metadata else None)
+        target.chmod(mode)  # the library's own is 0600, whoever shares the folder
     except SafetensorError as error:  # how the library reports a full disk
         raise OSError(str(error)) from None
 

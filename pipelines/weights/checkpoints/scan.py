@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import io
 import mmap
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pipelines.errors import WeightsError
-from pipelines.weights.checkpoints.stubs import STORAGES, Storage, TensorSpec, table
+from pipelines.weights.checkpoints.stubs import MAX_SIDE, STORAGES, Storage, TensorSpec, table
 from pipelines.weights.checkpoints.unpickle import DamagedPickle, PickleMachine, RefusedPickle, Symbol
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -25,7 +26,8 @@ MAX_PICKLE_BYTES = 64 << 20
 MAX_RECORDS = 100_000
 MAX_NODES = 2_000_000
 MAX_DEPTH = 64
-_SHARING = 4  # tensors may share numbers (tied weights), but not blow a file up to a multiple of its size
+MAX_NAME = 1000  # characters of a dotted name
+SHARING = 4  # tensors may share numbers (tied weights), but not blow a file up to a multiple of its size
 
 
 def scan_checkpoint(path: Path) -> Any:
@@ -38,7 +40,7 @@ def scan_checkpoint(path: Path) -> Any:
     try:
         found = _scan_zip(path) if _begins_as_zip(path) else _scan_legacy_file(path)
         total = sum(spec.nbytes for _, spec in walk(found) if isinstance(spec, TensorSpec))
-        if total > _SHARING * path.stat().st_size:
+        if total > SHARING * path.stat().st_size:
             raise DamagedPickle("its tensors claim far more numbers than the file holds")
         return found
     except RefusedPickle as reason:
@@ -49,7 +51,7 @@ def scan_checkpoint(path: Path) -> Any:
         raise WeightsError(
             f"{path.name} cannot be read as a PyTorch checkpoint: {reason}; get the file again"
         ) from None
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error) as error:
         reason_text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path.name} cannot be read as a PyTorch checkpoint: {reason_text}") from None
 
@@ -66,7 +68,7 @@ def walk(value: Any) -> Iterator[tuple[str, Any]]:
     while waiting:
         name, value, depth = waiting.pop()
         seen += 1
-        if depth > MAX_DEPTH or seen > MAX_NODES:
+        if depth > MAX_DEPTH or seen > MAX_NODES or len(name) > MAX_NAME:
             raise DamagedPickle("its containers are nested without end")
         if isinstance(value, dict):
             children = list(value.items())
@@ -140,7 +142,7 @@ def _storage_id(ident: Any, length: int) -> tuple[str, str, int]:
     _, kind, key, _, count, *rest = ident
     if not isinstance(kind, Symbol) or kind.name not in STORAGES or any(each is not None for each in rest):
         raise RefusedPickle("a storage of a foreign type")
-    if type(key) not in (str, int) or type(count) is not int or count < 0:
+    if type(key) not in (str, int) or type(count) is not int or not 0 <= count < MAX_SIDE:
         raise DamagedPickle("a storage without a key or a size")
     return kind.name, str(key), count
 
@@ -191,7 +193,8 @@ def read_legacy(stream: BinaryIO, size: int, keep: bool) -> Any:
 
     found = PickleMachine(table(), find).load(stream)
     keys = header.load(stream)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    plain = isinstance(keys, list) and all(type(key) in (str, int) for key in keys)
+    if not plain or sorted(map(str, keys)) != sorted(storages):
         raise DamagedPickle("its list of storages is not the one that its objects name")
     for key in keys:
         _read_storage(stream, size, storages[str(key)], keep)

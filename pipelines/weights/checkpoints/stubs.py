@@ -18,6 +18,7 @@ from torch import Tensor
 from pipelines.weights.checkpoints.unpickle import Attributes, Bag, Built, DamagedPickle, RefusedPickle, StandIn, Symbol
 
 MAX_DIMS = 8
+MAX_SIDE = 1 << 48  # of a shape; longer numbers only cost time
 STORAGES = {
     "torch:DoubleStorage": torch.float64,
     "torch:FloatStorage": torch.float32,
@@ -107,7 +108,7 @@ class Dtype(Built):
 
 
 def _product(shape: tuple[Any, ...]) -> int:
-    if len(shape) > MAX_DIMS or any(type(side) is not int or side < 0 for side in shape):
+    if len(shape) > MAX_DIMS or any(type(side) is not int or not 0 <= side < MAX_SIDE for side in shape):
         raise DamagedPickle("a shape that is none")
     return math.prod(shape)
 
@@ -122,7 +123,7 @@ def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -
     if not isinstance(storage, Storage) or type(size) is not tuple or type(stride) is not tuple:
         raise RefusedPickle("a tensor that is not made of plain numbers")
     count = _product(size)
-    if type(offset) is not int or offset < 0 or len(stride) != len(size) or _product(stride) < 0:
+    if type(offset) is not int or not 0 <= offset < MAX_SIDE or len(stride) != len(size) or _product(stride) < 0:
         raise DamagedPickle("a tensor with a wrong layout")
     last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True)) if count else 0
     if count > storage.count or (count and last >= storage.count):
@@ -175,6 +176,12 @@ def _scalar(dtype: Any, raw: Any) -> Any:
     return np.frombuffer(data, dtype.numpy())[0].item()
 
 
+def _device(*words: Any) -> str:
+    if not all(isinstance(word, str) or (type(word) is int and 0 <= word < MAX_SIDE) for word in words):
+        raise RefusedPickle("a device that is none")  # text of nested lists could grow without end
+    return ":".join(map(str, words))
+
+
 def _latin(text: Any, encoding: Any = "latin1") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise RefusedPickle("a foreign text encoding")
@@ -188,7 +195,7 @@ def table() -> dict[str, StandIn]:
         "torch._utils:_rebuild_tensor_v2": rebuild_tensor,
         "torch._utils:_rebuild_parameter": _parameter,
         "torch:Size": _size,
-        "torch:device": lambda *words: ":".join(map(str, words)),
+        "torch:device": _device,
         "collections:OrderedDict": _ordered,
         "argparse:Namespace": Attributes,
         "builtins:set": _set,

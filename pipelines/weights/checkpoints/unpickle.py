@@ -7,7 +7,7 @@ library's disassembler (`pickletools.genops`, Python documentation, "pickletools
 
 What the machine may build is bounded too: it works on a buffer (so that a length that the file claims can never
 allocate more than the file has), keeps its memo in a dictionary (so that a huge index costs nothing) and stops after
-a fixed number of operations.
+a fixed number of operations, or of bytes and values that it has handed to stand-ins (which may copy them).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 MAX_OPERATIONS = 4_000_000  # a 1 GB checkpoint with optimiser states needs about 50,000
+_WORK = 16 << 20  # handed to stand-ins, besides twice the file's bytes
 _KEYS = (str, int, float, bool, bytes, type(None))
 
 StandIn = Callable[..., Any]
@@ -80,6 +81,7 @@ class PickleMachine:
         self._persistent = persistent
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._work = 0
 
     def load(self, stream: BinaryIO) -> Any:
         """The value of the pickle that begins at the stream's position; the stream is left behind its STOP.
@@ -92,6 +94,9 @@ class PickleMachine:
             DamagedPickle: cut short, malformed, or longer than `MAX_OPERATIONS`.
         """
         self._stack, self._memo = [], {}
+        start = stream.tell()
+        self._work = _WORK + 2 * (stream.seek(0, 2) or stream.tell())
+        stream.seek(start)
         try:
             for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
                 if operation.name == "STOP":
@@ -223,13 +228,21 @@ class PickleMachine:
         arguments, function = self._pop(), self._pop()
         if not isinstance(function, Symbol) or type(arguments) is not tuple:
             raise RefusedPickle("calling what is no known function")
+        self._spend(*arguments)
         self._stack.append(function.call(*arguments))
+
+    def _spend(self, *values: Any) -> None:
+        """Count what a stand-in may copy: one byte string named a million times must not become a million of them."""
+        self._work -= sum(len(value) for value in values if isinstance(value, (bytes, str, list, tuple, dict)))
+        if self._work < 0:
+            raise DamagedPickle("it uses the same values over and over")
 
     def _build(self, _: Any) -> None:
         state = self._pop()
         target = self._stack[-1]
         if not isinstance(target, Built):
             raise RefusedPickle("setting the state of a plain value")
+        self._spend(*state) if isinstance(state, tuple) else self._spend(state)
         target.build(state)
 
     def _persistent_id(self, _: Any) -> None:

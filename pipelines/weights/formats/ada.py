@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import WeightsError
-from pipelines.weights.checkpoints.scan import read_legacy
+from pipelines.weights.checkpoints.scan import SHARING, read_legacy
 from pipelines.weights.checkpoints.stubs import TensorSpec, table
 from pipelines.weights.checkpoints.unpickle import Attributes, Bag, DamagedPickle, PickleMachine, RefusedPickle
 from pipelines.weights.formats.parts import Found, Mismatch
@@ -32,6 +32,7 @@ from pipelines.weights.formats.stylegan2 import STYLE, generator_part
 _MULTIPLIER = 0.01  # of rosinality's mapping network
 _MAX_MODULES = 10_000
 _MAX_DEPTH = 16
+_MAX_NAME = 200
 _FILTER = torch.tensor([1.0, 3.0, 3.0, 1.0])
 
 
@@ -42,7 +43,8 @@ class Persistent(Attributes):
         if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
             raise RefusedPickle("an object without a plain state")
         super().__init__(meta["state"])
-        self.kind = str(meta.get("class_name", ""))
+        kind = meta.get("class_name")
+        self.kind = kind if isinstance(kind, str) else ""
 
 
 def _storage(raw: Any) -> Any:
@@ -94,6 +96,8 @@ def module_tensors(module: Persistent) -> tuple[dict[str, TensorSpec], dict[str,
         head = f"{name}." if name else ""
         for group in ("_parameters", "_buffers"):
             for key, value in _items(current, group):
+                if len(tensors) > _MAX_MODULES:
+                    raise Mismatch("its modules hold tensors without end")
                 if isinstance(value, TensorSpec):
                     tensors[f"{head}{key}"] = value
         for key, value in _items(current, "_modules"):
@@ -104,7 +108,9 @@ def module_tensors(module: Persistent) -> tuple[dict[str, TensorSpec], dict[str,
 
 def _items(module: Persistent, group: str) -> list[tuple[str, Any]]:
     values = module.get(group)
-    return [(str(key), value) for key, value in values.items()] if isinstance(values, dict) else []
+    if not isinstance(values, dict) or len(values) > _MAX_MODULES:
+        return []
+    return [(key, value) for key, value in values.items() if isinstance(key, str) and len(key) < _MAX_NAME]
 
 
 def ada(path: Path) -> Found:
@@ -118,6 +124,8 @@ def ada(path: Path) -> Found:
     specs, modules = module_tensors(generator)
     if "mapping.w_avg" not in specs or "synthesis.b4.const" not in specs:
         raise Mismatch(f"its network '{generator.kind[:40]}' is no StyleGAN2 generator")
+    if sum(spec.nbytes for spec in specs.values()) > SHARING * path.stat().st_size:
+        raise Mismatch("its tensors claim far more numbers than the file holds")
     renamed: dict[str, Tensor] = {}
     mean = None
     for key, spec in specs.items():

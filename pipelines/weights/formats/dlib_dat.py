@@ -21,6 +21,7 @@ from pipelines.errors import WeightsError
 MAX_BYTES = 256 * 1024 * 1024  # dlib's own file is 22 MB; a foreign file is refused before it is read
 _WRAPPER, _LAYER, _FIRST_LAYER = 1, 2, 3  # versions: tag or skip layer, computing layer, layer that holds the input
 _NAME_BYTES = 32
+_MAX_LAYERS = 1000  # dlib's own network has 132
 
 
 class _Foreign(Exception):
@@ -73,9 +74,9 @@ class _Cursor:
         """float32, n x k x rows x columns. Memory is taken only for bytes that the file really has."""
         self.expect(2, "a tensor of version 2")
         shape = self.integers(4)
-        if min(shape) < 0 or max(shape) > MAX_BYTES:
+        count = math.prod(shape)
+        if min(shape) < 0 or max(shape) > MAX_BYTES or (not count and any(shape)):
             raise _Foreign("a tensor's size")
-        count = shape[0] * shape[1] * shape[2] * shape[3]
         return np.frombuffer(self.take(4 * count), dtype="<f4").reshape(shape)
 
     def alias(self) -> tuple[int, ...]:
@@ -141,6 +142,8 @@ def _count_layers(cursor: _Cursor) -> int:
         if version not in (_WRAPPER, _LAYER):
             raise _Foreign("a layer's version")
         layers += version == _LAYER
+        if layers > _MAX_LAYERS:
+            raise _Foreign("fewer layers")
     return layers
 
 

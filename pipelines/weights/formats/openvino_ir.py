@@ -5,6 +5,7 @@ Only tensors are read; the graph's operations are ours to write (`pipelines.mode
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_constants(graph: Path, blob: Path) -> dict[str, Tensor]:
     try:
         layers = ET.parse(graph).getroot().find("layers")
         data = np.fromfile(blob, dtype=np.uint8)
-    except (ET.ParseError, OSError) as error:
+    except (ET.ParseError, OSError, ValueError, LookupError) as error:
         raise WeightsError(f"{graph.name} cannot be read as an OpenVINO network: {error}") from None
     if layers is None:
         raise WeightsError(f"{graph.name} has no layers: it is not an OpenVINO network")
@@ -49,6 +50,7 @@ def _constant(name: str | None, attributes: dict[str, str], data: np.ndarray, bl
         offset, size = int(attributes["offset"]), int(attributes["size"])
     except (KeyError, ValueError) as error:
         raise WeightsError(f"constant {name} of {blob.name} is described in a way that is not known: {error}") from None
-    if offset < 0 or offset + size > data.size or size != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+    whole = min(shape, default=1) > 0 and size == math.prod(shape) * dtype.itemsize
+    if not whole or offset < 0 or offset + size > data.size:
         raise WeightsError(f"constant {name} does not fit into {blob.name}: the file is cut short or is another one")
     return torch.from_numpy(data[offset : offset + size].view(dtype).reshape(shape).copy())

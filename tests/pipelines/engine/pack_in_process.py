@@ -6,10 +6,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pipelines.engine.destination import run_out
+from pipelines.engine.destination import run_to_destination
 from tests.factories import FakeFaces
 from tests.pipelines.engine.test_destination import faces, spec_of
 
 if __name__ == "__main__":
     source, output = (Path(argument) for argument in sys.argv[1:3])
-    run_out(spec_of(source, output), partial(faces, fake=FakeFaces(pause=0.1)))
+    run_to_destination(spec_of(source, output), partial(faces, fake=FakeFaces(pause=0.1)))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines.engine.destination import run_out, working_folder
+from pipelines.engine.destination import run_to_destination, working_folder
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input import remote
 from pipelines.engine.input.listing import list_input
@@ -37,7 +37,7 @@ def spec_of(raw: Path, output: Path | str, **options: Any) -> AlignSpec:
 
 
 def faces(spec: AlignSpec, fake: FakeFaces | None = None) -> Job:
-    options = spec.model_dump(exclude={"input", "output", "size", "num_workers"})
+    options = spec.model_dump(exclude={"inputs", "output", "size", "num_workers"})
     return align_job(spec.input, spec.output, fake, **options)
 
 
@@ -70,7 +70,7 @@ def test_archives_in_the_order_of_the_keys(tmp_path: Path) -> None:
     (raw / "p01.png").write_bytes(b"")
     write_photo(raw / "p04.x.png", 40)
     spec = spec_of(raw, tmp_path / "out-{000..}.tar")
-    summary = run_out(spec, faces)
+    summary = run_to_destination(spec, faces)
     assert (summary.ok, summary.failed, summary.output) == (10, 1, str(tmp_path / "out-{000..}.tar"))
     assert list(archives(tmp_path)) == ["out-000.tar", "out-001.tar", "out-002.tar"]
     assert names(tmp_path / "out-000.tar") == [f"p0{n}.{end}" for n in (0, 3, 4) for end in ("json", "png")]
@@ -90,7 +90,7 @@ def test_archives_in_the_order_of_the_keys(tmp_path: Path) -> None:
     ]
     assert read_manifest(folder)["p00"].outputs == {"face": "../out-000.tar::p00.png"}
     before = archives(tmp_path)
-    again = run_out(spec, faces)
+    again = run_to_destination(spec, faces)
     assert (again.skipped, again.failed) == (10, 1)
     assert archives(tmp_path) == before
     assert list_input(tmp_path / "out-{000..002}.tar").photos[0].key == "out-000/p00"
@@ -98,13 +98,13 @@ def test_archives_in_the_order_of_the_keys(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 14)
-    run_out(spec_of(raw, tmp_path / "a" / "o-{00..}.tar"), faces)
+    run_to_destination(spec_of(raw, tmp_path / "a" / "o-{00..}.tar"), faces)
     spec = spec_of(raw, tmp_path / "b" / "o-{00..}.tar")
     for items in (6, 3):
         with pytest.raises(KeyboardInterrupt):
-            run_out(spec, partial(faces, fake=FakeFaces(pause=0.01)), stop_after(items))
+            run_to_destination(spec, partial(faces, fake=FakeFaces(pause=0.01)), stop_after(items))
         assert len(archives(tmp_path / "b")) < 4
-    summary = run_out(spec, faces)
+    summary = run_to_destination(spec, faces)
     assert summary.skipped >= 9
     assert len(archives(tmp_path / "a")) == 4
     assert archives(tmp_path / "a") == archives(tmp_path / "b")
@@ -120,10 +120,10 @@ def test_archives_and_uploads_happen_while_the_run_goes_on(bucket: Any, tmp_path
 
     slow = partial(faces, fake=FakeFaces(pause=0.1))
     for output in (tmp_path / "slow" / "o-{0..}.tar", "memory://bucket/slow"):
-        assert run_out(spec_of(raw, output), slow, told).ok == 12
+        assert run_to_destination(spec_of(raw, output), slow, told).ok == 12
     assert {count for count, _ in seen} >= {1, 2}
     assert any(0 < count < 12 for _, count in seen)
-    run_out(spec_of(raw, tmp_path / "quick" / "o-{0..}.tar"), faces)
+    run_to_destination(spec_of(raw, tmp_path / "quick" / "o-{0..}.tar"), faces)
     assert archives(tmp_path / "slow") == archives(tmp_path / "quick")
     assert len(find_files("memory://bucket/slow")) == 12 + 2
 
@@ -133,9 +133,9 @@ def test_later_edits_retried_photos_and_lost_archives(tmp_path: Path) -> None:
     good = (raw / "p01.png").read_bytes()
     (raw / "p01.png").write_bytes(b"")
     spec = spec_of(raw, tmp_path / "o-{0..}.tar", items_per_shard=3)
-    run_out(spec, partial(edits, ["smile=1"]))
+    run_to_destination(spec, partial(edits, ["smile=1"]))
     (raw / "p01.png").write_bytes(good)
-    run_out(spec, partial(edits, ["smile=1", "age=-1"]))
+    run_to_destination(spec, partial(edits, ["smile=1", "age=-1"]))
     assert [name.partition(".")[2] for name in names(tmp_path / "o-0.tar") if name.startswith("p01")] == [
         "age-1.png",
         "inversion.png",
@@ -144,10 +144,10 @@ def test_later_edits_retried_photos_and_lost_archives(tmp_path: Path) -> None:
         "smile+1.png",
     ]
     whole = spec_of(raw, tmp_path / "w" / "o-{0..}.tar", items_per_shard=3)
-    run_out(whole, partial(edits, ["smile=1", "age=-1"]))
+    run_to_destination(whole, partial(edits, ["smile=1", "age=-1"]))
     assert list(map(names, sorted((tmp_path / "w").glob("*.tar")))) == list(map(names, sorted(tmp_path.glob("*.tar"))))
     (tmp_path / "o-1.tar").unlink()
-    summary = run_out(spec, partial(edits, ["smile=1", "age=-1"]))
+    summary = run_to_destination(spec, partial(edits, ["smile=1", "age=-1"]))
     assert (summary.ok, summary.skipped) == (2, 3)
     assert names(tmp_path / "o-1.tar") == names(tmp_path / "w" / "o-1.tar")
 
@@ -155,7 +155,7 @@ def test_later_edits_retried_photos_and_lost_archives(tmp_path: Path) -> None:
 def test_several_faces_one_archive_and_parts(tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 4)
     spec = spec_of(raw, tmp_path / "all.tar", faces="all")
-    run_out(spec, partial(faces, fake=FakeFaces(count=2)))
+    run_to_destination(spec, partial(faces, fake=FakeFaces(count=2)))
     assert [name for name in names(tmp_path / "all.tar") if name.startswith("p00")] == [
         "p00.json",
         "p00.png",
@@ -163,7 +163,7 @@ def test_several_faces_one_archive_and_parts(tmp_path: Path) -> None:
         "p00%2E1.png",
     ]
     for part in ("1/2", "2/2"):
-        run_out(spec_of(raw, tmp_path / "o-{0..}.tar", shard=part), faces)
+        run_to_destination(spec_of(raw, tmp_path / "o-{0..}.tar", shard=part), faces)
     assert list(archives(tmp_path)) == ["all.tar", "o-1-of-2-0.tar", "o-2-of-2-0.tar"]
 
 
@@ -173,9 +173,9 @@ def test_archives_of_others_are_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "one.tar").write_bytes(b"mine")
     for output in ("o-{0..}.tar", "one.tar"):
         with pytest.raises(UsageError, match="not written by a run"):
-            run_out(spec_of(raw, tmp_path / output), faces)
+            run_to_destination(spec_of(raw, tmp_path / output), faces)
     with pytest.raises(UsageError, match="as many archives"):
-        run_out(spec_of(raw, tmp_path / "o-{0..3}.tar"), faces)
+        run_to_destination(spec_of(raw, tmp_path / "o-{0..3}.tar"), faces)
     assert archives(tmp_path) == {"o-0.tar": b"mine", "one.tar": b"mine"}
 
 
@@ -188,17 +188,17 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monkeypatch
     monkeypatch.setattr(pack, "_fill", full)
     spec = spec_of(raw, tmp_path / "o-{0..}.tar")
     with pytest.raises(OutputError, match="No space left"):
-        run_out(spec, faces)
+        run_to_destination(spec, faces)
     monkeypatch.undo()
     assert not list(tmp_path.glob("*.part"))
-    summary = run_out(spec, faces)
+    summary = run_to_destination(spec, faces)
     assert summary.ok + summary.skipped == 8
     assert len(archives(tmp_path)) == 2
 
 
 def test_kill_9_then_the_same_archives(tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 24)
-    run_out(spec_of(raw, tmp_path / "a" / "o-{0..}.tar"), faces)
+    run_to_destination(spec_of(raw, tmp_path / "a" / "o-{0..}.tar"), faces)
     folder = tmp_path / "b"
     command = [sys.executable, "-m", "tests.pipelines.engine.pack_in_process", str(raw), str(folder / "o-{0..}.tar")]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -211,7 +211,7 @@ def test_kill_9_then_the_same_archives(tmp_path: Path) -> None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    summary = run_out(spec_of(raw, folder / "o-{0..}.tar"), faces)
+    summary = run_to_destination(spec_of(raw, folder / "o-{0..}.tar"), faces)
     assert 0 < summary.skipped < 24
     assert archives(tmp_path / "a") == archives(folder)
     assert not list(folder.rglob("*.part"))
@@ -232,9 +232,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def test_a_bucket_as_output(bucket: Any, tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 6)
     url = "memory://bucket/faces"
-    summary = run_out(spec_of(raw, url), faces)
+    summary = run_to_destination(spec_of(raw, url), faces)
     assert (summary.ok, summary.output) == (6, url)
-    run_out(spec_of(raw, tmp_path / "local"), faces)
+    run_to_destination(spec_of(raw, tmp_path / "local"), faces)
     there = {name: read_remote(f"{url}/{name}") for name in find_files(url)}
     local = output_files(tmp_path / "local")
     assert {name: data for name, data in there.items() if name.endswith(".png")} == local
@@ -243,9 +243,9 @@ def test_a_bucket_as_output(bucket: Any, tmp_path: Path) -> None:
     [folder] = tmp_path.glob("*.run")
     assert folder == tmp_path / working_folder(spec_of(raw, url))
     assert not list(folder.rglob("*.png"))
-    assert run_out(spec_of(raw, url), faces).skipped == 6
+    assert run_to_destination(spec_of(raw, url), faces).skipped == 6
     bucket.rm("/bucket/faces/p00.png")
-    again = run_out(spec_of(raw, url), faces)
+    again = run_to_destination(spec_of(raw, url), faces)
     assert (again.ok, again.skipped) == (1, 5)
     assert read_remote(f"{url}/p00.png") == local["p00.png"]
 
@@ -255,10 +255,10 @@ def test_another_machine_goes_on_from_the_remote_manifest(
 ) -> None:
     raw = write_photos(tmp_path / "raw", 5)
     url = "memory://bucket/x"
-    run_out(spec_of(raw, url, limit=3), faces)
+    run_to_destination(spec_of(raw, url, limit=3), faces)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    summary = run_out(spec_of(raw, url), faces)
+    summary = run_to_destination(spec_of(raw, url), faces)
     assert (summary.ok, summary.skipped) == (2, 3)
     assert len(read_remote(f"{url}/manifest.jsonl").splitlines()) == 5
 
@@ -273,12 +273,12 @@ def test_a_store_that_refuses_stops_the_run(bucket: Any, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(kind, "pipe_file", refuse)
     with pytest.raises(OutputError, match="the line is cut"):
-        run_out(spec_of(raw, "memory://bucket/y"), faces)
+        run_to_destination(spec_of(raw, "memory://bucket/y"), faces)
     monkeypatch.setattr(kind, "pipe_file", real)
-    summary = run_out(spec_of(raw, "memory://bucket/y"), faces)
+    summary = run_to_destination(spec_of(raw, "memory://bucket/y"), faces)
     assert summary.ok + summary.skipped == 3
     assert {"p00.png", "p01.png", "sub/p02.png"} <= set(find_files("memory://bucket/y"))
     write_remote("memory://bucket/z.txt", b"")
     for output in ("http://host/x", "memory://b/o-{0..}.tar", "nosuch://x"):
         with pytest.raises(UsageError):
-            run_out(spec_of(raw, output), faces)
+            run_to_destination(spec_of(raw, output), faces)

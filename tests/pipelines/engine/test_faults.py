@@ -16,9 +16,10 @@ import pytest
 
 from pipelines.engine.input.listing import Photo
 from pipelines.engine.reading.decoder import START_SECONDS
-from pipelines.engine.reading.decoder_pool import PhotoStream
-from pipelines.engine.reading.reader import LoadedFace, PhotoReader, Task
+from pipelines.engine.reading.decoder_pool import DecoderPool
+from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.run import run_job
+from pipelines.engine.types import LoadedFace, Task
 from pipelines.errors import OutputError, UsageError, WeightsError
 from pipelines.records.manifest import MANIFEST, read_manifest
 from pipelines.types import U8Image
@@ -94,6 +95,15 @@ def test_idle_workers_end_with_a_killed_parent(tmp_path: Path, raw: Path) -> Non
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 60)
 
 
+def test_workers_that_are_only_starting_end_with_a_killed_parent(tmp_path: Path, raw: Path) -> None:
+    run = Spawned(raw, tmp_path / "out")
+    wait_until(lambda: run.ended() or bool(workers_of(run.pid)))
+    workers = workers_of(run.pid)
+    assert workers
+    os.kill(run.pid, signal.SIGKILL)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 120)
+
+
 @pytest.mark.slow
 def test_kill_9_fifty_times(tmp_path: Path, raw: Path, whole: dict[str, bytes]) -> None:
     chance, kills, turn = random.Random(3), 0, 0
@@ -155,7 +165,7 @@ def tasks(raw: Path, count: int) -> list[Task]:
 def test_a_decoder_that_hangs_fails_its_photo_and_the_order_stays(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(START_SECONDS, "fork", 0.0)
     todo = tasks(raw, 6)
-    stream = PhotoStream(todo, partial(hanging_reader, todo[1].photo.key), workers=2, timeout=5)
+    stream = DecoderPool(todo, partial(hanging_reader, todo[1].photo.key), workers=2, timeout=5)
     started = time.monotonic()
     loaded = list(stream)
     stream.close()
@@ -178,7 +188,7 @@ def test_a_decoder_that_segfaults_fails_its_photo(tmp_path: Path) -> None:
 
 def test_a_decoder_that_somebody_kills_costs_nothing(raw: Path) -> None:
     todo = tasks(raw, 4)
-    stream = PhotoStream(todo, partial(make_reader, FakeFaces(pause=0.3)), workers=1)
+    stream = DecoderPool(todo, partial(make_reader, FakeFaces(pause=0.3)), workers=1)
     first = next(iter(stream))
     os.kill(stream._decoders[0]._process.pid, signal.SIGKILL)
     loaded = [first, *stream]
@@ -194,14 +204,14 @@ def broken_reader() -> PhotoReader:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_reader_that_cannot_be_built_says_why(raw: Path, workers: int) -> None:
-    stream = PhotoStream(tasks(raw, 3), broken_reader, workers)
+    stream = DecoderPool(tasks(raw, 3), broken_reader, workers)
     with pytest.raises(WeightsError, match="landmarks-68"):
         list(stream)
     stream.close()
 
 
 def test_a_stream_is_closed_while_its_decoder_hangs(raw: Path) -> None:
-    stream = PhotoStream(tasks(raw, 3), partial(hanging_reader, tasks(raw, 1)[0].photo.key), workers=1, timeout=600)
+    stream = DecoderPool(tasks(raw, 3), partial(hanging_reader, tasks(raw, 1)[0].photo.key), workers=1, timeout=600)
     started = time.monotonic()
     stream.close()
     assert time.monotonic() - started < 5
@@ -216,7 +226,7 @@ def test_tasks_are_taken_only_as_there_is_room(raw: Path) -> None:
             taken.append(task.index)
             yield task
 
-    stream = PhotoStream(lazily(), partial(make_reader, FakeFaces()), workers=2)
+    stream = DecoderPool(lazily(), partial(make_reader, FakeFaces()), workers=2)
     next(iter(stream))
     time.sleep(0.5)
     assert len(taken) < 15

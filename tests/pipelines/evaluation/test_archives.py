@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.engine.destination import run_out
+from pipelines.engine.destination import run_to_destination
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.evaluation.loading import load_row
@@ -18,7 +18,7 @@ from tests.factories import edit_job, write_photos
 
 def packed(tmp_path: Path, name: str) -> Path:
     spec = EditSpec(input=write_photos(tmp_path / "raw", 5), output=tmp_path / name, items_per_shard=2)
-    run_out(spec, lambda inner: edit_job(inner.input, inner.output, items_per_shard=2))
+    run_to_destination(spec, lambda inner: edit_job(inner.input, inner.output, items_per_shard=2))
     return tmp_path / name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from pipelines.engine.events import ProgressEvent
 from pipelines.errors import NoInputError, RequirementError, UsageError
 from pipelines.evaluation import evaluate as verb
-from pipelines.evaluation.evaluate import EvaluateSpec, RequirementUnmet, evaluate
+from pipelines.evaluation.evaluate import RequirementUnmet, evaluate
 from pipelines.evaluation.loading import LoadedRow, load_row, read_ahead
 from pipelines.evaluation.pairing import Pairing, Row, pair_run
 from pipelines.evaluation.scoring import Evaluation
@@ -24,53 +23,16 @@ from pipelines.images.geometry import crop_quad
 from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Trio
 from pipelines.metrics.identity import DlibDescriptors, DlibIdentity
-from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.records.manifest import Record
+from pipelines.specs import EvaluateSpec
 from pipelines.types import Failure, U8Image
+from tests.pipelines.evaluation.making import SIZE, make_run, make_spec, manifest, record, save
 from tests.pipelines.metrics.fakes import CPU, FakeStore, black, locate, noisy, picture
-
-SIZE = 256
-
-
-def _save(path: Path, image: U8Image) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(image, "png"))
-    return path
-
-
-def _record(folder: Path, source: Path, key: str, results: dict[str, U8Image], **more: Any) -> Record:
-    outputs = {edit: f"{edit}/{key}.png" for edit in results}
-    for edit, image in results.items():
-        _save(folder / outputs[edit], image)
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    return Record(key, str(source), digest, outputs={**outputs, "latents": f"latents/{key}.safetensors"}, **more)
-
-
-def _manifest(folder: Path, records: list[Record]) -> None:
-    writer = ManifestWriter(folder)
-    for record in records:
-        writer.append(record)
-    writer.close()
-
-
-def _run(tmp_path: Path, count: int = 3, edits: tuple[str, ...] = ("smile+2",)) -> Path:
-    """A run of `count` faces whose inversions get noisier with the number, edits noisier still."""
-    folder, records = tmp_path / "edits", []
-    for number in range(count):
-        source = _save(tmp_path / "faces" / f"{number:03}.png", picture(number, SIZE))
-        made = {"inversion": noisy(picture(number, SIZE), 4 + 4 * number, number)}
-        made |= {edit: noisy(picture(number, SIZE), 40 + 4 * number, number) for edit in edits}
-        records.append(_record(folder, source, f"{number:03}", made))
-    _manifest(folder, records)
-    return folder
-
-
-def _spec(run: Path, *metrics: str, **more: Any) -> EvaluateSpec:
-    return EvaluateSpec(run=run, metrics=metrics or ("mse", "psnr"), device="cpu", **more)
 
 
 def test_a_run_is_scored_and_written(tmp_path: Path) -> None:
-    run = _run(tmp_path)
-    made = evaluate(_spec(run), FakeStore())
+    run = make_run(tmp_path)
+    made = evaluate(make_spec(run), FakeStore())
     assert made["count"] == 3
     assert list(made["edits"]) == ["inversion", "smile+2"]
     figures = made["edits"]["inversion"]["mse"]
@@ -80,7 +42,7 @@ def test_a_run_is_scored_and_written(tmp_path: Path) -> None:
     assert values[0] > 0
     assert [row["key"] for row in made["worst"]["inversion"]["psnr"]] == ["002", "001", "000"]
     assert made["failures"] == []
-    assert json.loads((run / "metrics.json").read_text()) == made
+    assert {**json.loads((run / "metrics.json").read_text()), "folder": str(run)} == made
     assert b"smile+2" in (run / "report.html").read_bytes()
     assert (run / "contact.png").stat().st_size > 1000
     assert not list(run.rglob("*.part"))
@@ -88,8 +50,8 @@ def test_a_run_is_scored_and_written(tmp_path: Path) -> None:
 
 def test_values_are_those_of_the_pictures(tmp_path: Path) -> None:
     """Against plain numpy on the files' own pixels (256 px, so nothing is resized)."""
-    run = _run(tmp_path, count=1)
-    made = evaluate(_spec(run), FakeStore())
+    run = make_run(tmp_path, count=1)
+    made = evaluate(make_spec(run), FakeStore())
     from pipelines.images.pixels import decode
 
     source, result = (
@@ -102,26 +64,26 @@ def test_values_are_those_of_the_pictures(tmp_path: Path) -> None:
 
 
 def test_batches_and_threads_change_nothing(tmp_path: Path) -> None:
-    run = _run(tmp_path, count=5)
-    one = evaluate(_spec(run, batch_size=1, num_workers=1), FakeStore())
-    many = evaluate(_spec(run, batch_size=4, num_workers=3), FakeStore())
+    run = make_run(tmp_path, count=5)
+    one = evaluate(make_spec(run, batch_size=1, num_workers=1), FakeStore())
+    many = evaluate(make_spec(run, batch_size=4, num_workers=3), FakeStore())
     assert one["edits"]["smile+2"]["mse"]["mean"] == pytest.approx(many["edits"]["smile+2"]["mse"]["mean"], rel=1e-6)
     assert one["worst"].keys() == many["worst"].keys()
     assert list(one["images"]) == list(many["images"])
 
 
 def test_a_second_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
-    run = _run(tmp_path)
+    run = make_run(tmp_path)
     files = ("metrics.json", "report.html", "contact.png")
-    evaluate(_spec(run), FakeStore())
+    evaluate(make_spec(run), FakeStore())
     first = [(run / name).read_bytes() for name in files]
-    evaluate(_spec(run), FakeStore())
+    evaluate(make_spec(run), FakeStore())
     assert first == [(run / name).read_bytes() for name in files]
 
 
 def test_without_report_only_the_numbers_are_written(tmp_path: Path) -> None:
-    run = _run(tmp_path, count=1)
-    evaluate(_spec(run, report=False), FakeStore())
+    run = make_run(tmp_path, count=1)
+    evaluate(make_spec(run, report=False), FakeStore())
     assert (run / "metrics.json").is_file()
     assert not (run / "report.html").exists()
     assert not (run / "contact.png").exists()
@@ -130,21 +92,21 @@ def test_without_report_only_the_numbers_are_written(tmp_path: Path) -> None:
 def test_a_face_in_a_photo_is_cut_out_again(tmp_path: Path) -> None:
     photo = picture(7, 700)
     quad = ((100.0, 150.0), (100.0, 450.0), (400.0, 450.0), (400.0, 150.0))
-    source = _save(tmp_path / "raw" / "a.png", photo)
+    source = save(tmp_path / "raw" / "a.png", photo)
     crop = crop_quad(photo, quad, SIZE)
     run = tmp_path / "edits"
-    _manifest(run, [_record(run, source, "a", {"inversion": crop}, quad=quad)])
-    assert evaluate(_spec(run), FakeStore())["edits"]["inversion"]["mse"]["mean"] == 0
+    manifest(run, [record(run, source, "a", {"inversion": crop}, quad=quad)])
+    assert evaluate(make_spec(run), FakeStore())["edits"]["inversion"]["mse"]["mean"] == 0
 
 
 def test_trouble_is_named_and_the_rest_is_scored(tmp_path: Path) -> None:
-    run = _run(tmp_path, count=5)
+    run = make_run(tmp_path, count=5)
     (tmp_path / "faces/000.png").unlink()
-    _save(tmp_path / "faces/001.png", picture(99, SIZE))
+    save(tmp_path / "faces/001.png", picture(99, SIZE))
     (run / "smile+2/002.png").write_bytes((run / "smile+2/002.png").read_bytes()[:900])
     failed = Record("999", "x.jpg", status="failed", error=Failure("align", "no-face", "no face was found in 'x.jpg'"))
-    _manifest(run, [failed, Record("gone", "y.jpg", status="skipped")])
-    made = evaluate(_spec(run), FakeStore())
+    manifest(run, [failed, Record("gone", "y.jpg", status="skipped")])
+    made = evaluate(make_spec(run), FakeStore())
     assert made["count"] == 3
     assert made["edits"]["inversion"]["mse"]["n"] == 3
     assert made["edits"]["smile+2"]["mse"]["n"] == 2
@@ -160,82 +122,82 @@ def test_trouble_is_named_and_the_rest_is_scored(tmp_path: Path) -> None:
 def test_reference_pairs_by_key_never_by_position(tmp_path: Path) -> None:
     run, reference = tmp_path / "out", tmp_path / "ref"
     for name, seed in [("a", 0), ("sub/b", 1), ("z", 2)]:
-        _save(run / f"{name}.png", picture(seed, SIZE))
+        save(run / f"{name}.png", picture(seed, SIZE))
     for name, seed in [("sub/b", 1), ("z", 2), ("0-first", 3)]:
-        _save(reference / f"{name}.png", picture(seed, SIZE))
-    made = evaluate(_spec(run, reference=reference), FakeStore())
+        save(reference / f"{name}.png", picture(seed, SIZE))
+    made = evaluate(make_spec(run, reference=reference), FakeStore())
     assert {key: row["inversion"]["mse"] for key, row in made["images"].items()} == {"sub/b": 0, "z": 0}
     assert made["reference"] is True
     assert made["unused_references"] == 1
     assert [(failure["key"], failure["what"]) for failure in made["failures"]] == [("a", "source")]
-    again = evaluate(_spec(run, reference=reference), FakeStore())
+    again = evaluate(make_spec(run, reference=reference), FakeStore())
     assert again == made, "the contact sheet of the first evaluation is not a face of the second"
 
 
 def test_reference_replaces_the_sources_of_a_run(tmp_path: Path) -> None:
-    run = _run(tmp_path, count=2)
-    _save(tmp_path / "ref/001.png", noisy(picture(1, SIZE), 8, 1))
-    made = evaluate(_spec(run, reference=tmp_path / "ref"), FakeStore())
+    run = make_run(tmp_path, count=2)
+    save(tmp_path / "ref/001.png", noisy(picture(1, SIZE), 8, 1))
+    made = evaluate(make_spec(run, reference=tmp_path / "ref"), FakeStore())
     assert made["images"]["001"]["inversion"]["mse"] == 0
     assert made["count"] == 1
 
 
 def test_mistakes_are_told_before_anything_loads(tmp_path: Path) -> None:
-    run = _run(tmp_path, count=1)
+    run = make_run(tmp_path, count=1)
     (tmp_path / "plain").mkdir()
     store = FakeStore()
     with pytest.raises(UsageError, match="unknown metric 'pnsr'; known: psnr"):
-        evaluate(_spec(run, "pnsr", "lpips"), store)
+        evaluate(make_spec(run, "pnsr", "lpips"), store)
     with pytest.raises(UsageError, match=r"id>=0\.5"):
-        evaluate(_spec(run, require=("id=0.5",)), store)
+        evaluate(make_spec(run, require=("id=0.5",)), store)
     with pytest.raises(UsageError, match="'nothere' is not a folder"):
-        evaluate(_spec(Path("nothere"), "lpips"), store)
+        evaluate(make_spec(Path("nothere"), "lpips"), store)
     with pytest.raises(UsageError, match="give --reference"):
-        evaluate(_spec(tmp_path / "plain", "lpips"), store)
-    _save(tmp_path / "ref/a.png", picture(0))
+        evaluate(make_spec(tmp_path / "plain", "lpips"), store)
+    save(tmp_path / "ref/a.png", picture(0))
     (tmp_path / "ref/a.jpg").write_bytes(encode(picture(0), "jpg"))
     with pytest.raises(UsageError, match=r"a\.jpg.*a\.png.*one key"):
-        evaluate(_spec(run, "lpips", reference=tmp_path / "ref"), store)
+        evaluate(make_spec(run, "lpips", reference=tmp_path / "ref"), store)
     assert not store.asked
 
 
 def test_nothing_to_evaluate_is_an_error_with_an_example(tmp_path: Path) -> None:
-    run = _run(tmp_path, count=1)
+    run = make_run(tmp_path, count=1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoInputError, match="no picture called '000'"):
-        evaluate(_spec(run, reference=tmp_path / "empty"), FakeStore())
+        evaluate(make_spec(run, reference=tmp_path / "empty"), FakeStore())
     (tmp_path / "faces/000.png").write_bytes(b"no picture")
     with pytest.raises(NoInputError, match="not one pair"):
-        evaluate(_spec(run), FakeStore())
+        evaluate(make_spec(run), FakeStore())
     assert not (run / "metrics.json").exists()
 
 
 def test_an_unmet_requirement_raises_after_everything_is_written(tmp_path: Path) -> None:
-    run = _run(tmp_path)
-    made = evaluate(_spec(run, require=("mse<=0.5", "psnr>=10")), FakeStore())
+    run = make_run(tmp_path)
+    made = evaluate(make_spec(run, require=("mse<=0.5", "psnr>=10")), FakeStore())
     assert [outcome["met"] for outcome in made["requirements"]] == [True, True]
     (run / "report.html").unlink()
     with pytest.raises(RequirementUnmet, match=r"psnr of 'inversion' is .* but >=99 is required") as caught:
-        evaluate(_spec(run, "mse", require=("mse<=0.5", "psnr>=99")), FakeStore())
+        evaluate(make_spec(run, "mse", require=("mse<=0.5", "psnr>=99")), FakeStore())
     assert isinstance(caught.value, RequirementError)
     assert caught.value.exit_code == 6
     assert "mse of" not in str(caught.value)
-    assert json.loads((run / "metrics.json").read_text()) == caught.value.metrics
+    assert {**json.loads((run / "metrics.json").read_text()), "folder": str(run)} == caught.value.metrics
     assert b"not met" in (run / "report.html").read_bytes()
 
 
 def test_a_requirement_may_name_an_edit(tmp_path: Path) -> None:
-    run = _run(tmp_path)
+    run = make_run(tmp_path)
     with pytest.raises(RequirementUnmet, match=r"mse of 'smile\+2'"):
-        evaluate(_spec(run, require=("smile+2:mse<=0.01",)), FakeStore())
+        evaluate(make_spec(run, require=("smile+2:mse<=0.01",)), FakeStore())
 
 
 def test_progress_counts_faces(tmp_path: Path) -> None:
-    run = _run(tmp_path, count=3)
+    run = make_run(tmp_path, count=3)
     (run / "inversion/001.png").unlink()
     (run / "smile+2/001.png").unlink()
     events: list[ProgressEvent] = []
-    evaluate(_spec(run, batch_size=2), FakeStore(), events.append)
+    evaluate(make_spec(run, batch_size=2), FakeStore(), events.append)
     assert [event.kind for event in events] == ["start", "item", "item", "item", "end"]
     assert (events[-1].done, events[-1].failed, events[-1].total) == (2, 1, 3)
 
@@ -254,13 +216,17 @@ def _scored(rows: list[Row], *metrics: Any) -> Evaluation:
 
 def _rows(tmp_path: Path, sources: dict[str, U8Image], results: dict[str, U8Image]) -> list[Row]:
     return [
-        Row(key, _save(tmp_path / f"s/{key}.png", image), {"inversion": _save(tmp_path / f"r/{key}.png", results[key])})
+        Row(
+            key,
+            str(save(tmp_path / f"s/{key}.png", image)),
+            {"inversion": str(save(tmp_path / f"r/{key}.png", results[key]))},
+        )
         for key, image in sources.items()
     ]
 
 
 def test_unmeasurable_faces_are_left_out_of_means_and_come_first(tmp_path: Path) -> None:
-    """A source without a face has no identity; a result without one is cut by its source's landmarks, and counted."""
+    """A source without a face has no identity; a result without one is nobody, and counted."""
     sources = {"a": picture(0), "b": black(), "c": picture(2), "d": picture(3)}
     results = {"a": picture(0), "b": picture(1), "c": black(), "d": noisy(picture(3), 9)}
     evaluation = _scored(_rows(tmp_path, sources, results), DlibIdentity(DlibDescriptors(_shade)))
@@ -269,8 +235,9 @@ def test_unmeasurable_faces_are_left_out_of_means_and_come_first(tmp_path: Path)
     assert figures["n"] == 3
     assert made["images"]["b"]["inversion"]["id-dlib"] is None
     assert made["images"]["a"]["inversion"]["id-dlib"] == 1
-    assert made["borrowed_landmarks"] == {"inversion": 1}
-    assert "landmarks" in made["notes"][0]
+    assert made["images"]["c"]["inversion"]["id-dlib"] == 0, "its source's landmarks would say more"
+    assert made["faceless"] == {"inversion": 1}
+    assert "identity counts as 0" in made["notes"][0]
     assert [row.key for row in evaluation.worst.rows()][:2] == ["b", "c"]
 
 
@@ -288,8 +255,8 @@ def test_edits_are_compared_with_the_inversion_by_metrics_of_change(tmp_path: Pa
 
     spy, flat = Spy(), np.full((SIZE, SIZE, 3), 100, np.uint8)
     results = {"inversion": flat + np.uint8(10), "light+1": flat + np.uint8(30)}
-    paths = {edit: _save(tmp_path / edit / "a.png", image) for edit, image in results.items()}
-    made = _scored([Row("a", _save(tmp_path / "a.png", flat), paths)], spy).result(False, 0, [], [])
+    paths = {edit: str(save(tmp_path / edit / "a.png", image)) for edit, image in results.items()}
+    made = _scored([Row("a", str(save(tmp_path / "a.png", flat)), paths)], spy).result(False, 0, [], [])
     assert spy.bases == ["source", "inversion"]
     assert made["edits"]["light+1"]["attributes"]["light"]["mean"] == pytest.approx(20 / 127.5, rel=1e-4)
     assert made["images"]["a"]["inversion"]["attributes"]["light"] == pytest.approx(10 / 127.5, rel=1e-4)
@@ -310,16 +277,16 @@ def test_read_ahead_keeps_the_order_and_a_bounded_number_in_flight() -> None:
 
 
 def test_pasted_photos_and_codes_are_not_judged(tmp_path: Path) -> None:
-    source = _save(tmp_path / "a.png", picture(0))
+    source = save(tmp_path / "a.png", picture(0))
     run = tmp_path / "edits"
-    record = _record(run, source, "a", {"inversion": picture(0), "photos/smile+2": picture(1, 300)})
-    _manifest(run, [record])
+    pasted = record(run, source, "a", {"inversion": picture(0), "photos/smile+2": picture(1, 300)})
+    manifest(run, [pasted])
     assert list(pair_run(run, None).rows[0].results) == ["inversion"]
 
 
 def test_a_picture_that_is_no_square_is_a_problem_not_a_squeezed_face(tmp_path: Path) -> None:
     wide = np.zeros((200, 300, 3), np.uint8)
-    row = Row("a", _save(tmp_path / "a.png", picture(0)), {"inversion": _save(tmp_path / "b.png", wide)})
+    row = Row("a", str(save(tmp_path / "a.png", picture(0))), {"inversion": str(save(tmp_path / "b.png", wide))})
     loaded: LoadedRow = load_row(row)
     assert not loaded.results
     assert "300 x 200" in loaded.problems[0].reason
@@ -327,8 +294,8 @@ def test_a_picture_that_is_no_square_is_a_problem_not_a_squeezed_face(tmp_path: 
 
 def test_many_rows_cap_the_report_and_keep_every_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.evaluation.report.WorstRows.__init__.__defaults__", (2,))
-    run = _run(tmp_path, count=4, edits=())
-    made = evaluate(_spec(run), FakeStore())
+    run = make_run(tmp_path, count=4, edits=())
+    made = evaluate(make_spec(run), FakeStore())
     page = (run / "report.html").read_text()
     assert len(made["images"]) == 4
     assert page.count("<article>") == 2
@@ -348,11 +315,11 @@ def test_lpips_and_id_on_real_networks(tmp_path: Path, store: Any) -> None:
     from pipelines.stages.align.aligner import Aligner
 
     crop = Aligner(Tools(store, CPU).finder, size=512)(decode(read_photo(store.path("sample-obama"))))[0].crop
-    source = _save(tmp_path / "faces/a.png", crop)
+    source = save(tmp_path / "faces/a.png", crop)
     run = tmp_path / "edits"
-    _manifest(run, [_record(run, source, "a", {"inversion": noisy(crop, 3), "noise": noisy(crop, 80)})])
+    manifest(run, [record(run, source, "a", {"inversion": noisy(crop, 3), "noise": noisy(crop, 80)})])
     names = ("lpips-st-alex", "id-dlib", "same-person")
-    made = evaluate(_spec(run, *names, require=("inversion:id-dlib>=0.8",)), store)
+    made = evaluate(make_spec(run, *names, require=("inversion:id-dlib>=0.8",)), store)
     good, bad = made["edits"]["inversion"], made["edits"]["noise"]
     assert good["lpips-st-alex"]["mean"] < 0.1 < bad["lpips-st-alex"]["mean"]
     assert good["id-dlib"]["mean"] > 0.8 > bad["id-dlib"]["mean"]

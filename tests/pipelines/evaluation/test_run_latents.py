@@ -17,7 +17,7 @@ from pipelines.engine.events import ProgressEvent
 from pipelines.errors import UsageError
 from pipelines.evaluation import evaluate as verb
 from pipelines.evaluation import run_latents as codes
-from pipelines.evaluation.evaluate import EvaluateSpec, evaluate
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.run_latents import RunCodes, read_run
 from pipelines.images.pixels import encode
 from pipelines.models.generators.mobile import MobileStyleGAN
@@ -25,6 +25,7 @@ from pipelines.models.generators.style_space import nscd, style_centre
 from pipelines.records.latents import save_inversion
 from pipelines.records.manifest import ManifestWriter, Record
 from pipelines.registry import Entry, PartRegistry
+from pipelines.specs import EvaluateSpec
 from pipelines.stages import published as adopted
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
@@ -38,7 +39,7 @@ SAMPLES = 50
 class Store(FakeStore):
     def __init__(self, home: Path, **hashes: str) -> None:
         super().__init__("landmarks-68")
-        self.config = SimpleNamespace(home=home)
+        self.config = SimpleNamespace(home=home, offline=False)
         self.hashes = {"weights-of-g": "aaa", **hashes}
 
     def closure(self, names: tuple[str, ...]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +57,7 @@ class FakeStore:
     def __init__(self, *names: str) -> None:
         self.names = names
         self.asked: list[str] = []
+        self.config: Any = SimpleNamespace(offline=False)
 
     def have(self, name: str) -> bool:
         return name in self.names

@@ -39,11 +39,11 @@ def test_landmarks_are_searched_once_and_only_when_asked_for() -> None:
 def test_a_result_without_a_face_borrows_its_own_sources_landmarks() -> None:
     source = faces([picture(0), picture(1), black()])
     result = faces([picture(2), black(), black()], source)
-    assert result.borrowed == 0, "nobody has asked for landmarks yet"
+    assert result.faceless == 0, "nobody has asked for landmarks yet"
     np.testing.assert_array_equal(result.landmarks[0], locate(picture(2)))
     np.testing.assert_array_equal(result.landmarks[1], source.landmarks[1])
     assert np.isnan(result.landmarks[2]).all()
-    assert result.borrowed == 1
+    assert result.faceless == 1
 
 
 def test_memo_computes_once() -> None:

@@ -50,12 +50,11 @@ def doubled(image: U8Image, dx: int, dy: int, share: float = 0.5) -> U8Image:
 
 
 def soft(image: U8Image, sigma: float) -> U8Image:
-    offsets = np.arange(-12, 13)
-    taps = np.exp(-(offsets**2) / (2 * sigma**2))
-    padded = np.pad(image.astype(float), ((12, 12), (12, 12), (0, 0)), mode="reflect")
-    for axis in (0, 1):
-        padded = np.apply_along_axis(np.convolve, axis, padded, taps / taps.sum(), "valid")
-    return np.uint8(np.round(padded))
+    offsets = torch.arange(-12.0, 13)
+    taps = torch.exp(-offsets.square() / (2 * sigma**2))
+    planes = F.pad(torch.from_numpy(image.copy()).float().permute(2, 0, 1)[:, None], (12,) * 4, mode="reflect")
+    blurred = F.conv2d(F.conv2d(planes, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1)) / taps.sum() ** 2
+    return blurred[:, 0].permute(1, 2, 0).round().to(torch.uint8).numpy()
 
 
 def warped(image: U8Image, amount: float) -> U8Image:
@@ -144,7 +143,8 @@ def test_a_tint_of_known_length_is_measured(shift: tuple[float, float, float]) -
 
 def _srgb(colour: np.ndarray) -> np.ndarray:
     """The level nearest to a CIELAB colour, by search: no formula is shared with what is tested."""
-    steps = np.stack(np.meshgrid(*[np.arange(100, 256)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    axes = [np.arange(level - 25, level + 26) for level in (205, 160, 140)]
+    steps = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return steps[np.linalg.norm(lab(steps) - colour, axis=1).argmin()]
 
 

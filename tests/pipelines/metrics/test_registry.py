@@ -98,7 +98,7 @@ def test_real_metrics_prefer_the_picture_itself(name: str, store: WeightStore) -
     """Built from the catalogue's own files: the picture itself beats a blurred, noisy one."""
     from pipelines.images.pixels import decode, read_photo
     from pipelines.stages.align.aligner import Aligner, locate
-    from pipelines.stages.edit.direction_set import attribute_scales
+    from pipelines.stages.edit.directions import attribute_scales
 
     resolve([name], store)
     tools = Tools(store, torch.device("cpu"), scales=attribute_scales())

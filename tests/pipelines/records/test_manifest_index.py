@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine.output import deliveries as delivered
-from pipelines.engine.output.deliveries import Presence
+from pipelines.engine.resume import output_index
+from pipelines.engine.resume.output_index import Presence
 from pipelines.errors import UsageError
 from pipelines.records import manifest_index as known
 from pipelines.records.manifest import MANIFEST, PARTS, ManifestWriter, Record, merge_parts, read_manifest
@@ -107,8 +107,8 @@ def test_outputs_are_looked_up_by_folder(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("a.png", "sub/b.png", "sub/c.png", "many/1.png", "many/2.png", "many/3.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    monkeypatch.setattr(delivered, "MOST_NAMES", 2)
-    monkeypatch.setattr(delivered, "MOST_FOLDERS", 2)
+    monkeypatch.setattr(output_index, "MOST_NAMES", 2)
+    monkeypatch.setattr(output_index, "MOST_FOLDERS", 2)
     looks: list[str] = []
     real = os.scandir
 

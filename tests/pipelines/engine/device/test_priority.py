@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from pipelines.engine.device.priority import STEP, stand_back
-from pipelines.engine.output.writer import OutFile, Result, Writer
-from pipelines.engine.reading.decoder_pool import PhotoStream
-from pipelines.engine.reading.reader import PhotoReader, Task
-from pipelines.engine.types import Photo
+from pipelines.engine.output.writer import Writer
+from pipelines.engine.reading.decoder_pool import DecoderPool
+from pipelines.engine.reading.reader import PhotoReader
+from pipelines.engine.types import OutFile, Photo, Result, Task
 from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.records.outputs import Output
 from tests.factories import FakeFaces, make_reader, write_photos
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="priorities by thread are Linux's")
@@ -57,7 +58,7 @@ def test_where_it_is_forbidden_nothing_happens(monkeypatch: pytest.MonkeyPatch) 
 def test_decoding_stands_back(tmp_path: Path, workers: int) -> None:
     raw, before = write_photos(tmp_path / "raw", 1), niceness()
     photo = next(raw.glob("*.png"))
-    stream = PhotoStream([Task(0, Photo(photo.stem, str(photo)))], partial(noting_reader, tmp_path / "note"), workers)
+    stream = DecoderPool([Task(0, Photo(photo.stem, str(photo)))], partial(noting_reader, tmp_path / "note"), workers)
     assert [each.failure for each in stream] == [None]
     stream.close()
     assert int((tmp_path / "note").read_text()) == min(19, before + STEP)
@@ -72,7 +73,7 @@ def test_encoding_stands_back(tmp_path: Path) -> None:
         return b"x"
 
     writer = Writer(tmp_path, ManifestWriter(tmp_path))
-    writer.submit(Result(Record("a", "a.png"), (OutFile("inversion", "a.png", make),)))
+    writer.submit(Result(Record("a", "a.png"), (OutFile(Output("inversion", "face", ".png", ""), "a.png", make),)))
     writer.close()
     writer.check()
     assert seen == [min(19, before + STEP)]

@@ -13,23 +13,22 @@ from typing import Any
 
 import pytest
 
+from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
 from pipelines.engine.input import remote
 from pipelines.engine.input import tar_index as tarball
-from pipelines.engine.input.keys import apart
+from pipelines.engine.input.keys import Naming, apart
 from pipelines.engine.input.listing import list_input, take_part
 from pipelines.engine.input.lists import FileLines, StreamLines
 from pipelines.engine.input.streaming import ListingDeadline
 from pipelines.engine.job import Job
-from pipelines.engine.reading.reader import Task
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread import shard
 from pipelines.engine.spread.shard import shards_of
-from pipelines.engine.stage import AlignWork
-from pipelines.engine.types import Photo
+from pipelines.engine.types import Photo, Task
 from pipelines.errors import NoInputError, UsageError
 from pipelines.records.manifest import read_manifest
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
@@ -279,7 +278,7 @@ def test_a_share_takes_no_more_than_it_holds(tmp_path: Path) -> None:
             taken.append(number)
             yield Task(number, Photo(f"p{number}", f"/p{number}.png"))
 
-    shards = shards_of(tasks(), Ledger(tmp_path, {}, "", ()), ("a", "b"), 2, 100)
+    shards = shards_of(tasks(), Ledger(tmp_path, {}, ()), ("a", "b"), 2, 100)
     sizes = []
     for share in shards:
         sizes.append(len(share.tasks))
@@ -332,10 +331,10 @@ class Noting:
 
     log: Path
 
-    def __call__(self, device: str) -> AlignWork:
+    def __call__(self, device: str) -> AlignOnly:
         with open(self.log, "a", encoding="utf-8") as log:
             log.write(f"{device} {os.getpid()}\n")
-        return AlignWork("png")
+        return AlignOnly()
 
 
 def test_each_process_keeps_its_device_and_its_models_over_all_shares(tmp_path: Path, gate: Gate) -> None:

@@ -12,8 +12,8 @@ import pytest
 from pipelines.engine.input import tar_index as tarball
 from pipelines.engine.input.keys import unsafe_name
 from pipelines.engine.input.listing import list_input
+from pipelines.engine.input.open import file_stat, read_source
 from pipelines.engine.input.tar_index import Scan, expand, read_index, read_member, split_member
-from pipelines.engine.reading.reader import file_stat, read_source
 from pipelines.engine.run import run_job
 from pipelines.errors import PhotoError, UsageError
 from pipelines.records.manifest import read_manifest

@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 
-from pipelines.engine.destination import run_out
-from pipelines.engine.gate import NAME, Gate
+from pipelines.engine.destination import run_to_destination
 from pipelines.engine.input import remote
 from pipelines.engine.input.remote import find_files
 from pipelines.engine.job import Job
 from pipelines.engine.output import shards as pack
 from pipelines.engine.output import store as upload
 from pipelines.engine.output import transfer as moving
-from pipelines.engine.output.transfer import Moving
+from pipelines.engine.output.transfer import NAME, Gate, Moving
 from pipelines.errors import OutputError
 from pipelines.records.manifest import Record, read_manifest
 from pipelines.specs import AlignSpec
@@ -51,22 +50,22 @@ def test_archives_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 14)
     (raw / "bad.png").write_bytes(b"")
     one, two = spec_of(raw, tmp_path / "1" / "o-{0..}.tar"), spec_of(raw, tmp_path / "2" / "o-{0..}.tar")
-    run_out(one, faces)
-    summary = run_out(two, on_two)
+    run_to_destination(one, faces)
+    summary = run_to_destination(two, on_two)
     assert (summary.ok, summary.failed, summary.exit_code) == (14, 1, 3)
     assert len(archives(tmp_path / "2")) == 4
     assert archives(tmp_path / "2") == archives(tmp_path / "1")
     assert not list((tmp_path / "2").rglob("*.png"))
-    again = run_out(two, on_two)
+    again = run_to_destination(two, on_two)
     assert (again.ok, again.failed, again.skipped) == (0, 1, 14)
     edited = spec_of(raw, tmp_path / "3" / "e.tar")
-    assert run_out(edited, edits_on_two).ok == 14
+    assert run_to_destination(edited, edits_on_two).ok == 14
     assert len(output_files(tmp_path / "3" / "e.run")) == 1, "the list of what is packed, and no picture"
 
 
 def test_uploads_of_two_processes(bucket: Any, tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 9)
-    summary = run_out(spec_of(raw, "memory://bucket/two"), on_two)
+    summary = run_to_destination(spec_of(raw, "memory://bucket/two"), on_two)
     assert summary.ok == 9
     assert sum(name.endswith(".png") for name in find_files("memory://bucket/two")) == 9
 
@@ -96,7 +95,7 @@ def test_a_slow_store_does_not_fill_the_disk(
     slow = Slow(tmp_path, remote.write_remote)
     monkeypatch.setattr(upload, "write_remote", slow)
     raw = write_photos(tmp_path / "raw", 90)
-    summary = run_out(spec_of(raw, "memory://bucket/slow"), partial(job, fake=FakeFaces(pause=0.005)))
+    summary = run_to_destination(spec_of(raw, "memory://bucket/slow"), partial(job, fake=FakeFaces(pause=0.005)))
     assert (summary.ok, summary.complete) == (90, True)
     assert 8 <= slow.most <= 50, "8 waiting, 16 on their way, and what the processes had in work"
     assert not list(tmp_path.glob(f"*.run/{NAME}"))
@@ -123,11 +122,11 @@ def test_a_store_that_fails_while_the_run_waits_for_it_ends_the_run(
     raw = write_photos(tmp_path / "raw", 40)
     threading.Thread(target=closed, daemon=True).start()
     with pytest.raises(OutputError, match="the line is cut"):
-        run_out(spec_of(raw, "memory://bucket/cut"), partial(faces, fake=FakeFaces(pause=0.005)))
+        run_to_destination(spec_of(raw, "memory://bucket/cut"), partial(faces, fake=FakeFaces(pause=0.005)))
     assert not list(tmp_path.glob(f"*.run/{NAME}"))
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    summary = run_out(spec_of(raw, "memory://bucket/cut"), faces)
+    summary = run_to_destination(spec_of(raw, "memory://bucket/cut"), faces)
     assert (summary.ok + summary.skipped, summary.failed) == (40, 0)
 
 
@@ -137,7 +136,7 @@ def test_a_gate_that_a_killed_run_left_closed_is_opened(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     Gate(tmp_path / "out").close()
     assert Gate(tmp_path / "out").closed()
-    assert run_out(spec_of(raw, tmp_path / "out"), faces).ok == 3
+    assert run_to_destination(spec_of(raw, tmp_path / "out"), faces).ok == 3
     assert not Gate(tmp_path / "out").closed()
 
 
@@ -190,11 +189,11 @@ def test_files_that_a_kill_left_after_their_archive_are_removed(
 
     monkeypatch.setattr(pack, "remove_files", killed)
     with pytest.raises(KeyboardInterrupt):
-        run_out(spec, faces)
+        run_to_destination(spec, faces)
     monkeypatch.undo()
     assert list((tmp_path / "o.run").rglob("*.png"))
-    run_out(spec, faces)
+    run_to_destination(spec, faces)
     assert not list((tmp_path / "o.run").rglob("*.png"))
     assert {record.status for record in read_manifest(tmp_path / "o.run").values()} == {"ok"}
-    run_out(spec_of(raw, tmp_path / "w" / "o-{0..}.tar"), faces)
+    run_to_destination(spec_of(raw, tmp_path / "w" / "o-{0..}.tar"), faces)
     assert archives(tmp_path) == archives(tmp_path / "w")

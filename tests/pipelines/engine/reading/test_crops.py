@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from pipelines.engine.reading import reader as reader_module
-from pipelines.engine.reading.crops import GivenFaces, SearchedFaces, least_side, reduction
-from pipelines.engine.reading.reader import LoadedFace, PhotoReader, Task, pixel_digest
-from pipelines.engine.types import Origin, Photo
+from pipelines.engine.reading.crops import DetectedCrops, ExistingCrops, least_side, reduction
+from pipelines.engine.reading.reader import PhotoReader, pixel_digest
+from pipelines.engine.types import LoadedFace, Origin, Photo, Task
 from pipelines.errors import PhotoError
 from pipelines.images.decode import decode
 from pipelines.images.geometry import side
@@ -58,16 +58,16 @@ class Finder:
         return [Face((0.0, 0.0, 1.0, 1.0), 1.0, points)]
 
 
-def searched(finder: Finder, size: int | None = SIZE) -> SearchedFaces:
+def searched(finder: Finder, size: int | None = SIZE) -> DetectedCrops:
     aligner = Aligner(finder, size=SIZE)
 
     def align(picture: U8Image) -> list[LoadedFace]:
         return [LoadedFace(face.crop, face.quad, pixels=pixel_digest(face.crop)) for face in aligner(picture)]
 
-    return SearchedFaces(align, size)
+    return DetectedCrops(align, size)
 
 
-def loaded(source: SearchedFaces | GivenFaces, photo: Photo) -> LoadedFace:
+def loaded(source: DetectedCrops | ExistingCrops, photo: Photo) -> LoadedFace:
     result = PhotoReader(source)(Task(0, photo))
     assert result.failure is None
     return result.faces[0]
@@ -117,7 +117,7 @@ def test_landmarks_are_searched_where_somebody_wants_them(tmp_path: Path) -> Non
         (True, True, True, 1),
     ):
         finder = Finder(0.2)
-        face = loaded(GivenFaces(SIZE, finder, check, landmarks=wanted), Photo("a", crop, trusted=trusted))
+        face = loaded(ExistingCrops(SIZE, finder, check, landmarks=wanted), Photo("a", crop, trusted=trusted))
         assert len(finder.searched) == searches
         assert (face.landmarks is None) == (searches == 0)
         assert ("misalignment" in face.scores) == (check and not trusted)
@@ -129,7 +129,7 @@ def test_a_face_that_is_cut_again_has_the_same_pixels(portrait: str, span: float
     assert face.quad is not None
     result = PhotoReader(searched(Finder(span)))(Task(0, Photo("a", portrait)))
     cut = Origin(portrait, result.digest, face.quad)
-    again = loaded(GivenFaces(SIZE, Finder(0.2), check=False), Photo("a", portrait, cut=cut))
+    again = loaded(ExistingCrops(SIZE, Finder(0.2), check=False), Photo("a", portrait, cut=cut))
     assert (again.quad, again.pixels) == (face.quad, face.pixels)
 
 
@@ -139,7 +139,7 @@ def test_only_large_jpegs_and_small_targets_are_reduced(portrait: str, monkeypat
     assert reduction(16320, 12240, 1024) == 2
     assert reduction(16320, 12240, 256) == 8
     assert reduction(1024, 1024, 256) == 1
-    given = GivenFaces(SIZE, Finder(0.2), check=False)
+    given = ExistingCrops(SIZE, Finder(0.2), check=False)
     assert given.shrink(Photo("a", portrait), 4096, 4096) == 4
     small = Origin(portrait, "", ((0, 0), (0, 900), (900, 900), (900, 0)))
     assert given.shrink(Photo("a", portrait, cut=small), 4000, 3000) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -13,17 +12,11 @@ from pipelines.edits import Edit, make_edit
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.detail import DetailComposer
 from pipelines.stages.compose.filters import blur, pixel_grid, warp
-from pipelines.stages.compose.manners import MANNERS, in_order, measured_manner
-from pipelines.stages.compose.state import Composition
-from pipelines.types import Synthesis
+from pipelines.stages.compose.manners import MANNERS, Manner, measured_manner
+from pipelines.types import Composition, FaceBatch, Inversion, Synthesis
 
 SIDE = 256
-
-
-@dataclass(frozen=True)
-class Faces:
-    images: Tensor
-    landmarks: Tensor | None = None
+NOTHING = Inversion(torch.zeros(1, 18, 4))
 
 
 def face(seed: int = 0, grey: bool = False, tint: Tensor | None = None) -> Tensor:
@@ -54,7 +47,9 @@ def smile(picture: Tensor, strength: float) -> Tensor:
 
 def composed(photo: Tensor, base: Tensor, edited: Tensor, edit: Edit) -> Composition:
     composer = DetailComposer()
-    return composer.compose(composer.prepare(Faces(photo), None, Synthesis(base, {})), Synthesis(edited, {}), edit)
+    return composer.compose(
+        composer.prepare(FaceBatch(photo), NOTHING, Synthesis(base, {})), Synthesis(edited, {}), edit
+    )
 
 
 @pytest.mark.parametrize("attribute", sorted(MANNERS))
@@ -148,7 +143,7 @@ def test_without_landmarks_the_mean_face_serves() -> None:
     nothing = torch.full((1, 68, 2), float("nan"))
     edit, edited = make_edit([("smile", 1.0)]), Synthesis(smile(photo, 1.0), {})
     pictures = [
-        composer.compose(composer.prepare(Faces(photo, points), None, Synthesis(photo, {})), edited, edit).image
+        composer.compose(composer.prepare(FaceBatch(photo, points), NOTHING, Synthesis(photo, {})), edited, edit).image
         for points in (None, nothing, regions.mean_landmarks(photo)[None])
     ]
     assert torch.equal(pictures[0], pictures[1])
@@ -158,15 +153,15 @@ def test_without_landmarks_the_mean_face_serves() -> None:
 def test_several_attributes_go_step_by_step() -> None:
     composer, base = DetailComposer(), face(1)
     photo, edit = base * 0.95, make_edit([("age", 1.0), ("smile", 1.0), ("yaw", 0.0)])
-    assert composer.steps(edit) == ((("smile", 1.0),), (("smile", 1.0), ("age", 1.0)))
+    unit = MANNERS["smile"].unit
+    assert composer.steps(edit) == [make_edit([("smile", unit)]), make_edit([("age", 1.0)])]
     first, both = smile(base, 1.0), smile(base, 1.0) + 0.2 * blur(face(4), 1.0)
-    made = composer.compose_steps(
-        Faces(photo), None, Synthesis(base, {}), [Synthesis(first, {}), Synthesis(both, {})], edit
-    )
-    alone = composed(photo, base, first, make_edit([("smile", 1.0)]))
-    assert torch.all(made.mask >= alone.mask)
-    assert not torch.equal(made.image, alone.image)
-    assert in_order(edit.terms, MANNERS)[0] == ("smile", 1.0)
+    one = composed(photo, base, first, make_edit([("smile", unit)]))
+    state = composer.prepare(FaceBatch(one.image, one.landmarks), NOTHING, Synthesis(first, {}))
+    two = composer.compose(state, Synthesis(both, {}), make_edit([("age", 1.0)]))
+    assert not torch.equal(one.image, two.image)
+    untouched = ((one.mask == 0) & (two.mask == 0)).expand_as(photo)
+    assert torch.equal(two.image[untouched], photo[untouched])
 
 
 def test_small_pictures_of_test_generators_work() -> None:
@@ -180,5 +175,5 @@ def test_small_pictures_of_test_generators_work() -> None:
 def test_the_manner_of_an_unknown_direction_is_measured() -> None:
     base = face(1)
     assert measured_manner(base, base + 0.1).way == "skin"
-    assert measured_manner(base, smile(base, 2.0)) == MANNERS["smile"]
+    assert measured_manner(base, smile(base, 2.0)) == Manner("shape", "mouth")
     assert measured_manner(base, warp(base, torch.full((1, 2, SIDE, SIDE), 4.0))).way == "head"

@@ -79,6 +79,21 @@ def test_a_bad_or_unsquare_picture_is_named(tmp_path: Path) -> None:
         photos.train[4].read()
 
 
+def test_photos_are_read_as_inference_reads_them(tmp_path: Path) -> None:
+    for i in range(40):
+        (tmp_path / f"{i:03}.png").write_bytes(jpeg(i))
+    upper = Image.new("RGB", (64, 64))
+    upper.paste((255, 255, 255), (0, 0, 64, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # lying on its head
+    upper.save(tmp_path / "turned.jpg", exif=exif)
+    photos = FacePhotos([tmp_path])
+    [file] = [f for f in [*photos.train, *photos.held_out] if "turned" in f.key]
+    seen = file.read()
+    assert seen[:100].max() < 30
+    assert seen[-100:].min() > 220
+
+
 class Finder:
     name, version = "fake", "1"
 

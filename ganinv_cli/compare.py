@@ -1,0 +1,40 @@
+"""`ganinv compare`: several evaluated runs in one table and on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganinv_cli.options import OutputOptions
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Evaluated runs; the others are compared with the first.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for compare.html, .md, .csv and .json.")
+    ] = Path("comparison"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Show no sources that lie behind a URL.")] = False,
+) -> None:
+    """Compare runs that `evaluate` has measured: means with intervals, and which differences are more than noise."""
+    OutputOptions(as_json=as_json, quiet=quiet).apply()
+    from ganinv_cli import console
+
+    with console.clean_stdout():
+        from pipelines.evaluation.compare import compare_runs
+        from pipelines.evaluation.compare_page import write_comparison
+
+        made = compare_runs(runs)
+        write_comparison(made, output, offline)
+    if as_json:
+        console.print_json(made.as_dict())
+    else:
+        console.table(*made.table())
+    for note in made.notes:
+        console.note(f"warning: {note}")
+    console.note(f"page: {output / 'compare.html'}")

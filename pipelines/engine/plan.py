@@ -1,0 +1,257 @@
+"""From a spec to a run's plan, a `Job`: resolved once, before anything is read or loaded, and sent to the workers as it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines import plugins
+from pipelines.devices import default_batch, device_names, resolve_device
+from pipelines.engine.device.align_only import AlignOnly
+from pipelines.engine.device.batching import Batcher, ChainSettings
+from pipelines.engine.input.listing import Listing, list_input
+from pipelines.engine.job import Job
+from pipelines.engine.reading.crops import ExistingCrops, build_align_reader, build_invert_reader, reader_weights
+from pipelines.engine.reading.reader import PhotoReader
+from pipelines.engine.resume.before import codes_before, pictures_before
+from pipelines.errors import UsageError
+from pipelines.records.manifest import fingerprint
+from pipelines.records.outputs import CODES, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec, RunSpec
+from pipelines.stages.align.aligner import Aligner
+from pipelines.stages.align.detectors import LANDMARKS, detectors
+from pipelines.stages.build import ChainPlan, build_chain, plan_chain
+from pipelines.stages.paste import PASTE_VERSION
+from pipelines.weights.store import WeightStore
+
+
+def plan_run(spec: AlignSpec, store: WeightStore) -> Job:
+    """The job of a spec, whose class says which verb is meant.
+
+    Raises:
+        UsageError: names that nobody knows, no edit, devices that cannot be meant, an input that does not exist.
+        NoInputError: there is not one photo.
+    """
+    plugins.load(spec.plugins)
+    if not isinstance(spec, InvertSpec):
+        return _align_job(spec, store)
+    if isinstance(spec, EditSpec):
+        _check_edit(spec)
+    return _chain_job(spec, plan_chain(spec, store), store)
+
+
+def _check_edit(spec: EditSpec) -> None:
+    if not spec.edits:
+        raise UsageError("no edit is asked for; add for example --attr smile=+2")
+    if spec.latents is not None and not spec.latents.is_dir():
+        raise UsageError(f"the folder of codes '{spec.latents}' does not exist; give a run's folder, or leave it out")
+
+
+def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
+    weights = reader_weights(spec)
+    devices = device_names(spec.device) if spec.device.startswith("cpu:") else ("cpu",)
+    return Job(
+        command="align",
+        spec=spec,
+        listing=_listing(spec, store),
+        outputs=align_outputs(spec, store),
+        make_reader=partial(_reader, spec.plugins, partial(build_align_reader, spec, store.config)),
+        make_work=_align_only,
+        prepare=partial(store.require, weights),
+        workers=_workers(spec, max(1, _cores() // len(devices))),
+        devices=devices,
+        about=_about("cpu", 1, weights, store),
+    )
+
+
+def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
+    devices = _devices(spec)
+    pasting = isinstance(spec, EditSpec) and spec.paste
+    listing = _listing(spec, store, use_run=not spec.align, grouped=pasting)
+    weights = tuple(dict.fromkeys((*reader_weights(spec), *planned.weights)))
+    return Job(
+        command="edit" if isinstance(spec, EditSpec) else "invert",
+        spec=spec,
+        listing=listing,
+        outputs=chain_outputs(spec, planned, store),
+        make_reader=partial(_reader, spec.plugins, partial(build_invert_reader, spec, store.config, planned.landmarks)),
+        make_work=partial(_batcher, spec.plugins, planned, _quiet(store), _settings(spec, planned, listing, store)),
+        prepare=partial(store.require, weights),
+        workers=_workers(spec, _decoders(devices)),
+        devices=devices,
+        about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store),
+    )
+
+
+def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped: bool = False) -> Listing:
+    return list_input(
+        spec.inputs,
+        use_run=use_run,
+        faces_all=not use_run and spec.faces == "all",
+        output=spec.output,
+        follow_links=spec.follow_links,
+        offline=store.config.offline,
+        grouped=grouped,
+    )
+
+
+def align_outputs(spec: AlignSpec, store: WeightStore) -> tuple[Output, ...]:
+    """What `align` writes."""
+    identity = fingerprint("align", spec.format, _search_identity(spec, store))
+    return (Output(FACE, "face", f".{spec.format}", identity, before=identity),)
+
+
+def chain_outputs(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> tuple[Output, ...]:
+    """What `invert` and `edit` write; each kind with what decides it, and nothing else."""
+    faces = _faces_identity(spec, store)
+    old = fingerprint("chain", pictures_before(spec, planned, store), spec.seed, spec.format, faces)
+    suffix = f".{spec.format}"
+    outputs = [
+        Output(INVERSION, "face", suffix, fingerprint(planned.inversion, spec.seed, spec.format, faces), old),
+        Output(LATENTS, "face", CODES, fingerprint(planned.codes, spec.seed, faces), old),
+    ]
+    if not isinstance(spec, EditSpec):
+        return tuple(outputs)
+    plain = old if planned.method.compose == "none" else ""
+    for name, decides in ((edit.name, planned.edits[edit.name]) for edit in spec.edits):
+        outputs.append(Output(name, "face", suffix, fingerprint(decides, spec.seed, spec.format, faces), plain))
+        if spec.masks:
+            outputs.append(Output(mask_of(name), "face", ".png", fingerprint("mask", decides, spec.seed, faces)))
+        if spec.paste:
+            photo = fingerprint("photo", PASTE_VERSION, decides, spec.seed, faces)
+            outputs.append(Output(photo_of(name), "photo", ".jpg", photo))
+    return tuple(outputs)
+
+
+def _settings(spec: InvertSpec, planned: ChainPlan, listing: Listing, store: WeightStore) -> ChainSettings:
+    return ChainSettings(
+        edits=spec.edits if isinstance(spec, EditSpec) else (),
+        batch_size=spec.batch_size or 0,
+        seed=spec.seed,
+        codes=(planned.codes, codes_before(spec, planned, store)),
+        folders=_folders(spec, listing),
+        composed=planned.method.compose != "none",
+    )
+
+
+def describe(job: Job, store: WeightStore) -> dict[str, Any]:
+    """What a job would do; see `pipelines.api.plan`."""
+    _, todo = job.todo(job.check())
+    tasks = todo.rest()
+    return {
+        "command": job.command,
+        "input": str(job.spec.input),
+        "output": str(job.spec.output),
+        "photos": todo.seen,
+        "to_do": len(tasks),
+        "done": todo.done,
+        "notes": list(job.listing.notes),
+        "weights": [{"name": name, "cached": store.have(name)} for name in job.about["weights"]],
+        "edits": [change.name for change in job.spec.edits] if isinstance(job.spec, EditSpec) else [],
+        "device": job.about["device"],
+        "batch_size": job.about["batch_size"],
+        "num_workers": job.workers,
+    }
+
+
+def _align_only(device: str) -> AlignOnly:
+    """Nothing of `align` runs on a device; several CPU processes still share the photos."""
+    return AlignOnly()
+
+
+def _reader(named: tuple[str, ...], make: Callable[[], PhotoReader]) -> PhotoReader:
+    """Called in the process that decodes, which knows no part of the user's own yet."""
+    plugins.load(named)
+    return make()
+
+
+def _batcher(
+    named: tuple[str, ...], planned: ChainPlan, store: WeightStore, settings: ChainSettings, device: str
+) -> Batcher:
+    """Called in the process that computes: a cluster's worker may have another device than the parent."""
+    plugins.load(named)
+    here = resolve_device(device)
+    settings = replace(settings, batch_size=settings.batch_size or default_batch(here))
+    return Batcher(partial(build_chain, planned, store, here), here, settings)
+
+
+def _quiet(store: WeightStore) -> WeightStore:
+    """The same weights without the reporter of fetches, which may hold a terminal and cannot travel."""
+    return WeightStore(store.config, catalogue={entry.name: entry for entry in store.entries()})
+
+
+def _devices(spec: RunSpec) -> tuple[str, ...]:
+    """The devices of this machine; for a cluster, the one name that every worker resolves for itself."""
+    if spec.backend == "loky":
+        return device_names(spec.device)
+    if "," in spec.device or spec.device.startswith("cpu:"):
+        raise UsageError(f"--device {spec.device}: on a cluster every worker has one device; start a worker for each")
+    return (spec.device,)
+
+
+def _batch(spec: RunSpec) -> int | None:
+    """Faces per pass, as far as it is known here."""
+    if spec.batch_size or spec.backend == "dask":
+        return spec.batch_size
+    return default_batch(resolve_device(_devices(spec)[0]))
+
+
+def _decoders(devices: tuple[str, ...]) -> int:
+    """Decoding processes of each device: one where the CPU computes too, else its share of the cores."""
+    return 1 if devices[0] == "cpu" else min(8, max(1, (_cores() - 1) // len(devices)))
+
+
+def _folders(spec: InvertSpec, listing: Listing) -> tuple[Path, ...]:
+    """Where codes may lie: the output itself, the folder that the user names, the run that is the input."""
+    folders = [] if spec.overwrite else [spec.output / LATENTS]
+    if isinstance(spec, EditSpec) and spec.latents is not None:
+        inner = spec.latents / LATENTS
+        folders.append(inner if inner.is_dir() else spec.latents)
+    if listing.latents is not None:
+        folders.append(listing.latents)
+    return tuple(folders)
+
+
+def _faces_identity(spec: InvertSpec, store: WeightStore) -> list[object]:
+    """What decides the crops that a chain works on."""
+    if spec.align:
+        return _search_identity(spec, store)
+    return ["given", ExistingCrops.version, spec.size, store.sha256(LANDMARKS)]
+
+
+def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
+    """What decides a photo's crops."""
+    detector = detectors.get(spec.detector)
+    hashes = [store.sha256(name) for name in detector.entries]
+    options = [spec.size, spec.faces, spec.min_score, spec.min_size]
+    return [Aligner.version, spec.detector, detector.version, *hashes, *options]
+
+
+def _workers(spec: RunSpec, cores: int) -> int:
+    return cores if spec.num_workers is None else spec.num_workers
+
+
+def _cores() -> int:
+    """Cores that this process may use (a container's or a job's share, where the system tells)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _about(device: str, batch_size: int | None, weights: tuple[str, ...], store: WeightStore) -> dict[str, Any]:
+    try:
+        own = version("ganinv")
+    except PackageNotFoundError:  # used from a source folder
+        own = "unknown"
+    return {
+        "versions": {"ganinv": own, "torch": torch.__version__, "python": platform.python_version()},
+        "device": device,
+        "batch_size": batch_size,
+        "weights": {name: store.sha256(name) for name in weights},
+    }

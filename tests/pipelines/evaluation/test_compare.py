@@ -1,0 +1,121 @@
+"""Runs side by side: intervals of known width, pairing by face, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.errors import UsageError
+from pipelines.evaluation.compare import bootstrap, compare_runs
+from pipelines.evaluation.compare_page import write_comparison
+from pipelines.evaluation.evaluate import evaluate
+from tests.pipelines.evaluation.making import make_run, make_spec
+from tests.pipelines.metrics.fakes import FakeStore
+
+
+def _runs(tmp_path: Path, *counts: int) -> list[Path]:
+    runs = []
+    for number, count in enumerate(counts):
+        runs.append(make_run(tmp_path / f"r{number}", count))
+        evaluate(make_spec(runs[-1], report=False), FakeStore())
+    return runs
+
+
+def _better(run: Path, factor: float) -> None:
+    body = json.loads((run / "metrics.json").read_text())
+    for edits in body["images"].values():
+        edits["inversion"]["mse"] *= factor
+    (run / "metrics.json").write_text(json.dumps(body))
+
+
+def test_an_interval_is_as_wide_as_the_normal_law_says() -> None:
+    values = np.random.default_rng(3).normal(5, 2, (400, 1))
+    [found] = bootstrap(values)
+    half = 1.96 * values.std() / 20
+    assert found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=half / 5)
+    assert found.high == pytest.approx(values.mean() + half, abs=half / 5)
+
+
+def test_pairing_finds_a_small_difference_that_the_spread_hides() -> None:
+    spread = np.random.default_rng(0).normal(0, 10, 100)
+    small = 0.1 + np.random.default_rng(1).normal(0, 0.1, 100)
+    one, two, difference = bootstrap(np.stack([spread, spread + small, small], axis=1))
+    assert one.high > two.low, "the intervals of the means overlap"
+    assert difference.excludes_zero
+    assert not bootstrap(np.random.default_rng(2).normal(0, 1, (100, 1)))[0].excludes_zero
+    assert bootstrap(np.ones((1, 1)))[0].low is None
+
+
+def test_a_run_that_is_better_on_every_face_is_marked(tmp_path: Path) -> None:
+    one, two = _runs(tmp_path, 4, 4)
+    _better(two, 0.5)
+    made = compare_runs([one, two])
+    assert list(made.runs) == ["r0/edits", "r1/edits"]
+    line = next(line for line in made.lines if (line.edit, line.metric) == ("inversion", "mse"))
+    assert line.n == 4
+    first, second = line.values
+    assert first is not None
+    assert second is not None
+    assert second.mean == pytest.approx(first.mean / 2)
+    assert line.differences[0] is None
+    assert line.differences[1] is not None
+    assert line.differences[1].excludes_zero
+    same = next(line for line in made.lines if (line.edit, line.metric) == ("smile+2", "mse"))
+    assert same.differences[1] is not None
+    assert not same.differences[1].excludes_zero
+    headers, rows = made.table()
+    assert headers == ["edit", "metric", "better", "n", "r0/edits", "r1/edits"]
+    assert rows[0][:4] == ["inversion", "mse", "lower", "4"]
+    assert rows[0][5].endswith("*")
+    assert made.disagreements[0][:2] == ("003", "inversion"), "where halving changes most"
+    assert compare_runs([one, two]) == made
+
+
+def test_only_faces_that_all_runs_have_are_compared(tmp_path: Path) -> None:
+    one, two = _runs(tmp_path, 5, 3)
+    made = compare_runs([one, two])
+    assert {line.n for line in made.lines} == {3}
+    assert all(d is None or d.mean == 0 for line in made.lines for d in line.differences)
+    assert "runs of different size" in made.notes[0]
+
+
+def test_everything_is_written_and_nothing_of_others_overwritten(tmp_path: Path) -> None:
+    runs = _runs(tmp_path, 2, 2)
+    _better(runs[1], 0.5)
+    made = compare_runs(runs)
+    write_comparison(made, tmp_path / "out")
+    page = (tmp_path / "out/compare.html").read_text()
+    assert page.count("<article>") == 4
+    assert "<script" not in page
+    assert "r1/edits" in page
+    assert (
+        (tmp_path / "out/compare.md").read_text().startswith("| edit | metric | better | n | r0/edits | r1/edits |\n")
+    )
+    rows = list(csv.reader(io.StringIO((tmp_path / "out/compare.csv").read_text())))
+    assert len(rows) == 1 + 2 * len(made.lines)
+    assert json.loads((tmp_path / "out/compare.json").read_text()) == made.as_dict()
+    write_comparison(made, tmp_path / "out")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/compare.csv").write_text("mine")
+    with pytest.raises(UsageError, match=r"compare\.csv' was not written"):
+        write_comparison(made, tmp_path / "own")
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+    one, two = _runs(tmp_path, 2, 2)
+    with pytest.raises(UsageError, match="two or more"):
+        compare_runs([one])
+    with pytest.raises(UsageError, match="two or more"):
+        compare_runs([one, one])
+    (two / "metrics.json").unlink()
+    with pytest.raises(UsageError, match="run `ganinv evaluate` on it first"):
+        compare_runs([one, two])
+    evaluate(make_spec(two, "ssim", report=False), FakeStore())
+    with pytest.raises(UsageError, match="no metric of one edit in common"):
+        compare_runs([one, two])
