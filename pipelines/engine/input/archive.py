@@ -48,7 +48,7 @@ def members(path: str, prefix: str, left_out: LeftOut) -> Iterator[Photo]:
         return
     if len(held) <= most:
         photos = [*_pictures(last_of_each(held), path, prefix, left_out), *_missing(scan, whole, path)]
-        yield from sorted(photos, key=lambda photo: photo.key)
+        yield from sorted(photos, key=lambda photo: (photo.key, photo.path))
     else:
         yield from _pictures(chain(held, found), path, prefix, left_out)
         yield from _missing(scan, whole, path)

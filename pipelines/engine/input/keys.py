@@ -25,6 +25,7 @@ MOST_FOLDERS, MOST_CHARACTERS = 200, 2000  # of a key: what any file system take
 _SHOWN = 3
 _SIDE = frozenset({"@eadir", "__macosx", ".thumbnails", ".@__thumb"})  # what network drives, macOS and viewers add
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for single bytes (see `tidy`)
 SIDE_REASON = "belong to thumbnails or to another system's leftovers"
 
 
@@ -54,7 +55,7 @@ def unsafe_name(name: str) -> str:
         return "is absolute"
     if ".." in name and ".." in re.split(r"[/\\]", name):
         return "leads out of its place ('..')"
-    if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+    if not name.isascii() and _HALF.search(name):
         return "holds half a character"
     return "" if posixpath.normpath(name) not in ("", ".") else "is empty"
 
@@ -102,21 +103,16 @@ class Owners:
         self._prefix = prefix
         self._known: Mapping[str, Record] | None = None
 
-    def another(self, key: str, path: str) -> bool:
-        """Whether the key belongs to a file of another name, and that file is still there."""
-        record = self._records().get(self._prefix + key)
-        if record is None or record.source == path:
-            return False
-        folder, name = posixpath.split(record.source)
-        return name != posixpath.basename(path) and any(
-            "://" in place or "::" in place or os.path.exists(os.path.join(place, name))
-            for place in (folder, posixpath.dirname(path))  # the second: where a folder has moved
-        )
+    def allowed(self, names: tuple[str, ...], path: str) -> tuple[str, ...]:
+        """The names that may be this file's: first the one noted for it, none of another file that is still there."""
+        records = {name: self._records().get(self._prefix + name) for name in names}
+        own = [name for name, record in records.items() if record is not None and record.source == path]
+        free = [name for name, record in records.items() if record is None or not _is_another(record.source, path)]
+        return tuple(dict.fromkeys((*own, *free)))
 
-    def mine(self, key: str, path: str) -> bool:
-        """Whether the key belongs to a file of this name."""
-        record = self._records().get(self._prefix + key)
-        return record is not None and posixpath.basename(record.source) == posixpath.basename(path)
+    def know(self, names: tuple[str, ...]) -> bool:
+        """Whether an earlier run gave one of these names to somebody."""
+        return any(self._prefix + name in self._records() for name in names)
 
     def _records(self) -> Mapping[str, Record]:
         if self._known is None:
@@ -126,6 +122,15 @@ class Owners:
             except GanInvError:  # the run itself tells what is wrong with it
                 self._known = {}
         return self._known
+
+
+def _is_another(source: str, path: str) -> bool:
+    """Whether `source` is a file of another name than `path`, and still there."""
+    folder, name = posixpath.split(source)
+    return name != posixpath.basename(path) and any(
+        "://" in place or "::" in place or os.path.exists(os.path.join(place, name))
+        for place in (folder, posixpath.dirname(path))  # the second: where a folder has moved
+    )
 
 
 class Naming:
@@ -178,14 +183,12 @@ class Claims:
         itself = _number(f"{path}\0{span}")
         mark = f"~{itself & 0xFFFFFF:06x}"
         last = names[-1] if names else posixpath.basename(path)
-        asked = names if contested else names[1:]
-        names = tuple(sorted(names, key=lambda name: not (name in asked and self._owners.mine(name, path))))
-        for name in (*names, f"{last[:-1]}{mark}/" if last.endswith("/") else last + mark):
+        free = self._owners.allowed(names, path) if contested or self._owners.know(names[1:]) else names
+        for name in (*free, f"{last[:-1]}{mark}/" if last.endswith("/") else last + mark):
             key = _number(self._fold(name))
-            holder = self._met.get(key)
-            if holder == itself:
+            if self._met.get(key) == itself:
                 return None
-            if holder is None and not (contested and self._owners.another(name, path)):
+            if key not in self._met:
                 self._met[key] = itself
                 return name
         return None

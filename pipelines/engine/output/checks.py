@@ -20,9 +20,7 @@ _HALF_WRITTEN = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
 def check_places(sources: Iterable[Path], output: Path, photos: Iterable[Photo], tops: frozenset[str] | None) -> None:
-    """Raises UsageError where `output` is an input folder, or where a run would write over a photo.
-
-    An output *inside* an input folder is left out of the listing; archives there would be input the next time.
+    """Raises UsageError where `output` is an input folder itself, or where a run would write over a photo.
 
     Args:
         sources: the inputs as given.
@@ -34,11 +32,11 @@ def check_places(sources: Iterable[Path], output: Path, photos: Iterable[Photo],
         raise UsageError(f"the output '{output}' is a file; give a folder")
     target = Path(os.path.realpath(output))
     for source in sources:
-        if str(source) == "-" or not source.is_dir():
-            continue
         real = Path(os.path.realpath(source))
-        if target == real or (target.suffix == ".run" and target.is_relative_to(real)):
-            raise UsageError(f"'{output}' and its input '{source}' are in one folder; choose one outside with -o")
+        if source.is_dir() and target == real:
+            raise UsageError(f"the output '{output}' is the input '{source}' itself; choose another folder with -o")
+        if source.is_dir() and target.suffix == ".run" and target.is_relative_to(real):  # archives: input the next time
+            raise UsageError(f"archives for '{output}' would lie in their input '{source}'; choose a place outside it")
     own = OwnInput(target, tops)
     for photo in photos:
         if own.spoilt(photo):

@@ -373,7 +373,9 @@ def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
             list_input(Path("-"), stdin=stdin)
 
 
-def test_of_a_large_archive_each_member_of_one_name_has_a_key(tmp_path: Path, gate: Gate) -> None:
+def test_of_a_large_archive_the_first_of_one_name_counts_and_each_other_has_a_key_of_its_own(
+    tmp_path: Path, gate: Gate
+) -> None:
     files = {f"{n}.png": photo(n) for n in range(4)} | {"./1.png": photo(8), "1.jpg": photo(9)}
     path = make_tar(tmp_path / "s.tar", files)
     summary = run_job(align_job(path, tmp_path / "out"))
