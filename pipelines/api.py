@@ -16,7 +16,7 @@ works on one picture in memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ __all__ = [
     "plan",
 ]
 SpecT = TypeVar("SpecT", bound=Spec)
-Input = str | Path | AlignSpec
+Input = str | Path | Sequence[str | Path] | AlignSpec
 Place = str | Path | WeightStore
 
 
@@ -60,7 +60,7 @@ def align(input: Input, output: Place = "faces", on_event: OnEvent | None = None
     A photo's n-th further face is `KEY.n`.
 
     Args:
-        input: what to read, as `AlignSpec.input`; or a whole spec, followed by a store.
+        input: what to read, one input or several, as `AlignSpec.inputs`; or a whole spec, followed by a store.
         output: where to write.
         on_event: called from this thread with every step.
         options: fields of `AlignSpec`; `store`: where weights come from (default: the user's cache).
@@ -150,7 +150,7 @@ def _run(
     store = options.pop("store", None) or (output if isinstance(output, WeightStore) else None) or _own_store()
     if isinstance(input, AlignSpec):
         return run_to_destination(input, partial(plan_run, store=store), on_event)
-    spec = _made(kind, {"input": Path(str(input)), "output": Path(str(output)), **options})
+    spec = _made(kind, {"input": input, "output": Path(str(output)), **options})
     return run_to_destination(spec, partial(plan_run, store=store), on_event)
 
 

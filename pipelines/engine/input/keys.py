@@ -10,9 +10,10 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 
 from pipelines.engine.types import FURTHER, Photo, split_key
@@ -30,9 +31,14 @@ SIDE_REASON = "belong to thumbnails or to another system's leftovers"
 
 
 class LeftOut:
-    """What lies in an input and is no photo of it: counted by its reason, with the first names as examples."""
+    """What lies in an input and is no photo of it: counted by its reason, with the first names as examples.
+
+    Attributes:
+        damaged: sentences about records of the runs that wrote the input, which grow as records are looked at.
+    """
 
     def __init__(self) -> None:
+        self.damaged: list[Sequence[str]] = []
         self._names: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
 
@@ -44,7 +50,8 @@ class LeftOut:
     def sentences(self) -> list[str]:
         """One for each reason."""
         shown = {reason: ", ".join(map(repr, names)) for reason, names in self._names.items()}
-        return [f"{n} {reason} and were left out, for example {shown[reason]}" for reason, n in self._counts.items()]
+        counted = [f"{n} {why} and were left out, for example {shown[why]}" for why, n in self._counts.items()]
+        return [*chain.from_iterable(self.damaged), *counted]
 
 
 def unsafe_name(name: str) -> str:
