@@ -25,8 +25,7 @@ class Output:
         per: whether every face has one, or every photo (whose faces then share the file).
         suffix: of its files, with the dot.
         fingerprint: everything but the input that decides it (options, versions, weights), hashed; of this kind alone.
-        before: the same as versions before `Record.prints` hashed it, for all kinds at once; "" where that cannot hold
-        any more.
+        before: the same as versions before `Record.prints` hashed it, for all kinds at once; "": nothing of them holds.
     """
 
     kind: str

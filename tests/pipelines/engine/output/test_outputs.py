@@ -148,8 +148,7 @@ def test_a_folder_of_the_version_before_goes_on(tmp_path: Path) -> None:
     assert run_job(job(["smile=+2"])).ok == 3
 
 
-# One line each of manifests that the version before wrote: options, the source's digest, and the fingerprint of all its
-# outputs.
+# Of manifests that the version before wrote: a method, and the one fingerprint of the item whose digest follows.
 BEFORE = {
     "lsap": "e21cf51f83df1736edf2161d4aa2fa7542186b20aa839bf4d164f1e4c0c6fb02",
     "sdic": "fc0709e468a94bd78ecd5dda38b07bb3076c421551a77a75a115d31f2408f852",

@@ -72,7 +72,7 @@ def test_two_processes_write_the_bytes_of_one(tmp_path: Path) -> None:
     assert not (tmp_path / "two" / "manifest.d").exists()
     one, two = (read_manifest(tmp_path / name) for name in ("one", "two"))
     assert list(one) == list(two)
-    assert [one[key].fingerprint for key in one] == [two[key].fingerprint for key in two]
+    assert [one[key].prints for key in one] == [two[key].prints for key in two]
     assert [event.kind for event in events] == ["start", *["item"] * 10, "end"]
     again = run_job(spread(edit_job(raw, tmp_path / "two")))
     assert (again.ok, again.failed, again.skipped) == (0, 1, 9)
