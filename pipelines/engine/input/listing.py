@@ -157,14 +157,16 @@ class _Input:
         name = os.path.basename(place)
         records = ManifestIndex(root) if options.use_run and has_manifest(root) else None
         self.ordered = True
-        if records is not None and records.has_output(LATENTS):
-            self.latents = Path(place) / LATENTS
-            self._found(lambda left_out: _from_inversions(records, options.grouped), name)
-            return
+        inverted = records is not None and records.has_output(LATENTS)
+        self.latents = Path(place) / LATENTS if inverted else None
         known: Mapping[str, Record] = records if records is not None else {}
         naming, output = self._naming(name), str(options.output or "")
 
         def find(left_out: LeftOut) -> Iterable[Photo]:
+            if records is not None:
+                left_out.damaged.append(records.notes)
+            if inverted:
+                return _from_inversions(known, options.grouped)
             walk = FolderWalk(place, known, naming, left_out, options.follow_links, output)
             return brought_together(walk, known, sibling_crop) if options.grouped and known else walk
 
