@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import enlarge, weighted_blur
+from pipelines.stages.compose.filters import enlarge, length, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled
 from pipelines.stages.compose.state import WORK, Prepared
@@ -45,8 +45,7 @@ def find_turn(state: Prepared, edited: Tensor) -> Change:
 
 def _angle(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:
     """How far the face moves, in units: n values."""
-    length: Tensor = flow.norm(dim=1, keepdim=True)
-    mean = (length * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp_min(1)
+    mean = (length(flow) * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp_min(1)
     return mean / WORK / unit
 
 

@@ -117,10 +117,14 @@ def oval(face: Face, rise: float | Tensor = 0.75) -> Tensor:
 
 def frontal(face: Face) -> Tensor:
     """1 up to half-profiles, 0 where one cheek is hidden and its landmarks are guesses: n x 1 x 1 x 1."""
+    return smoothstep(lean(face), 0.92, 0.78)
+
+
+def lean(face: Face) -> Tensor:
+    """How far a head is turned: 0 from the front, 1 from the side; n x 1 x 1 x 1."""
     nose = face.points[:, 30]
     right, left = ((nose - face.points[:, index]).norm(dim=-1) for index in (2, 14))
-    lean = ((right - left) / (right + left).clamp_min(1e-6)).abs()
-    return smoothstep(lean, 0.92, 0.78).view(-1, 1, 1, 1)
+    return ((right - left) / (right + left).clamp_min(1e-6)).abs().view(-1, 1, 1, 1)
 
 
 def mouth_region(face: Face, side: int) -> Tensor:
@@ -157,3 +161,19 @@ def irises(face: Face, side: int) -> Tensor:
     """The openings of both eyes, without their lids: 1 inside."""
     shapes = [polygon_distance(face.points[:, list(eye)], side) for eye in (LEFT_EYE, RIGHT_EYE)]
     return soft(torch.minimum(*shapes), face.unit, 0.03, 0.06)
+
+
+def lip_bodies(face: Face, side: int) -> Tensor:
+    """The lips without their rim and without what may be seen between them."""
+    outer, inner = (polygon_distance(face.points[:, list(shape)], side) for shape in (LIPS, INNER_LIPS))
+    return soft(outer, face.unit, -0.05, 0.03) * (1 - soft(inner, face.unit, 0.02, 0.03))
+
+
+def bare_skin(face: Face, side: int) -> Tensor:
+    """Cheeks, nose and forehead, where skin is most often to be seen: no eyes, brows, beard or hair."""
+    p = face.points
+    # Outer corners of the eyes, along the cheeks to the wings of the nose and back up its other side.
+    shape = torch.stack([p[:, 36], (p[:, 2] + p[:, 36]) / 2, (p[:, 3] + p[:, 31]) / 2, p[:, 33]], dim=1)
+    other = torch.stack([(p[:, 13] + p[:, 35]) / 2, (p[:, 14] + p[:, 45]) / 2, p[:, 45], p[:, 27]], dim=1)
+    cheeks = soft(polygon_distance(torch.cat((shape, other), dim=1), side), face.unit, -0.03, 0.05)
+    return cheeks * (1 - eyes_region(face, side))

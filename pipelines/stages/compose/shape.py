@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, luma, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, length, luma, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import with_grain
 from pipelines.stages.compose.state import WORK, Prepared
@@ -98,7 +98,7 @@ def assembled(
     Args:
         edited, flow, mask, openings: n x C x 256 x 256; openings: where something new may come into view.
     """
-    flow = flow * smoothstep(flow.norm(dim=1, keepdim=True), *limits.still)
+    flow = flow * smoothstep(length(flow), *limits.still)
     moved, photo = warp(state.render, flow), warp(state.photo, flow)
     gap = edited - moved
     drift = weighted_blur(gap, mask + 1e-3, DRIFT)
@@ -108,7 +108,7 @@ def assembled(
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
     light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
     tone = local_tone(photo, moved, mask * torch.exp(-(near / limits.shade).square()), TONE) - drift
-    lids = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], *INSIDE)
+    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
     return Change(mask, flow, light, fresh, tone, lids, landmarks)
 
 
@@ -116,18 +116,20 @@ def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> 
     """Where an edit may bring what the photo does not have: within lips or lids, and skin close by; beards stay."""
     lids = [regions.RIGHT_EYE, regions.LEFT_EYE]
     shapes = {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids])
-    near, inside = (_within(state, landmarks, shapes, *reach) for reach in (NEAR, INSIDE))
+    near, inside = _within(state, landmarks, shapes, NEAR, INSIDE)
     skin = luma(state.photo)
     mean = (skin * state.skin).sum(dim=(2, 3), keepdim=True) / state.skin.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     dark = blur(smoothstep(mean - warp(skin, flow), *BEARD), 1.5)
     return torch.maximum(inside, near * (1 - dark))
 
 
-def _within(state: Prepared, landmarks: Tensor, shapes: list[range], solid: float, edge: float) -> Tensor:
-    """Inside closed lines of landmarks, before or after the edit: n x 1 x 256 x 256; reach in units."""
+def _within(
+    state: Prepared, landmarks: Tensor, shapes: list[range], *reaches: tuple[float, float]
+) -> tuple[Tensor, ...]:
+    """Inside closed lines of landmarks, before or after the edit: for each reach, in units, n x 1 x 256 x 256."""
     lines = [points[:, list(shape)] for points in (state.face.points, landmarks) for shape in shapes]
     distance = torch.cat([regions.polygon_distance(line, WORK // 2) for line in lines], dim=1).amin(dim=1, keepdim=True)
-    return enlarge(regions.soft(distance, state.face.unit, solid, edge), 2)
+    return tuple(enlarge(regions.soft(distance, state.face.unit, *reach), 2) for reach in reaches)
 
 
 def _where(state: Prepared, landmarks: Tensor, region: str) -> Tensor:
