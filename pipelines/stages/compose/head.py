@@ -14,14 +14,16 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import enlarge, length, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, length, smoothstep, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled
 from pipelines.stages.compose.state import WORK, Prepared
 
 RISE = 0.5  # units from the brows to where the motion ends, for the least turn
 RIGID = 4.0  # px of 256; a head turns as one: its motion is smooth, and what the face does counts most
-LIMITS = Limits(new=0.3, shade=0.25, still=(0.15, 0.5))
+BESIDE = (0.35, 0.9)  # units around the outline in which hair and ears are
+DIFFERENT = (0.12, 0.3)  # rms of edited - unedited render, [-1, 1] units
+LIMITS = Limits(new=0.12, shade=0.25, still=(0.15, 0.5))
 
 
 def turn(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,8 +41,20 @@ def find_turn(state: Prepared, edited: Tensor) -> Change:
     angle = _angle(found, face, state.face.unit)
     head = torch.maximum(_head(state.face, angle), _head(after, angle))
     flow = weighted_blur(found, face + 0.05, RIGID) * head
-    change = assembled(state, edited, flow, face, face, landmarks, LIMITS)
-    return replace(change, mask=head)
+    left = _left_behind(state, edited, landmarks)
+    mask = torch.maximum(head, left)
+    now = regions.soft(regions.polygon_distance(regions.oval(after), WORK // 4), after.unit, 0.0, 0.15)
+    change = assembled(state, edited, flow, mask, mask, landmarks, LIMITS, left * (1 - enlarge(now, 4)))
+    return replace(change, mask=mask)
+
+
+def _left_behind(state: Prepared, edited: Tensor, landmarks: Tensor) -> Tensor:
+    """Beside the head, where the renders differ: an ear or hair that the turn takes away, and what comes in their place."""
+    faces = (state.face, regions.face_of(landmarks))
+    outlines = torch.cat([regions.polygon_distance(regions.oval(face, 1.0), WORK // 4) for face in faces], dim=1)
+    beside = enlarge(regions.soft(outlines.amin(dim=1, keepdim=True), state.face.unit, *BESIDE), 4)
+    gap = blur(edited - state.render, 2.0).square().mean(dim=1, keepdim=True).sqrt()
+    return beside * smoothstep(blur(dilate(gap, 5), 3.0), *DIFFERENT)
 
 
 def _angle(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:

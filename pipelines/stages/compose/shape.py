@@ -91,12 +91,20 @@ LIMITS = Limits(new=0.1, shade=0.4, still=(0.2, 0.8))
 
 
 def assembled(
-    state: Prepared, edited: Tensor, flow: Tensor, mask: Tensor, openings: Tensor, landmarks: Tensor, limits: Limits
+    state: Prepared,
+    edited: Tensor,
+    flow: Tensor,
+    mask: Tensor,
+    openings: Tensor,
+    landmarks: Tensor,
+    limits: Limits,
+    gone: Tensor | None = None,
 ) -> Change:
     """The change from a motion: what of the rest is light, and what is new.
 
     Args:
         edited, flow, mask, openings: n x C x 256 x 256; openings: where something new may come into view.
+        gone: where what the photo shows may be gone though its unedited render hardly shows it, n x 1 x 256 x 256.
     """
     flow = flow * smoothstep(length(flow), *limits.still)
     moved, photo = warp(state.render, flow), warp(state.photo, flow)
@@ -104,6 +112,10 @@ def assembled(
     drift = weighted_blur(gap, mask + 1e-3, DRIFT)
     light = gap - drift
     mismatch = blur(light, 1.5).square().mean(dim=1, keepdim=True).sqrt()
+    if gone is not None:
+        off = edited - photo
+        off = blur(off - weighted_blur(off, mask + 1e-3, DRIFT), 1.5)
+        mismatch = torch.maximum(mismatch, off.square().mean(dim=1, keepdim=True).sqrt() * gone)
     near = blur(dilate(mismatch, 2), 1.5)
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
     light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
