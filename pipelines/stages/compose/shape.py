@@ -47,17 +47,23 @@ class Change:
     landmarks: Tensor
 
 
-def reshape(state: Prepared, edited: Tensor, region: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a shape edit; edited n x 3 x R x R."""
-    change = find_change(state, resize_area(edited, WORK), region)
+def reshape(
+    state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a shape edit; edited n x 3 x R x R.
+
+    Args:
+        asked: mask n x 1 x 256 x 256 (`regions.asked_region`) instead of the region's own.
+    """
+    change = find_change(state, resize_area(edited, WORK), region, asked)
     return apply_change(state, edited, change), change.mask, change.landmarks
 
 
-def find_change(state: Prepared, edited: Tensor, region: str) -> Change:
+def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> Change:
     """What a shape edit does; edited n x 3 x 256 x 256."""
     found = edit_flow(state.render, edited)
     landmarks = regions.moved_landmarks(state.face.points, found)
-    mask = _where(state, landmarks, region) * state.free
+    mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
         mask = mask * state.mouth
     return assembled(
