@@ -41,7 +41,7 @@ class Record:
         outputs: kind -> path relative to the run's folder, POSIX.
         quad: corners of the crop in the photo, pixels; None where the source is the crop itself.
         scores: name -> finite number that a stage noted; ``faces`` = how many faces the photo has.
-        fingerprint: what decided all outputs at once, in records of version 0.2 ("" in later ones).
+        fingerprint: what decided all outputs at once, in records of versions before `prints` ("" since).
         prints: kind -> what decided that output: digest + options + stage versions + weights, hashed.
         ms: stage -> milliseconds.
         error: why the item failed.

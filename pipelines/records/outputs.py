@@ -5,11 +5,13 @@ Nothing else in the package spells these names: a kind is a folder of a run, and
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
 FACE, LATENTS, INVERSION = "face", "latents", "inversion"
 CODES = ".safetensors"  # the suffix of latents
+MOST_BYTES = 255  # of a file's name
 MASKS, PHOTOS = "masks/", "photos/"
 FOLDERS = frozenset({LATENTS, INVERSION, MASKS[:-1], PHOTOS[:-1]})  # that a run may fill beside its edits'
 
@@ -23,7 +25,7 @@ class Output:
         per: whether every face has one, or every photo (whose faces then share the file).
         suffix: of its files, with the dot.
         fingerprint: everything but the input that decides it (options, versions, weights), hashed; of this kind alone.
-        before: the same as version 0.2 hashed it, for all kinds at once; "" where that cannot hold any more.
+        before: the same as versions before `Record.prints` hashed it, for all kinds at once; "": nothing of them holds.
     """
 
     kind: str
@@ -34,7 +36,19 @@ class Output:
 
     def path(self, key: str) -> str:
         """The file of an item, or of a photo, relative to the run's folder (POSIX)."""
-        return f"{key}{self.suffix}" if self.kind == FACE else f"{self.kind}/{key}{self.suffix}"
+        name = file_name(key, self.suffix)
+        return name if self.kind == FACE else f"{self.kind}/{name}"
+
+
+def file_name(key: str, suffix: str) -> str:
+    """``KEY.png``; where that is longer than a file system takes, the key's beginning and a mark of the whole."""
+    folder, slash, name = key.rpartition("/")
+    data = name.encode("utf-8", "surrogateescape")
+    if len(data) + len(suffix) <= MOST_BYTES:
+        return key + suffix
+    mark = "~" + hashlib.sha256(data).hexdigest()[:8]
+    start = data[: MOST_BYTES - len(mark) - len(suffix)].decode("utf-8", "ignore")
+    return f"{folder}{slash}{start}{mark}{suffix}"
 
 
 def mask_of(edit: str) -> str:

@@ -164,7 +164,7 @@ def test_processes_side_by_side_add_up():
 def test_shares_are_the_engines(tmp_path: Path, photos: int, processes: int):
     listing = list_input(crops(tmp_path, photos)).photos
     tasks = [Task(number, photo) for number, photo in enumerate(listing)]
-    engine = divide_among(tasks, Ledger(tmp_path, {}, "", ()), ["cpu"] * processes, processes)
+    engine = divide_among(tasks, Ledger(tmp_path, {}, ()), ["cpu"] * processes, processes)
     theirs = [[task.photo.key for task in share.tasks] for share in engine]
     assert shared_out([photo.key for photo in reversed(listing)], processes) == theirs
 

@@ -18,7 +18,7 @@ from pipelines.devices import default_batch, resolve_device
 from pipelines.edits import parse_edits
 from pipelines.engine import plan as engine_plan
 from pipelines.engine.input.listing import list_input
-from pipelines.errors import NoInputError, UsageError, WeightsError
+from pipelines.errors import NoInputError, PhotoError, UsageError, WeightsError
 from pipelines.records.manifest import read_manifest
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.build import ChainPlan
@@ -106,9 +106,8 @@ def test_mistakes_are_told_before_weights_are_wanted(tmp_path: Path, bare: Weigh
     for spec, sentence in (
         (EditSpec(**common), "no edit"),
         (EditSpec(**common, edits=EDITS, latents=tmp_path / "none"), "does not exist"),
-        (InvertSpec(**common, device="tpu"), "tpu"),
         (AlignSpec(**common, detector="eyes"), "eyes"),
-        (AlignSpec(input=raw, output=raw / "faces"), "inside the input"),
+        (AlignSpec(input=raw, output=raw), "is the input"),
         (AlignSpec(input=tmp_path / "none", output=tmp_path / "out"), "does not exist"),
     ):
         verbs: dict[type, Any] = {AlignSpec: api.align, InvertSpec: api.invert, EditSpec: api.edit}
@@ -177,7 +176,7 @@ def test_raw_photos_to_pasted_edits(tmp_path: Path, store: WeightStore, chain: W
     assert all(points.min() >= 0 and points.max() <= 1 for points in chain.landmarks)
 
     inverted = chain.inverted
-    changed = spec.model_copy(update={"input": raw, "output": stream, "align": True, "latents": edits})
+    changed = spec.model_copy(update={"inputs": (raw,), "output": stream, "align": True, "latents": edits})
     summary = api.edit(changed, store)
     assert (summary.ok, summary.failures) == (photos - 1, {"no-face": 1})
     assert chain.inverted == inverted, "codes of the same pixels are used again"
@@ -217,3 +216,48 @@ def test_edits_of_an_inverted_folder_cut_the_photos_again(tmp_path: Path, store:
     assert (one.quad, one.source) == (two.quad, two.source)
     Image.open(raw / "a.png").rotate(3).save(raw / "a.png")
     assert api.edit(spec, store).failures == {"changed": 1}
+
+
+def test_three_lines(tmp_path: Path, chain: WideChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`from pipelines import edit; edit("faces", "edits", attr=[...])`, with fields of the spec as keywords."""
+    import pipelines
+    from pipelines.evaluation import evaluate as evaluation
+
+    seen: list[EditSpec] = []
+    monkeypatch.setattr(api, "run_to_destination", lambda spec, make, on_event: seen.append(spec))
+    pipelines.edit("faces", str(tmp_path), attr=["smile=+2"], method="sdic", paste=True)
+    pipelines.edit("faces", attr="age=-1")
+    assert seen[0] == EditSpec(input="faces", output=tmp_path, edits=EDITS, method="sdic", paste=True)
+    assert (seen[1].output, [edit.name for edit in seen[1].edits]) == (Path("edits"), ["age-1"])
+    for mistake in ({"methud": "sdic"}, {"batch_size": 0}, {"attr": ["smile"]}):
+        with pytest.raises(UsageError):
+            pipelines.edit("faces", **mistake)
+    asked: list[Any] = []
+    monkeypatch.setattr(api, "_evaluate", lambda spec, store, progress: asked.append(spec) or {})
+    assert callable(pipelines.evaluate)
+    assert pipelines.evaluate(tmp_path, metrics=("psnr",)) == {}
+    assert asked[0].metrics == ("psnr",)
+    assert evaluation.evaluate is not pipelines.evaluate
+
+
+@pytest.mark.weights
+def test_one_picture_in_memory(store: WeightStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.engine import single
+
+    made = WideChain()
+    monkeypatch.setattr(single, "plan_chain", lambda spec, store: fake_plan())
+    monkeypatch.setattr(single, "build_chain", lambda plan, store, device: made)
+    monkeypatch.setattr(single, "_last", [])
+    photo = Image.open(store.path("sample-astronaut"))
+    options: dict[str, Any] = {"size": 256, "device": "cpu", "align": True}
+    face = api.invert_image(photo, store, **options)
+    edited = api.edit_image(photo, ["smile=+2"], store, **options)
+    assert face.size == edited.size == (256, 256)
+    assert np.asarray(face).mean() - np.asarray(edited).mean() > 10
+    whole = api.edit_image(photo, ["smile=+2"], store, paste=True, **options)
+    assert whole.size == photo.size
+    assert made.inverted == 3
+    with pytest.raises(UsageError, match="one edit"):
+        api.edit_image(photo, ["smile=-1:1:1"], store, **options)
+    with pytest.raises(PhotoError, match="--align"):
+        api.edit_image(photo.crop((0, 0, 100, 50)), ["smile=+2"], store, size=256, device="cpu")

@@ -20,7 +20,7 @@ from pipelines.images.pixels import encode, resize_u8, to_tensor
 from pipelines.images.png import png_bytes
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
-from pipelines.records.outputs import CODES, INVERSION, LATENTS, Output, edit_of, mask_of
+from pipelines.records.outputs import CODES, INVERSION, LATENTS, Output, edit_of, file_name, mask_of
 from pipelines.stages.chain import Chain
 from pipelines.types import FaceBatch, Failure, Inversion, U8Image
 
@@ -225,7 +225,7 @@ class Batcher:
         """Current codes from the first folder that has them; damaged or stale ones are made again."""
         for folder in self._settings.folders:
             try:
-                data = (folder / f"{face.record.key}{CODES}").read_bytes()
+                data = (folder / file_name(face.record.key, CODES)).read_bytes()
                 inversion, about = load_inversion(data)
             except (FileNotFoundError, NotADirectoryError):
                 continue

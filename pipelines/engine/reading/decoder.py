@@ -15,13 +15,13 @@ from typing import Any, Literal
 import torch
 
 from pipelines.engine.device.priority import stand_back
+from pipelines.engine.parent_watch import ParentWatch
 from pipelines.engine.types import Loaded, Task
 from pipelines.errors import GanInvError
 
 Reader = Callable[[Task], Loaded]
 # On top of the first photo's limit: the process loads its models, and a spawned one imports everything first.
 START_SECONDS = {"fork": 20.0, "spawn": 120.0}
-LOOK_SECONDS = 1.0  # how often an idle process looks whether its parent lives
 
 
 class ReaderBug(Exception):
@@ -47,7 +47,9 @@ class Decoder:
         self.pipe, theirs = context.Pipe()
         self._start = START_SECONDS[method]
         self._deadline = float("inf")
-        self._process = context.Process(target=_serve, args=(theirs, make_reader), name="decoder", daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, make_reader, os.getpid()), name="decoder", daemon=True
+        )
         self._process.start()
         theirs.close()  # so that the death of the process shows as the end of the pipe
 
@@ -91,16 +93,16 @@ class Decoder:
         self.pipe.close()
 
 
-def _serve(pipe: Connection, make_reader: Callable[[], Reader]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the run's own decides how to stop
+def _serve(pipe: Connection, make_reader: Callable[[], Reader], parent: int) -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # they reach all processes; the run's own decides how to stop
+        with suppress(AttributeError, ValueError):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ParentWatch(parent).start()
     stand_back()
     torch.set_num_threads(1)  # the other decoders have the other cores; and a fork has lost torch's own threads
-    parent, reader = os.getppid(), None
+    reader = None
     with suppress(EOFError, OSError):  # the run has ended
         while True:
-            while not pipe.poll(LOOK_SECONDS):
-                if os.getppid() != parent:  # killed; a fork holds copies of its siblings' pipes, so no end shows
-                    return
             task: Task = pipe.recv()
             try:
                 reader = reader or make_reader()

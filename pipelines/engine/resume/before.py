@@ -1,4 +1,4 @@
-"""How version 0.2 hashed what decides a run's outputs: one text for all of them. Its folders go on by that.
+"""How versions before `Record.prints` hashed what decides a run's outputs: one text for all of them. Its folders go on by that.
 
 A part whose version or weights have changed since hashes otherwise here, too, so that what it made is made anew.
 """

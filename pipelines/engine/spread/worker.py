@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import secrets
 import signal
 import threading
@@ -19,6 +18,7 @@ from pipelines.devices import keep_freed_memory
 from pipelines.engine.events import RunSummary
 from pipelines.engine.job import Job
 from pipelines.engine.output.run_lock import WorkerLock
+from pipelines.engine.parent_watch import ParentWatch
 from pipelines.engine.pipeline import Pipeline
 from pipelines.engine.reading.decoder import Decoder
 from pipelines.engine.spread.device_claim import claim_device
@@ -28,7 +28,6 @@ from pipelines.engine.stage import Work
 from pipelines.errors import GanInvError
 
 _WATCH_SECONDS = 0.25
-_ORPHANED = 70  # exit status of a worker whose parent is gone; nobody is left to read it
 
 
 @dataclass(frozen=True)
@@ -83,22 +82,6 @@ class ModelCache:
         self.work = None
         while self.decoders:
             self.decoders.pop().end()
-
-
-class ParentWatch(threading.Thread):
-    """Ends this process when its parent is gone, also between shards: an idle one would keep models and memory for ever.
-
-    A killed parent's queues do not tell: every worker holds both ends of them.
-    """
-
-    def __init__(self, parent: int) -> None:
-        super().__init__(name="parent", daemon=True)
-        self._parent = parent
-
-    def run(self) -> None:
-        while os.getppid() == self._parent:
-            time.sleep(_WATCH_SECONDS)
-        os._exit(_ORPHANED)  # the next run may be waiting, and a batch can take minutes
 
 
 _own_device: str | None = None  # of a worker of this machine, which ends with its parent; None on a cluster

@@ -25,7 +25,7 @@ from pipelines.records.outputs import FACE, INVERSION, LATENTS, Output, edit_of,
 from pipelines.specs import EditSpec
 from pipelines.types import Composition, Rendered
 from pipelines.weights.store import StoreConfig, WeightStore
-from tests.factories import SIZE, FakeChain, edit_job, output_files, write_photos
+from tests.factories import SIZE, FakeChain, edit_job, output_files, write_photo, write_photos
 
 
 def times(folder: Path, *kinds: str) -> dict[str, int]:
@@ -120,7 +120,7 @@ def test_masks_are_grey_pictures(tmp_path: Path) -> None:
 
 
 def as_before(folder: Path, job: Any) -> None:
-    """Turns a run's manifest into one of version 0.2: one fingerprint, none by kind."""
+    """Turns a run's manifest into one of the version before: one fingerprint, none by kind."""
     lines = []
     for record in read_manifest(folder).values():
         text = f"{record.digest} {job.outputs[0].before} None"
@@ -148,7 +148,7 @@ def test_a_folder_of_the_version_before_goes_on(tmp_path: Path) -> None:
     assert run_job(job(["smile=+2"])).ok == 3
 
 
-# One line each of manifests that 0.2 wrote: options, the source's digest, and the fingerprint of all its outputs.
+# Of manifests that the version before wrote: a method, and the one fingerprint of the item whose digest follows.
 BEFORE = {
     "lsap": "e21cf51f83df1736edf2161d4aa2fa7542186b20aa839bf4d164f1e4c0c6fb02",
     "sdic": "fc0709e468a94bd78ecd5dda38b07bb3076c421551a77a75a115d31f2408f852",
@@ -205,3 +205,21 @@ def test_codes_that_are_not_finite_or_of_another_shape_are_made_anew(tmp_path: P
         assert (summary.ok, summary.failed) == (1, 0)
         assert output_files(out)["smile+2/p00.png"] == good["smile+2/p00.png"]
         path.write_bytes(data)
+
+
+def test_a_name_that_is_too_long_with_its_suffix_is_cut(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    names = ["x" * 251, "x" * 250 + "y", "\N{GRINNING FACE}" * 62 + "abc"]
+    for number, name in enumerate(names):
+        write_photo(raw / f"{name}.png", number)
+    assert run_job(edit_job(raw, out, paste=True)).ok == 3
+    records = read_manifest(out)
+    assert set(records) == set(names)
+    for record in records.values():
+        assert all(len(Path(path).name.encode()) <= 255 and (out / path).is_file() for path in record.outputs.values())
+        assert record.outputs["smile+2"] == f"smile+2/{record.key}.png"
+    assert len({record.outputs[LATENTS] for record in records.values()}) == 3
+    assert run_job(edit_job(raw, out, paste=True)).skipped == 3
+    chain = FakeChain()
+    assert run_job(edit_job(raw, out, ["age=-1"], chain=chain)).ok == 3
+    assert chain.inverted == []

@@ -53,13 +53,13 @@ def test_shares_are_contiguous_even_and_none_is_empty(tmp_path: Path) -> None:
     photos = [Photo(f"p{number}", f"/p{number}.png") for number in range(7)]
     tasks = [Task(number, photo) for number, photo in enumerate(photos)]
     records = {key: Record(key, f"/{key}.png") for key in ("p0", "p0.1", "p6", "p7")}
-    shards = divide_among(tasks, Ledger(tmp_path, records, "", ()), ("a", "b"), 3)
+    shards = divide_among(tasks, Ledger(tmp_path, records, ()), ("a", "b"), 3)
     keys = [[task.photo.key for task in shard.tasks] for shard in shards]
     assert keys == [["p0", "p1"], ["p2", "p3"], ["p4", "p5", "p6"]]
     assert [shard.device for shard in shards] == ["a", "b", "a"]
     assert [[task.index for task in shard.tasks] for shard in shards] == [[0, 1], [0, 1], [0, 1, 2]]
     assert [set(shard.records) for shard in shards] == [{"p0", "p0.1"}, set(), {"p6"}]
-    assert len(divide_among(tasks[:2], Ledger(tmp_path, {}, "", ()), ("a",), 8)) == 2
+    assert len(divide_among(tasks[:2], Ledger(tmp_path, {}, ()), ("a",), 8)) == 2
 
 
 def test_two_processes_write_the_bytes_of_one(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_two_processes_write_the_bytes_of_one(tmp_path: Path) -> None:
     assert not (tmp_path / "two" / "manifest.d").exists()
     one, two = (read_manifest(tmp_path / name) for name in ("one", "two"))
     assert list(one) == list(two)
-    assert [one[key].fingerprint for key in one] == [two[key].fingerprint for key in two]
+    assert [one[key].prints for key in one] == [two[key].prints for key in two]
     assert [event.kind for event in events] == ["start", *["item"] * 10, "end"]
     again = run_job(spread(edit_job(raw, tmp_path / "two")))
     assert (again.ok, again.failed, again.skipped) == (0, 1, 9)
