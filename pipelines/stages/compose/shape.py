@@ -47,9 +47,7 @@ class Change:
     landmarks: Tensor
 
 
-def reshape(
-    state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a shape edit; edited n x 3 x R x R.
 
     Args:
