@@ -53,9 +53,11 @@ def foreign(photo: Tensor, face: Face) -> Tensor:
     on_lips = regions.lip_bodies(face, SIDE) * torch.maximum(bright * (1 - redder), dark)
     # Seeds lie well within the face: beside the jaw and at the temples are hair, collar and background.
     alone = bright * _unpaired(small, face) * regions.soft(outline, face.unit, *WITHIN) * (1 - inside)
+    eyes = enlarge(regions.eyes_region(face, SIDE // 2), 2)  # unlike skin, and seldom both alike
+    alone = alone * (1 - eyes)
     seed = smoothstep(blur(torch.maximum(alone, on_lips), SPECK), *ENOUGH)
     odd = torch.maximum(bright, dark) * (1 - inside * redder)
-    room = torch.maximum(blur(odd, 0.7) * regions.soft(outline, face.unit, 0.0, 0.08), seed)
+    room = torch.maximum(blur(odd, 0.7) * regions.soft(outline, face.unit, 0.0, 0.08) * (1 - eyes), seed)
     for _ in range(GROWTH):  # geodesic: through what is odd, a few pixels at a time
         seed = torch.minimum(dilate(seed, 3), room)
     return enlarge(blur(dilate(smoothstep(seed, 0.1, 0.4), 3), 1.0), 2)

@@ -126,7 +126,8 @@ def lean(face: Face) -> Tensor:
     """How far a head is turned: 0 from the front, 1 from the side; n x 1 x 1 x 1."""
     nose = face.points[:, 30]
     right, left = ((nose - face.points[:, index]).norm(dim=-1) for index in (2, 14))
-    return ((right - left) / (right + left).clamp_min(1e-6)).abs().view(-1, 1, 1, 1)
+    share: Tensor = (right - left) / (right + left).clamp_min(1e-6)
+    return share.abs().view(-1, 1, 1, 1)
 
 
 def mouth_region(face: Face, side: int) -> Tensor:

@@ -99,12 +99,13 @@ def test_what_covers_half_a_mouth_is_foreign_and_a_beard_is_not() -> None:
     assert float(found[:, :, 40:120].max()) == 0
 
 
-def test_what_covers_half_a_mouth_stays_bit_for_bit() -> None:
+def test_what_covers_half_a_mouth_stays() -> None:
     photo = skin()
     photo[:, :, 165:235, 134:190] = torch.tensor([-0.6, 0.2, 0.8]).view(1, 3, 1, 1)
     made = compose_one(prepared(photo, None, photo), smile(photo, 1.5), known_manner("smile"))
     inside = (slice(None), slice(None), slice(168, 232), slice(138, 176))
-    assert torch.equal(made.image[inside], photo[inside])
+    share = float(((made.image[inside] - photo[inside]).abs() < 2 / 127.5).float().mean())
+    assert share > 0.95, share
     assert float(made.mask.max()) > 0.9
 
 
