@@ -24,19 +24,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pipelines.builders import Parts, compensators, embedders, generators
-from pipelines.engine.detectors import build_locator
-from pipelines.models.directions import DirectionSet, own_directions
 from torch import Tensor
 
 from pipelines.edits import Edit, parse_edits
-from pipelines.images.pixels import decode, encode, read_photo, resize_area, to_tensor, to_uint8
-from pipelines.stages.align import locate
-from pipelines.stages.compensate import SDICCompensator
+from pipelines.images.decode import decode, read_photo
+from pipelines.images.pixels import encode, resize_area, to_tensor, to_uint8
+from pipelines.specs import EditSpec
+from pipelines.stages.align.aligner import locate
+from pipelines.stages.align.detectors import build_locator
+from pipelines.stages.build import build_chain, plan_chain
 from pipelines.stages.compose.detail import DetailComposer
 from pipelines.stages.compose.filters import blur, luma
-from pipelines.stages.compose.state import Composition
-from pipelines.types import Synthesis
+from pipelines.types import Composition, FaceBatch, Synthesis
 from pipelines.weights.store import StoreConfig, WeightStore
 
 MIDDLE = (slice(300, 850), slice(250, 774))  # rows and columns of a 1024 px crop that are face
@@ -44,45 +43,29 @@ FIGURES = ("fine", "sharp", "outside", "shift", "kept", "seconds")
 
 
 @dataclass(frozen=True)
-class Faces:
-    """One aligned face: `images` 1 x 3 x R x R, `landmarks` 1 x 68 x 2."""
-
-    images: Tensor
-    landmarks: Tensor
-
-
-@dataclass(frozen=True)
 class Rendered:
     """A face with its renders: `base` and, per edit, the picture of the codes alone."""
 
     key: str
-    faces: Faces
+    faces: FaceBatch
     base: Synthesis
     edited: dict[str, Synthesis]
 
 
-def rendered(folder: Path, edits: tuple[Edit, ...], width: float) -> Iterator[Rendered]:
-    """Invert and render every face of `folder`; `width` of the gate that lets residuals go under an edit."""
+def rendered(folder: Path, edits: tuple[Edit, ...], compensate: str) -> Iterator[Rendered]:
+    """Invert and render every face of `folder`."""
     store = WeightStore(StoreConfig.from_env(os.environ))
-    parts, finder = Parts(store, torch.device("cpu")), build_locator(store)
-    generator = generators.get("mobile-ffhq").build(parts)
-    encoder = embedders.get("encoder").build(parts, generator)
-    shipped = compensators.get("sdic").build(parts, generator)
-    assert isinstance(shipped, SDICCompensator)
-    sdic = SDICCompensator(generator, shipped.network, width=width)
-    directions = DirectionSet(own_directions(generator.num_ws))
+    spec = EditSpec.model_validate(
+        {"inputs": [str(folder)], "output": "unused", "embed": "encoder", "compensate": compensate, "compose": "none"}
+        | {"edits": edits}
+    )
+    chain, finder = build_chain(plan_chain(spec, store), store, torch.device("cpu")), build_locator(store)
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".png", ".jpg", ".webp"}):
         picture = decode(read_photo(path))
-        images = to_tensor([picture])
-        inversion = encoder.embed(images, None)
-        ready = sdic.prepare(images, None, inversion)
-        made = {
-            edit.name: Synthesis(sdic.render(ready, directions.apply(inversion.latents, edit.terms)), {})
-            for edit in edits
-        }
-        base = Synthesis(sdic.render(ready, inversion.latents), {})
-        faces = Faces(images, torch.from_numpy(locate(picture, finder))[None])
-        yield Rendered(str(path.relative_to(folder).with_suffix("")), faces, base, made)
+        faces = FaceBatch(to_tensor([picture]), torch.from_numpy(locate(picture, finder))[None])
+        made = chain.edit(faces, chain.invert(faces), edits)
+        found = {name: Synthesis(edit.image, {}) for name, edit in made.edits.items()}
+        yield Rendered(str(path.relative_to(folder).with_suffix("")), faces, Synthesis(made.base, {}), found)
 
 
 def outside_ellipse(size: int) -> Tensor:
@@ -108,11 +91,11 @@ def write(folder: Path, name: str, key: str, picture: Tensor) -> None:
     path.write_bytes(encode(to_uint8(picture)[0], "png"))
 
 
-def measure(folder: Path, output: Path, edits: tuple[Edit, ...], width: float) -> dict[str, list[list[float]]]:
+def measure(folder: Path, output: Path, edits: tuple[Edit, ...], compensate: str) -> dict[str, list[list[float]]]:
     """Compose every edit of every face, write the pictures; the figures per edit's name."""
     composer = DetailComposer()
     result: dict[str, list[list[float]]] = {edit.name: [] for edit in edits}
-    for face in rendered(folder, edits, width):
+    for face in rendered(folder, edits, compensate):
         state = composer.prepare(face.faces, None, face.base)
         composer.compose(state, face.edited[edits[0].name], edits[0])  # what is found once per photo is found now
         for edit in edits:
@@ -130,12 +113,12 @@ def main() -> None:
     parser.add_argument("faces", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--attr", action="append", required=True, help="an edit, as for `ganinv edit`")
-    parser.add_argument("--gate", type=float, default=1.0, help="width of the residual's gate under edits")
+    parser.add_argument("--compensate", default="sdic-wide", help="as for `ganinv edit`")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with torch.no_grad():
-        found = measure(args.faces, args.output, parse_edits(args.attr), args.gate)
+        found = measure(args.faces, args.output, parse_edits(args.attr), args.compensate)
     print("| edit | faces | " + " | ".join(FIGURES) + " |\n|" + " --- |" * (len(FIGURES) + 2))
     for name, rows in found.items():
         print(f"| {name} | {len(rows)} | " + " | ".join(f"{value:.3f}" for value in np.median(rows, axis=0)) + " |")

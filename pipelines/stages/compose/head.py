@@ -1,8 +1,9 @@
 """*Head* edits (yaw, pitch): the photo's head turns before a background that stands still.
 
-The head is moved by the motion between the two renders, and the motion fades out in a rim around it: background that the
-head uncovers is filled by what lies beside it, drawn wider, so that no second contour of cheek or hair is left behind. What
-comes into view (an ear, the far cheek) is the render's, in the photo's tone and grain.
+The head is moved by the motion between the two renders, and the motion fades out in a rim around it. What comes into view (an
+ear, the far cheek, background behind hair that went) is the render's, in the photo's tone and grain: wherever the motion
+does not explain the edit, and wherever the photo still shows what the edited render does not, so that no second contour of
+cheek, ear or hair is left behind.
 """
 
 from __future__ import annotations
@@ -14,39 +15,58 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import enlarge, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, length, smoothstep, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled
 from pipelines.stages.compose.state import WORK, Prepared
 
 RISE = 0.5  # units from the brows to where the motion ends, for the least turn
 RIGID = 4.0  # px of 256; a head turns as one: its motion is smooth, and what the face does counts most
-LIMITS = Limits(new=0.3, shade=0.25, still=(0.15, 0.5))
+BESIDE = (0.35, 0.9)  # units around the outline in which hair and ears are
+FAR = (0.055, 0.085)  # units of mean motion: about yaw 0.5 and 0.9; above, what the head uncovers is wider than the rim
+DIFFERENT = (0.12, 0.3)  # rms of edited - unedited render, [-1, 1] units
+LIMITS = Limits(new=0.12, shade=0.25, still=(0.15, 0.5))
 
 
-def turn(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a head edit; edited n x 3 x R x R."""
-    change = find_turn(state, resize_area(edited, WORK))
+def turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a head edit; edited n x 3 x R x R.
+
+    Args:
+        asked: mask n x 1 x 256 x 256 (`regions.asked_region`) instead of the head.
+    """
+    change = find_turn(state, resize_area(edited, WORK), asked)
     return apply_change(state, edited, change), change.mask, change.landmarks
 
 
-def find_turn(state: Prepared, edited: Tensor) -> Change:
+def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> Change:
     """What a head edit does; edited n x 3 x 256 x 256."""
     found = edit_flow(state.render, edited)
     landmarks = regions.moved_landmarks(state.face.points, found)
     after = regions.face_of(landmarks)
     face = torch.maximum(state.skin, enlarge(regions.face_region(after, WORK // 4), 4))
     angle = _angle(found, face, state.face.unit)
-    head = torch.maximum(_head(state.face, angle), _head(after, angle))
+    head = torch.maximum(_head(state.face, angle), _head(after, angle)) if asked is None else asked
     flow = weighted_blur(found, face + 0.05, RIGID) * head
-    change = assembled(state, edited, flow, face, face, landmarks, LIMITS)
-    return replace(change, mask=head)
+    # A small turn fits into the rim, and more of the photo is kept.
+    left = _left_behind(state, edited, landmarks) * smoothstep(angle, *FAR).view(-1, 1, 1, 1)
+    mask = torch.maximum(head, left) if asked is None else asked
+    now = regions.soft(regions.polygon_distance(regions.oval(after), WORK // 4), after.unit, 0.0, 0.15)
+    change = assembled(state, edited, flow, mask, mask, landmarks, LIMITS, left * (1 - enlarge(now, 4)))
+    return replace(change, mask=mask)
+
+
+def _left_behind(state: Prepared, edited: Tensor, landmarks: Tensor) -> Tensor:
+    """Beside the head, where the renders differ: an ear or hair that the turn takes away, and what comes in their place."""
+    faces = (state.face, regions.face_of(landmarks))
+    outlines = torch.cat([regions.polygon_distance(regions.oval(face, 1.0), WORK // 4) for face in faces], dim=1)
+    beside = enlarge(regions.soft(outlines.amin(dim=1, keepdim=True), state.face.unit, *BESIDE), 4)
+    gap = blur(edited - state.render, 2.0).square().mean(dim=1, keepdim=True).sqrt()
+    return beside * smoothstep(blur(dilate(gap, 5), 3.0), *DIFFERENT)
 
 
 def _angle(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:
     """How far the face moves, in units: n values."""
-    length: Tensor = flow.norm(dim=1, keepdim=True)
-    mean = (length * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp_min(1)
+    mean = (length(flow) * face).sum(dim=(1, 2, 3)) / face.sum(dim=(1, 2, 3)).clamp_min(1)
     return mean / WORK / unit
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import enlarge
+from pipelines.stages.compose.filters import enlarge, length
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.state import WORK
 
@@ -66,7 +66,7 @@ def measured_manner(base: Tensor, edited: Tensor) -> Manner:
     """
     flow = edit_flow(*(resize_area(x, WORK) for x in (base, edited)))
     face = regions.face_of(regions.mean_landmarks(base)[None])
-    size = flow.norm(dim=1, keepdim=True) / WORK / face.unit
+    size = length(flow) / WORK / face.unit
     drawn = {"face": regions.face_region, "mouth": regions.mouth_region, "eyes": regions.eyes_region}
     motion = {}
     for name, draw in drawn.items():

@@ -7,11 +7,13 @@ distance and the distance from eyes to mouth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pipelines.images.pixels import resize_area
 from pipelines.stages.compose.filters import pixel_grid, smoothstep
 
 JAW, BROWS, NOSE = range(0, 17), range(17, 27), range(27, 36)
@@ -117,10 +119,15 @@ def oval(face: Face, rise: float | Tensor = 0.75) -> Tensor:
 
 def frontal(face: Face) -> Tensor:
     """1 up to half-profiles, 0 where one cheek is hidden and its landmarks are guesses: n x 1 x 1 x 1."""
+    return smoothstep(lean(face), 0.92, 0.78)
+
+
+def lean(face: Face) -> Tensor:
+    """How far a head is turned: 0 from the front, 1 from the side; n x 1 x 1 x 1."""
     nose = face.points[:, 30]
     right, left = ((nose - face.points[:, index]).norm(dim=-1) for index in (2, 14))
-    lean = ((right - left) / (right + left).clamp_min(1e-6)).abs()
-    return smoothstep(lean, 0.92, 0.78).view(-1, 1, 1, 1)
+    share: Tensor = (right - left) / (right + left).clamp_min(1e-6)
+    return share.abs().view(-1, 1, 1, 1)
 
 
 def mouth_region(face: Face, side: int) -> Tensor:
@@ -136,6 +143,33 @@ def eyes_region(face: Face, side: int) -> Tensor:
         soft(polygon_distance(face.points[:, list(e)], side), face.unit, 0.18, 0.32) for e in (LEFT_EYE, RIGHT_EYE)
     )
     return torch.maximum(left, right)
+
+
+def hair_region(face: Face, side: int) -> Tensor:
+    """Around and above the face, where hair is, as far as landmarks can tell; without the face and what is below the jaw."""
+    outline = polygon_distance(oval(face, 0.55), side)
+    up = face.points[:, 27] - face.points[:, 8]
+    place = (pixel_grid(side, side, face.points) + 0.5) / side
+    chin = face.points[:, 8, :, None, None]
+    height = ((place - chin) * up[:, :, None, None]).sum(dim=1, keepdim=True) / up.norm(dim=1).view(-1, 1, 1, 1)
+    above = smoothstep(height / face.unit.view(-1, 1, 1, 1), 0.2, 0.8)
+    return soft(outline, face.unit, 1.0, 0.6) * (1 - soft(outline, face.unit, -0.1, 0.25)) * above
+
+
+def asked_region(face: Face, side: int, region: str | Tensor) -> Tensor:
+    """The mask that `--region` asks for, instead of where an attribute lives: n x 1 x side x side.
+
+    Args:
+        region: one of `NAMED`, or a grey picture n x 1 x R x R (n may be 1) in [0, 1], white where the edit may be.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if isinstance(region, Tensor):
+        return resize_area(region.to(face.points), side).clamp(0, 1).expand(len(face.points), 1, side, side)
+    if region not in NAMED:
+        raise ValueError(f"there is no region '{region}'; known: {', '.join(NAMED)}, or a grey picture")
+    return NAMED[region](face, side)
 
 
 def face_region(face: Face, side: int) -> Tensor:
@@ -157,3 +191,33 @@ def irises(face: Face, side: int) -> Tensor:
     """The openings of both eyes, without their lids: 1 inside."""
     shapes = [polygon_distance(face.points[:, list(eye)], side) for eye in (LEFT_EYE, RIGHT_EYE)]
     return soft(torch.minimum(*shapes), face.unit, 0.03, 0.06)
+
+
+def lip_bodies(face: Face, side: int) -> Tensor:
+    """The lips without their rim and without what may be seen between them."""
+    outer, inner = (polygon_distance(face.points[:, list(shape)], side) for shape in (LIPS, INNER_LIPS))
+    return soft(outer, face.unit, -0.05, 0.03) * (1 - soft(inner, face.unit, 0.02, 0.03))
+
+
+def bare_skin(face: Face, side: int) -> Tensor:
+    """Cheeks, nose and forehead, where skin is most often to be seen: no eyes, brows, beard or hair."""
+    p = face.points
+    # Outer corners of the eyes, along the cheeks to the wings of the nose and back up its other side.
+    shape = torch.stack([p[:, 36], (p[:, 2] + p[:, 36]) / 2, (p[:, 3] + p[:, 31]) / 2, p[:, 33]], dim=1)
+    other = torch.stack([(p[:, 13] + p[:, 35]) / 2, (p[:, 14] + p[:, 45]) / 2, p[:, 45], p[:, 27]], dim=1)
+    cheeks = soft(polygon_distance(torch.cat((shape, other), dim=1), side), face.unit, -0.03, 0.05)
+    return cheeks * (1 - eyes_region(face, side))
+
+
+def everywhere(face: Face, side: int) -> Tensor:
+    """Ones."""
+    return face.points.new_ones(len(face.points), 1, side, side)
+
+
+NAMED: dict[str, Callable[[Face, int], Tensor]] = {
+    "face": face_region,
+    "mouth": mouth_region,
+    "eyes": eyes_region,
+    "hair": hair_region,
+    "all": everywhere,
+}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, luma, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, length, luma, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import with_grain
 from pipelines.stages.compose.state import WORK, Prepared
@@ -47,17 +47,21 @@ class Change:
     landmarks: Tensor
 
 
-def reshape(state: Prepared, edited: Tensor, region: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a shape edit; edited n x 3 x R x R."""
-    change = find_change(state, resize_area(edited, WORK), region)
+def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a shape edit; edited n x 3 x R x R.
+
+    Args:
+        asked: mask n x 1 x 256 x 256 (`regions.asked_region`) instead of the region's own.
+    """
+    change = find_change(state, resize_area(edited, WORK), region, asked)
     return apply_change(state, edited, change), change.mask, change.landmarks
 
 
-def find_change(state: Prepared, edited: Tensor, region: str) -> Change:
+def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> Change:
     """What a shape edit does; edited n x 3 x 256 x 256."""
     found = edit_flow(state.render, edited)
     landmarks = regions.moved_landmarks(state.face.points, found)
-    mask = _where(state, landmarks, region) * state.free
+    mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
         mask = mask * state.mouth
     return assembled(
@@ -91,24 +95,36 @@ LIMITS = Limits(new=0.1, shade=0.4, still=(0.2, 0.8))
 
 
 def assembled(
-    state: Prepared, edited: Tensor, flow: Tensor, mask: Tensor, openings: Tensor, landmarks: Tensor, limits: Limits
+    state: Prepared,
+    edited: Tensor,
+    flow: Tensor,
+    mask: Tensor,
+    openings: Tensor,
+    landmarks: Tensor,
+    limits: Limits,
+    gone: Tensor | None = None,
 ) -> Change:
     """The change from a motion: what of the rest is light, and what is new.
 
     Args:
         edited, flow, mask, openings: n x C x 256 x 256; openings: where something new may come into view.
+        gone: where what the photo shows may be gone though its unedited render hardly shows it, n x 1 x 256 x 256.
     """
-    flow = flow * smoothstep(flow.norm(dim=1, keepdim=True), *limits.still)
+    flow = flow * smoothstep(length(flow), *limits.still)
     moved, photo = warp(state.render, flow), warp(state.photo, flow)
     gap = edited - moved
     drift = weighted_blur(gap, mask + 1e-3, DRIFT)
     light = gap - drift
     mismatch = blur(light, 1.5).square().mean(dim=1, keepdim=True).sqrt()
+    if gone is not None:
+        off = edited - photo
+        off = blur(off - weighted_blur(off, mask + 1e-3, DRIFT), 1.5)
+        mismatch = torch.maximum(mismatch, off.square().mean(dim=1, keepdim=True).sqrt() * gone)
     near = blur(dilate(mismatch, 2), 1.5)
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
     light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
     tone = local_tone(photo, moved, mask * torch.exp(-(near / limits.shade).square()), TONE) - drift
-    lids = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], *INSIDE)
+    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
     return Change(mask, flow, light, fresh, tone, lids, landmarks)
 
 
@@ -116,18 +132,20 @@ def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> 
     """Where an edit may bring what the photo does not have: within lips or lids, and skin close by; beards stay."""
     lids = [regions.RIGHT_EYE, regions.LEFT_EYE]
     shapes = {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids])
-    near, inside = (_within(state, landmarks, shapes, *reach) for reach in (NEAR, INSIDE))
+    near, inside = _within(state, landmarks, shapes, NEAR, INSIDE)
     skin = luma(state.photo)
     mean = (skin * state.skin).sum(dim=(2, 3), keepdim=True) / state.skin.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     dark = blur(smoothstep(mean - warp(skin, flow), *BEARD), 1.5)
     return torch.maximum(inside, near * (1 - dark))
 
 
-def _within(state: Prepared, landmarks: Tensor, shapes: list[range], solid: float, edge: float) -> Tensor:
-    """Inside closed lines of landmarks, before or after the edit: n x 1 x 256 x 256; reach in units."""
+def _within(
+    state: Prepared, landmarks: Tensor, shapes: list[range], *reaches: tuple[float, float]
+) -> tuple[Tensor, ...]:
+    """Inside closed lines of landmarks, before or after the edit: for each reach, in units, n x 1 x 256 x 256."""
     lines = [points[:, list(shape)] for points in (state.face.points, landmarks) for shape in shapes]
     distance = torch.cat([regions.polygon_distance(line, WORK // 2) for line in lines], dim=1).amin(dim=1, keepdim=True)
-    return enlarge(regions.soft(distance, state.face.unit, solid, edge), 2)
+    return tuple(enlarge(regions.soft(distance, state.face.unit, *reach), 2) for reach in reaches)
 
 
 def _where(state: Prepared, landmarks: Tensor, region: str) -> Tensor:

@@ -23,10 +23,15 @@ FINE = 512  # px: the difference is read at this side, no finer
 CRACKLE = 0.7  # px of 512: finer than this is noise
 
 
-def skin_mask(state: Prepared) -> Tensor:
-    """n x 1 x 256 x 256: the face's skin, without irises, hair or hat on the forehead, and what lies in front."""
+def skin_mask(state: Prepared, asked: Tensor | None = None) -> Tensor:
+    """n x 1 x 256 x 256: the face's skin, without irises, hair or hat on the forehead, and what lies in front.
+
+    Args:
+        asked: mask n x 1 x 256 x 256 (`regions.asked_region`) instead of the skin; irises and what lies in front stay.
+    """
     eyes = enlarge(regions.irises(state.face, WORK // 2), 2)
-    return state.skin * (1 - eyes) * _bare_forehead(state) * state.free
+    skin = state.skin * _bare_forehead(state) if asked is None else asked
+    return skin * (1 - eyes) * state.free
 
 
 def _bare_forehead(state: Prepared) -> Tensor:
@@ -39,9 +44,9 @@ def _bare_forehead(state: Prepared) -> Tensor:
     return 1 - covered * above
 
 
-def transfer(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor]:
+def transfer(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The photos with the edit's difference: n x 3 x R x R, and the mask n x 1 x 256 x 256; edited n x 3 x R x R."""
-    mask = skin_mask(state)
+    mask = skin_mask(state, asked)
     size = min(FINE, edited.shape[-1])
     before, after = resize_area(state.base, size), resize_area(edited, size)
     scale = size // WORK

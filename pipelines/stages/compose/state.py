@@ -13,7 +13,7 @@ from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import fine_ratio
-from pipelines.stages.compose.occlusion import lips_seen, uncovered
+from pipelines.stages.compose.occlusion import foreign, lips_seen, uncovered
 from pipelines.stages.compose.tone import tint_line
 from pipelines.types import Composition
 
@@ -49,7 +49,7 @@ class Prepared:
     @cached_property
     def free(self) -> Tensor:
         """n x 1 x 256 x 256, 1 where nothing lies in front of the face, 0 where something does."""
-        return uncovered(self.photo, self.render, self.skin)
+        return uncovered(self.photo, self.render, self.skin) * (1 - foreign(self.photo, self.face))
 
     @cached_property
     def mouth(self) -> Tensor:
