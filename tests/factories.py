@@ -126,7 +126,7 @@ def align_job(source: Path, output: Path, fake: FakeFaces | None = None, workers
     return Job(
         command="align",
         spec=spec,
-        listing=list_input(source, faces_all=spec.faces == "all"),
+        listing=list_input(source, faces_all=spec.faces == "all", output=output),
         outputs=(Output(FACE, "face", f".{spec.format}", "fake-align"),),
         make_reader=partial(make_reader, fake),
         make_work=lambda device: AlignOnly(),
@@ -187,7 +187,7 @@ def edit_job(
     return Job(
         command="edit",
         spec=spec,
-        listing=list_input(source, use_run=not spec.align, grouped=spec.paste),
+        listing=list_input(source, use_run=not spec.align, output=output, grouped=spec.paste),
         outputs=edit_outputs(spec, codes, compensate, decides),
         make_reader=partial(make_reader, fake or FakeFaces()),
         make_work=lambda device: Batcher(lambda: chain or FakeChain(), torch.device(device), settings),

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.engine.input.listing import LazyPhotos, Listing, Photo, take_part
+from pipelines.engine.input.listing import Listing, StreamedPhotos, take_part
 from pipelines.engine.output.checks import check_places, refuse_foreign_files, without_own
 from pipelines.engine.reading.decoder_pool import Reader
-from pipelines.engine.resume.ledger import Ledger, divide
+from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.resume.pending import Todo
 from pipelines.engine.stage import Work
-from pipelines.engine.types import Task
 from pipelines.errors import UsageError
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
@@ -24,18 +21,6 @@ from pipelines.specs import RunSpec
 
 def nothing() -> None:
     """Prepares nothing."""
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's search for reference cycles, which looks at every record of 100,000 again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -72,15 +57,14 @@ class Job:
         kinds = {output.kind.partition("/")[0] for output in self.outputs}
         return None if FACE in kinds else FOLDERS | kinds
 
-    def check(self) -> Sequence[Photo]:
+    def check(self) -> StreamedPhotos:
         """This run's photos; raises UsageError where the folders cannot be meant so.
 
-        Of `LazyPhotos` only the first are looked at, `todo` looks at each as it comes; but the name of each is asked
-        for where `align` is to write into a folder with other files in it, which must not be written over.
+        Only the photos that were listed first are looked at, `todo` looks at each as it comes; but the name of each is
+        asked for where `align` is to write into a folder with other files in it, which must not be written over.
         """
         spec, photos = self.spec, self.listing.photos
-        first = photos.first if isinstance(photos, LazyPhotos) else photos
-        check_places(spec.input, spec.output, first, self.tops)
+        check_places(spec.inputs, spec.output, photos.first, self.tops)
         if not spec.resume and not spec.overwrite and has_manifest(spec.output):
             raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")
         if not spec.overwrite:
@@ -89,21 +73,12 @@ class Job:
             refuse_foreign_files(spec.output, planned)
         return take_part(photos, spec.limit, spec.shard)
 
-    def divide(self, photos: Sequence[Photo]) -> tuple[Ledger, list[Task], list[tuple[Photo, int]]]:
-        """The ledger of the output folder, what is to do, and what is done."""
-        with _uncollected():
-            ledger = self.ledger(ManifestIndex(self.spec.output))
-            return ledger, *divide(self._checked(photos), ledger, self.spec.overwrite, self.spec.retry_failed)
-
-    def todo(self, photos: LazyPhotos) -> tuple[Ledger, Todo]:
-        """As `divide`, but found while the run goes on."""
+    def todo(self, photos: StreamedPhotos) -> tuple[Ledger, Todo]:
+        """The ledger of the output folder, and what is to do, found as it is asked for."""
         ledger, spec = self.ledger(ManifestIndex(self.spec.output)), self.spec
-        counted = photos if photos.countable else None
-        return ledger, Todo(self._checked(photos), ledger, spec.overwrite, spec.retry_failed, counted)
-
-    def _checked(self, photos: Sequence[Photo]) -> Iterable[Photo]:
-        """What `check` could not look at before the run began."""
-        return without_own(photos, self.spec.output, self.tops) if isinstance(photos, LazyPhotos) else photos
+        checked = photos if photos.whole else without_own(photos, spec.output, self.tops)
+        counted = photos if photos.countable and not photos.whole else None
+        return ledger, Todo(checked, ledger, spec.overwrite, spec.retry_failed, counted)
 
     def ledger(self, records: Mapping[str, Record]) -> Ledger:
         """`records` as seen by this run."""

@@ -61,7 +61,7 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
     return Job(
         command="align",
         spec=spec,
-        listing=list_input(spec.input, faces_all=spec.faces == "all"),
+        listing=_listing(spec, store),
         outputs=align_outputs(spec, store),
         make_reader=partial(_reader, spec.plugins, partial(build_align_reader, spec, store.config)),
         make_work=_align_only,
@@ -75,8 +75,7 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
 def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
     devices = _devices(spec)
     pasting = isinstance(spec, EditSpec) and spec.paste
-    faces_all = spec.align and spec.faces == "all"
-    listing = list_input(spec.input, use_run=not spec.align, faces_all=faces_all, grouped=pasting)
+    listing = _listing(spec, store, use_run=not spec.align, grouped=pasting)
     weights = tuple(dict.fromkeys((*reader_weights(spec), *planned.weights)))
     return Job(
         command="edit" if isinstance(spec, EditSpec) else "invert",
@@ -89,6 +88,18 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
         workers=_workers(spec, _decoders(devices)),
         devices=devices,
         about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store),
+    )
+
+
+def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped: bool = False) -> Listing:
+    return list_input(
+        spec.inputs,
+        use_run=use_run,
+        faces_all=not use_run and spec.faces == "all",
+        output=spec.output,
+        follow_links=spec.follow_links,
+        offline=store.config.offline,
+        grouped=grouped,
     )
 
 
@@ -133,15 +144,15 @@ def _settings(spec: InvertSpec, planned: ChainPlan, listing: Listing, store: Wei
 
 def describe(job: Job, store: WeightStore) -> dict[str, Any]:
     """What a job would do; see `pipelines.api.plan`."""
-    photos = job.check()
-    _, tasks, finished = job.divide(photos)
+    _, todo = job.todo(job.check())
+    tasks = todo.rest()
     return {
         "command": job.command,
         "input": str(job.spec.input),
         "output": str(job.spec.output),
-        "photos": len(photos),
+        "photos": todo.seen,
         "to_do": len(tasks),
-        "done": sum(items for _, items in finished),
+        "done": todo.done,
         "notes": list(job.listing.notes),
         "weights": [{"name": name, "cached": store.have(name)} for name in job.about["weights"]],
         "edits": [change.name for change in job.spec.edits] if isinstance(job.spec, EditSpec) else [],

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from pipelines.devices import keep_freed_memory
 from pipelines.engine.events import OnEvent, Progress, RunSummary
-from pipelines.engine.input.listing import LazyPhotos, Photo
+from pipelines.engine.input.listing import StreamedPhotos
 from pipelines.engine.job import Job, nothing
 from pipelines.engine.output.checks import remove_half_written
 from pipelines.engine.output.run_lock import RunLock, exclusive_run
@@ -83,21 +83,14 @@ class _Plan:
     look: Callable[[], None] = nothing
 
 
-def _plan(job: Job, photos: Sequence[Photo], progress: Progress) -> _Plan:
+def _plan(job: Job, photos: StreamedPhotos, progress: Progress) -> _Plan:
     """All tasks, or of a large or slow input the first, and the others as they are found."""
-    if isinstance(photos, LazyPhotos):
-        ledger, todo = job.todo(photos)
-        progress.start(0)
-        first = next(todo, None)
-        todo.tell(progress)
-        _warn(_notes(job, ledger), progress)
-        return _Plan(ledger, () if first is None else chain((first,), todo), partial(todo.tell, progress))
-    ledger, tasks, finished = job.divide(photos)
-    items = sum(count for _, count in finished)
-    progress.summary.skipped = items
-    progress.start(len(tasks) + items)
+    ledger, todo = job.todo(photos)
+    first = todo.rest() if photos.whole else list(islice(todo, 1))
+    todo.tell(progress)
+    progress.start(progress.summary.total)
     _warn(_notes(job, ledger), progress)
-    return _Plan(ledger, tasks)
+    return _Plan(ledger, first if photos.whole or not first else chain(first, todo), partial(todo.tell, progress))
 
 
 def _here(job: Job) -> bool:

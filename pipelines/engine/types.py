@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from pipelines.records.manifest import Record, Stat
@@ -59,22 +58,6 @@ class Photo:
     def follows(self) -> bool:
         """Whether it belongs to the photo before it: it goes where that goes."""
         return bool(self.group) and self.group[0][0] != self.key
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The photos, in the input's own order, and what a person should hear about the rest.
-
-    Attributes:
-        photos: folders by key, archives by key or (large ones) as they lie, lists as they are written. Those of a
-            large or slow input are found as they are asked for (`engine.input.streaming.LazyPhotos`).
-        notes: one sentence per kind of thing that was left out; complete once all photos were asked for.
-        latents: the folder with codes of the same keys (input was a folder of `invert` or `edit`), or None.
-    """
-
-    photos: Sequence[Photo]
-    notes: Sequence[str] = ()
-    latents: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from filelock import FileLock
 from pipelines.errors import WeightsError
 from pipelines.weights.assets import packed_path
 from pipelines.weights.catalogue import WeightEntry
-from pipelines.weights.download import sha256_of
+from pipelines.weights.download import SourceError, sha256_of
 
 _STALE_PART_S = 86_400.0
 _LOCK_S = 60.0
@@ -86,8 +86,16 @@ class Cache:
                 path.unlink(missing_ok=True)
 
     def check_size(self, entry: WeightEntry, file: Path, where: str) -> None:
-        """Raises WeightsError where `file` has another size than the entry: before it is copied or hashed."""
-        size = file.stat().st_size
+        """Compare the size of `file` with the entry's, before it is copied or hashed.
+
+        Raises:
+            SourceError: it cannot be read.
+            WeightsError: another size.
+        """
+        try:
+            size = file.stat().st_size
+        except OSError as error:
+            raise SourceError(f"{file} cannot be read: {error.strerror or error}") from None
         if entry.bytes and size != entry.bytes:
             raise WeightsError(
                 f"{where} is not the file that '{entry.name}' names: it has {size} bytes, expected {entry.bytes} "

@@ -94,10 +94,7 @@ class Sources:
             SourceError: it cannot be read.
             WeightsError: it is not the file that the catalogue names; its size is looked at before anything is copied.
         """
-        try:
-            self._cache.check_size(entry, file, str(file))
-        except OSError as error:
-            raise SourceError(f"{file} cannot be read: {error.strerror or error}") from None
+        self._cache.check_size(entry, file, str(file))
         self._take(entry, str(file), lambda part, tell: copy_file(file, part, tell))
 
     def _take(self, entry: WeightEntry, where: str, fill: Callable[[Path, Progress], None]) -> None:

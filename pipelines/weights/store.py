@@ -12,7 +12,6 @@ from torch import Tensor
 from pipelines.errors import WeightsError
 from pipelines.weights import assets
 from pipelines.weights import catalogue as catalogue_module
-from pipelines.weights.assets import load_safetensors
 from pipelines.weights.cache import Cache
 from pipelines.weights.catalogue import Catalogue, WeightEntry, find_entry, load_catalogue
 from pipelines.weights.checkpoints.convert import Conversion, Converter
@@ -46,8 +45,6 @@ class WeightStore:
         self._entries = with_user_entries(catalogue if catalogue is not None else load_catalogue(), config.home)
         self._cache = Cache(config.home)
         self._sources = Sources(config, self._cache, self.entries(), on_event or (lambda event: None))
-
-    # -- questions: no network, nothing written ---------------------------------------------------------------------
 
     def entry(self, name: str) -> WeightEntry:
         """The catalogue entry; raises WeightsError that lists the known names, nearest first."""
@@ -96,8 +93,6 @@ class WeightStore:
         """The hash that the entry's file must have: the catalogue's, else the one trusted on first use, else ""."""
         return self._cache.expected(self.entry(name))
 
-    # -- files -------------------------------------------------------------------------------------------------------
-
     def path(self, name: str) -> Path:
         """The verified file of one entry (not of what it requires), fetched where it is not cached.
 
@@ -133,7 +128,7 @@ class WeightStore:
             return self.tensors(self.resolve(name, entry.role))
         path = self.path(name)
         if entry.format == "safetensors":
-            return load_safetensors(path)
+            return assets.load_safetensors(path)
         if entry.format != "pth":
             raise WeightsError(f"'{name}' ({entry.filename}) is a {entry.format} file, not a checkpoint of tensors")
         return self._converted(entry, path)
@@ -145,7 +140,7 @@ class WeightStore:
         key = f"{entry.name}.converted"
         if self._cache.stamped(key, target):
             with contextlib.suppress(WeightsError):  # a damaged one is made anew
-                return load_safetensors(target)
+                return assets.load_safetensors(target)
         try:
             with self._cache.part(f"{entry.name}.safetensors") as part:
                 convert_checkpoint(path, part)
@@ -154,7 +149,7 @@ class WeightStore:
         except WeightsError:
             # A read-only folder: do without the copy. A checkpoint that is refused is refused again here.
             return read_checkpoint(path)
-        return load_safetensors(target)
+        return assets.load_safetensors(target)
 
     def convert(self, file: Path, name: str | None = None, output: Path | None = None) -> Conversion:
         """Convert an upstream file (see `pipelines.weights.checkpoints.convert.Converter.convert`); its entries are
@@ -254,10 +249,8 @@ class WeightStore:
             with self._cache.part(entry.filename) as part:
                 copy_file(file, part, self._sources.progress(entry))
                 return self._cache.admit(entry, part, str(file))
-        except (OSError, SourceError) as error:
-            raise WeightsError(
-                str(error) if isinstance(error, SourceError) else f"{file} cannot be read: {error.strerror}"
-            ) from None
+        except SourceError as error:
+            raise WeightsError(str(error)) from None
 
     def remove(self, name: str) -> bool:
         """Delete an entry's file, its conversions and its trusted hash from the cache; True where there was a file.

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ganinv_cli.app import app
+from pipelines.engine.input.keys import tidy
 from pipelines.images.decode import decode
 from pipelines.records.manifest import Record, read_manifest
 from pipelines.stages.align.detectors import Detector, detectors
@@ -58,7 +59,7 @@ def align(*words: str) -> Result:
 def judge(samples: list[Sample], records: dict[str, Record], out: Path) -> None:
     wrong = []
     for sample in samples:
-        key = sample.name.rpartition(".")[0]
+        key = tidy(sample.name.rpartition(".")[0])
         record = records.get(key)
         if record is None:
             wrong.append(f"{sample.name!r}: no record")

@@ -101,7 +101,7 @@ def test_invert_defaults_and_methods(ganinv: Any, api: Any) -> None:
     words = ["invert", "raw", "--align", "--method", "optimize", "--refine", "none", "--generator", "g"]
     assert ganinv(*words).exit_code == 0
     first, second = api.specs
-    assert (first.input, first.output, first.method) == (Path("faces"), Path("inversions"), "feature")
+    assert (first.input, first.output, first.method) == (Path("faces"), Path("inversions"), "photo")
     assert (second.align, second.method, second.refine, second.generator) == (True, "optimize", "none", "g")
 
 

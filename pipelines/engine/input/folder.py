@@ -9,60 +9,72 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Set
-from heapq import merge
-from itertools import groupby
-from operator import itemgetter
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.engine.input.archive import members
-from pipelines.engine.input.duplicates import apart, failing
+from pipelines.engine.input.keys import SIDE_REASON, LeftOut, Naming, apart, is_side, tidy, unsafe_name
 from pipelines.engine.input.remote import list_folder
-from pipelines.engine.input.tar_index import unsafe_name
-from pipelines.engine.types import FACE, FURTHER, Origin, Photo, split_key
+from pipelines.engine.types import FACE, Origin, Photo, split_key
 from pipelines.images.decode import IMAGE_SUFFIXES
-from pipelines.records.manifest import Record, Stat
+from pipelines.records.manifest import MANIFEST, PARTS, Record, Stat
 
 _RUN_FILES = re.compile(r"manifest\.jsonl|run(\.\d+-of-\d+)?\.json|metrics\.json|report\.html")
-_EXAMPLES = 3
 Place = tuple[int, int]  # device and inode of a folder
-# Key in the folder (ends in "/" where more lies below), name, kind, is it a link, what the listing said of the file.
-Row = tuple[str, str, str, bool, Stat | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What lies in a folder: a picture, or (`kind` folder or archive) a place with more below its key.
+
+    Attributes:
+        name: the file's own.
+        kind: photo, folder or archive.
+        linked: the file may be a link.
+        stat: what the listing said of the file.
+    """
+
+    name: str
+    kind: str
+    linked: bool = False
+    stat: Stat | None = None
+
+    def names(self, naming: Naming) -> tuple[str, ...]:
+        """What its key in the folder may be, best first; ends in ``/`` where more lies below."""
+        name = tidy(self.name)
+        if self.kind == "photo":
+            return naming.names(*split_key(name))
+        return (f"{name}/",) if self.kind == "folder" else (f"{split_key(name)[0]}/", f"{name}/")
+
+
+@dataclass(frozen=True)
+class Below:
+    """A folder on the walk: its path below the root and its keys' beginning, both "" or with a ``/`` at their end."""
+
+    path: str = ""
+    key: str = ""
+    above: frozenset[Place] = frozenset()
 
 
 class Walk(ABC):
-    """One walk through a folder.
+    """One walk through a folder; photos come sorted by key, each with a key of its own.
 
     Args:
         root: what to put before a path in the folder; ends in ``/``.
-        faces_all: every photo may give several items `KEY.n`.
-        strict: raise for what cannot be used, and leave photos that share a key to the caller. Otherwise each is one
-            failing photo, with its file's name as its key: a run that has begun goes on.
-        notes: gets a sentence for each thing that was left out; complete when the walk has ended.
+        naming: how names become keys.
+        left_out: is told of what is no photo of this input.
     """
 
-    def __init__(self, root: str, faces_all: bool, strict: bool, notes: list[str] | None = None) -> None:
-        self.notes: list[str] = [] if notes is None else notes
+    def __init__(self, root: str, naming: Naming, left_out: LeftOut) -> None:
         self._root = root
-        self._faces_all = faces_all
-        self._strict = strict
+        self._naming = naming
+        self._left_out = left_out
 
     def __iter__(self) -> Iterator[Photo]:
-        """Photos sorted by key. Raises UsageError for an archive that cannot be read (`strict`)."""
-        photos = self._tree("", frozenset())
-        yield from photos if self._strict else _apart(photos)
-
-    @abstractmethod
-    def _look(self, below: str, above: frozenset[Place]) -> tuple[list[Row], frozenset[Place]]:
-        """What is in a folder, sorted, and the folders on the way to it. Raises OSError where it cannot be read."""
-
-    @abstractmethod
-    def _photo(self, below: str, row: Row) -> Photo | None:
-        """The photo that a row means; None where it is to be passed over."""
-
-    def _tree(self, below: str, above: frozenset[Place]) -> Iterator[Photo]:
-        """All photos below a folder. A stack, and not recursion: folders may be nested a thousand deep."""
-        stack: list[Iterator[Any]] = [self._folder(below, above)]
+        """A stack, and not recursion: folders may be nested a thousand deep."""
+        stack: list[Iterator[Any]] = [self._folder(Below())]
         while stack:
             found = next(stack[-1], None)
             if found is None:
@@ -72,38 +84,43 @@ class Walk(ABC):
             else:
                 stack.append(found)
 
-    def _folder(self, below: str, above: frozenset[Place]) -> Iterator[Photo | Iterator[Any]]:
+    @abstractmethod
+    def _look(self, below: Below) -> tuple[list[Row], Below]:
+        """What is in a folder, and the folder with itself `above`. Raises OSError where it cannot be read."""
+
+    @abstractmethod
+    def _photo(self, key: str, path: str, row: Row) -> Photo | None:
+        """The photo that a row means (`path` below the root); None where it is to be passed over."""
+
+    def _folder(self, below: Below) -> Iterator[Photo | Iterator[Any]]:
         """A folder's photos and, in their places, all that lies in its folders and archives."""
         try:
-            rows, here = self._look(below, above)
+            rows, below = self._look(below)
         except OSError as error:
-            name = (self._root + below).rstrip("/")
-            self.notes.append(f"the folder '{name}' cannot be read ({error.strerror}) and was left out")
+            self._left_out.add(f"folders cannot be read ({error.strerror})", self._root + below.path.rstrip("/"))
             return
-        keys = {row[0] for row in rows} if self._faces_all and not self._strict else frozenset()
-        for sort, group in groupby(rows, itemgetter(0)):
-            if sort.endswith("/"):
-                yield self._inside(below, list(group), here)
-                continue
-            for row in group:
-                if (photo := self._photo(below, row)) is not None:
-                    yield _alone(photo, below, keys)
+        for key, row in self._keyed(below, rows):
+            path = below.path + row.name
+            if row.kind == "folder":
+                yield self._folder(replace(below, path=path + "/", key=key))
+            elif row.kind == "archive":
+                yield apart(members(self._root + path, key, self._left_out), self._naming)
+            elif (photo := self._photo(key, path, row)) is not None:
+                yield photo
 
-    def _inside(self, below: str, rows: list[Row], here: frozenset[Place]) -> Iterator[Any]:
-        """All under one ``NAME/``: a folder, an archive or, seldom, several of them together, which are merged."""
-        if len(rows) == 1:
-            return self._folder(below + rows[0][0], here) if rows[0][2] == "folder" else self._members(below, rows[0])
-        parts = (
-            self._tree(below + row[0], here)
-            if row[2] == "folder"
-            else iter(sorted(self._members(below, row), key=_key_of))
-            for row in rows
-        )
-        return merge(*parts, key=_key_of)
-
-    def _members(self, below: str, row: Row) -> Iterator[Photo]:
-        path, prefix = self._root + below + row[1], below + row[0]
-        return apart(members(path, prefix, self._strict, self.notes), self._faces_all, self._strict)
+    def _keyed(self, below: Below, rows: list[Row]) -> list[tuple[str, Row]]:
+        """Sorted by their keys, which differ; a folder cannot change its name, so it goes before archives."""
+        rows.sort(key=lambda row: (row.kind != "folder", row.name))
+        named = [(row, [below.key + name for name in row.names(self._naming)]) for row in rows]
+        wanted = Counter(self._naming.fold(name) for _, names in named for name in names)
+        claims, keyed = self._naming.claims(), []
+        for row, names in named:
+            contested = not names or wanted[self._naming.fold(names[0])] > 1
+            key = claims.take(tuple(names), self._root + below.path + row.name, contested=contested)
+            if key is not None:
+                keyed.append((key, row))
+        keyed.sort(key=lambda pair: pair[0])
+        return keyed
 
 
 class FolderWalk(Walk):
@@ -112,62 +129,72 @@ class FolderWalk(Walk):
     Args:
         root: absolute path.
         records: what a run that wrote the folder noted (its crops are trusted); empty for any other folder.
-        faces_all, strict, notes: as of `Walk`.
+        naming, left_out: as of `Walk`.
+        follow_links: also follow links to folders outside of `root`.
+        output: the run's own folder, which is left out where it lies in this one.
     """
 
     def __init__(
         self,
         root: str,
         records: Mapping[str, Record],
-        faces_all: bool,
-        strict: bool,
-        notes: list[str] | None = None,
+        naming: Naming,
+        left_out: LeftOut,
+        follow_links: bool = False,
+        output: str = "",
     ) -> None:
-        super().__init__(os.path.join(root, ""), faces_all, strict, notes)
+        super().__init__(os.path.join(root, ""), naming, left_out)
         self._records = records
-        self._unlisted = 0
-        self._examples: list[str] = []
+        self._inside = "" if follow_links else os.path.join(os.path.realpath(root), "")
+        self._output = os.path.realpath(output) if output else ""
 
-    def __iter__(self) -> Iterator[Photo]:
-        yield from super().__iter__()
-        if self._unlisted:
-            shown = ", ".join(map(repr, self._examples))
-            self.notes.append(f"{self._unlisted} files have no picture's suffix and were left out, for example {shown}")
-
-    def _look(self, below: str, above: frozenset[Place]) -> tuple[list[Row], frozenset[Place]]:
-        status = os.stat(self._root + below)
-        here = above | {(status.st_dev, status.st_ino)}
+    def _look(self, below: Below) -> tuple[list[Row], Below]:
+        status = os.stat(self._root + below.path)
+        here = replace(below, above=below.above | {(status.st_dev, status.st_ino)})
+        with os.scandir(self._root + below.path) as entries:
+            found = list(entries)
+        if below.path and _is_run({entry.name for entry in found}):
+            self._left_out.add("folders hold results of an earlier run", below.path.rstrip("/"))
+            return [], here
         rows: list[Row] = []
-        with os.scandir(self._root + below) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(".") or name.endswith(".part") or name == "manifest.d":
-                    continue
-                place = _folder_place(entry)
-                if place is None:
-                    rows += self._file_row(below, name, entry.is_symlink())
-                elif place not in here:
-                    rows.append((name + "/", name, "folder", False, None))
-        rows.sort()
+        for entry in found:
+            name = entry.name
+            if is_side(name):
+                self._left_out.add(SIDE_REASON, below.path + name)
+            elif name.startswith(".") or name.endswith(".part") or name == PARTS:
+                continue
+            elif (place := _folder_place(entry)) is None:
+                rows += self._file_row(below.path, name, entry.is_symlink())
+            elif place not in here.above and not self._outside(entry, below.path):
+                rows.append(Row(name, "folder"))
         return rows, here
+
+    def _outside(self, entry: os.DirEntry[str], below: str) -> bool:
+        """Whether a folder is left out: behind a link that leads out of the input, or the run's own output."""
+        path = self._root + below + entry.name
+        if self._inside and entry.is_symlink() and not os.path.realpath(path).startswith(self._inside):
+            self._left_out.add("links lead out of the input (--follow-links follows them)", below + entry.name)
+            return True
+        if self._output and entry.name == os.path.basename(self._output) and os.path.realpath(path) == self._output:
+            self._left_out.add("folders are this run's own output", below + entry.name)
+            return True
+        return False
 
     def _file_row(self, below: str, name: str, linked: bool) -> tuple[Row, ...]:
         found = _row(name, linked)
         if not found and not (self._records and _RUN_FILES.fullmatch(below + name)):
-            self._unlisted += 1
-            self._examples = sorted((*self._examples, below + name))[:_EXAMPLES]
+            self._left_out.add("files have no picture's suffix", below + name)
         return found
 
-    def _photo(self, below: str, row: Row) -> Photo | None:
+    def _photo(self, key: str, path: str, row: Row) -> Photo | None:
         """None: the run that wrote the folder has withdrawn it."""
-        key, path = below + row[0], self._root + below + row[1]
         record = self._records.get(key) if self._records else None
         if record is not None and record.status == "skipped":
             return None
-        if record is None or record.outputs.get(FACE) != below + row[1]:
-            return Photo(key, path, linked=row[3])
+        if record is None or tidy(record.outputs.get(FACE, "")) != tidy(path):
+            return Photo(key, self._root + path, linked=row.linked)
         origin = Origin(record.source, record.digest, record.quad) if record.quad else None
-        return Photo(key, path, origin=origin, trusted=True, linked=row[3])
+        return Photo(key, self._root + path, origin=origin, trusted=True, linked=row.linked)
 
 
 class RemoteWalk(Walk):
@@ -177,37 +204,34 @@ class RemoteWalk(Walk):
     be lost without a trace.
     """
 
-    def __init__(self, root: str, faces_all: bool, strict: bool, notes: list[str] | None = None) -> None:
-        super().__init__(root.rstrip("/") + "/", faces_all, strict, notes)
-
-    def _look(self, below: str, above: frozenset[Place]) -> tuple[list[Row], frozenset[Place]]:
+    def _look(self, below: Below) -> tuple[list[Row], Below]:
         rows: list[Row] = []
-        for name, is_folder, stat in list_folder(self._root + below):
-            reason = unsafe_name(name)
-            if reason:
-                self.notes.append(f"{self._root}{below}: {name!r} {reason} and was left out")
+        for name, is_folder, stat in list_folder(self._root + below.path):
+            if reason := unsafe_name(name):  # before it is asked for
+                self._left_out.add(f"names cannot be used (each {reason})", below.path + name)
+            elif is_side(name):
+                self._left_out.add(SIDE_REASON, below.path + name)
             elif is_folder:
-                rows.append((name + "/", name, "folder", False, None))
+                rows.append(Row(name, "folder"))
             else:
                 rows += _row(name, False, stat)
-        rows.sort()
-        return rows, above
+        return rows, below
 
-    def _photo(self, below: str, row: Row) -> Photo | None:
-        return Photo(below + row[0], self._root + below + row[1], stat=row[4])
+    def _photo(self, key: str, path: str, row: Row) -> Photo | None:
+        return Photo(key, self._root + path, stat=row.stat)
 
 
 def _row(name: str, linked: bool, stat: Stat | None = None) -> tuple[Row, ...]:
     """What a file's name means; none where that is nothing."""
-    key, suffix = split_key(name)
-    suffix = suffix.lower()
+    suffix = split_key(name)[1].lower()
     if suffix in IMAGE_SUFFIXES:
-        return ((key, name, "photo", linked, stat),)
-    return ((key + "/", name, "members", linked, None),) if suffix == ".tar" else ()
+        return (Row(name, "photo", linked, stat),)
+    return (Row(name, "archive", linked),) if suffix == ".tar" else ()
 
 
-def _key_of(photo: Photo) -> str:
-    return photo.key
+def _is_run(names: set[str]) -> bool:
+    """Whether a folder of these files was written by a run of this tool; other tools have manifests, too."""
+    return not names.isdisjoint((MANIFEST, PARTS)) and not names.isdisjoint((".ganinv.lock", "run.json"))
 
 
 def _folder_place(entry: os.DirEntry[str]) -> Place | None:
@@ -219,23 +243,3 @@ def _folder_place(entry: os.DirEntry[str]) -> Place | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _alone(photo: Photo, below: str, keys: Set[str]) -> Photo:
-    """The photo; a failing one where its key is that of a further face of a photo among `keys` (relative to `below`)."""
-    match = FURTHER.fullmatch(photo.key, len(below)) if keys else None
-    if match is None or match[1] not in keys:
-        return photo
-    return failing(photo, f"has the name that a further face of '{below}{match[1]}' gets; rename one of them")
-
-
-def _apart(photos: Iterable[Photo]) -> Iterator[Photo]:
-    """Sorted photos; each of several with one key becomes a failing one."""
-    for _, group in groupby(photos, _key_of):
-        same = list(group)
-        if len(same) == 1:
-            yield same[0]
-            continue
-        for photo in same:
-            other = same[0] if photo is not same[0] else same[1]
-            yield failing(photo, f"and '{other.path}' would both write '{photo.key}'; rename or remove one of them")

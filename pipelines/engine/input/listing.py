@@ -5,123 +5,178 @@ from __future__ import annotations
 import io
 import os
 import posixpath
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote
 
+from pipelines.engine.input.archive import archives
 from pipelines.engine.input.folder import FolderWalk, RemoteWalk
-from pipelines.engine.input.groups import grouped, numbered, sibling_crop
-from pipelines.engine.input.lists import ArchivePhotos, ListedPhotos
-from pipelines.engine.input.remote import as_url, read_remote
-from pipelines.engine.input.streaming import Find, LazyPhotos, Patience, look_ahead
+from pipelines.engine.input.groups import grouped as brought_together
+from pipelines.engine.input.groups import sibling_crop
+from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate, tidy
+from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
+from pipelines.engine.input.remote import as_url, is_url, read_remote
+from pipelines.engine.input.streaming import Find, Listing, ListingDeadline, StreamedPhotos
 from pipelines.engine.input.tar_index import expand, unreadable
-from pipelines.engine.lines import FileLines, StreamLines
-from pipelines.engine.types import FACE, FURTHER, LATENTS, Listing, Origin, Photo, split_key
+from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
 
-__all__ = ["FACE", "LATENTS", "LazyPhotos", "Listing", "Origin", "Photo", "list_input", "take_part"]
+__all__ = ["FACE", "LATENTS", "Listing", "Origin", "Photo", "StreamedPhotos", "list_input", "take_part"]
 LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run starts,
 LISTED_SECONDS = 5.0  # unless they come slowly: then those that are there so long after the first
+Inputs = Path | Sequence[Path]
 
 
 def list_input(
-    source: Path,
+    source: Inputs,
     use_run: bool = False,
     faces_all: bool = False,
     stdin: IO[str] | None = None,
+    output: Path | None = None,
+    follow_links: bool = False,
+    offline: bool = False,
     grouped: bool = False,
 ) -> Listing:
-    """All photos that INPUT means; of a large or slow input (see `LazyPhotos`) the first are listed, and checked.
+    """All photos that INPUT means; of a large or slow input (see `StreamedPhotos`) the first are listed, and checked.
 
     Args:
         source: folder (searched recursively), picture, ``.txt`` list, ``.tar``, ``NAME-{000..012}.tar``, ``-``, or a
-            URL of any of these but ``-``.
+            URL of any of these but ``-``; or several of these, of which each but a picture is a folder of its own name.
         use_run: where the folder was written by this tool, read its manifest: crops are trusted to be aligned, and
             an inverted folder stands for the faces that it was made from.
         faces_all: every photo may give several items `KEY.n`, so such a key must not be a photo's own.
         stdin: where ``-`` reads its paths, one a line (default: standard input).
+        output: the run's folder: a file keeps the key that its manifest has for it; left out where it is in the input.
+        follow_links: also follow links to folders outside of an input folder.
+        offline: a photo behind a URL fails, and no connection is opened.
         grouped: with `use_run`, crops of one photo follow each other (`engine.input.groups`).
 
     Raises:
-        UsageError: the input does not exist or cannot be meant; two of the photos that are listed first share a key.
+        UsageError: the input does not exist or cannot be meant.
         NoInputError: there is not one photo.
     """
-    return _Input(source, faces_all, grouped).listing(use_run, stdin)
+    options = _Options(use_run, faces_all, stdin, output, follow_links, offline, grouped)
+    deadline = ListingDeadline(LISTED_SECONDS)
+    sources = (source,) if isinstance(source, Path) else tuple(source)
+    inputs = [_Input(each, options, deadline, len(sources) > 1) for each in sources]
+    photos = _begun(inputs, options, deadline, ", ".join(map(str, sources[:3])))
+    latents = [each.latents for each in inputs if each.latents is not None]
+    return Listing(photos, photos.notes, latents[0] if len(inputs) == len(latents) == 1 else None)
 
 
-def take_part(photos: Sequence[Photo], limit: int | None, shard: tuple[int, int] | None) -> Sequence[Photo]:
+def take_part(photos: StreamedPhotos, limit: int | None, shard: tuple[int, int] | None) -> StreamedPhotos:
     """The first `limit` photos, of those every N-th from the I-th on for shard (I, N), I from 1.
 
-    Shards differ by one photo at most, and none needs to know how many there are: of `LazyPhotos` again such. Crops of
-    one photo (see `engine.input.groups`) count as one, and stay together.
+    Shards differ by one photo at most, and none needs to know how many there are.
     """
-    which = range(sys.maxsize)[:limit] if limit is not None else range(sys.maxsize)
-    which = which[shard[0] - 1 :: shard[1]] if shard else which
-    if isinstance(photos, LazyPhotos):
-        return photos[which.start : which.stop : which.step]
-    return tuple(photo for place, photo in numbered(photos) if place in which)
+    if limit is not None:
+        photos = photos[:limit]
+    return photos if shard is None else photos[shard[0] - 1 :: shard[1]]
+
+
+@dataclass(frozen=True)
+class _Options:
+    use_run: bool
+    faces_all: bool
+    stdin: IO[str] | None
+    output: Path | None
+    follow_links: bool
+    offline: bool
+    grouped: bool
+
+
+def _begun(inputs: Sequence[_Input], options: _Options, deadline: ListingDeadline, name: str) -> StreamedPhotos:
+    naming = Naming(options.output, options.faces_all)
+    ordered = len(inputs) == 1 and inputs[0].ordered
+
+    def find(left_out: LeftOut) -> Iterator[Photo]:
+        found = (photo for each in inputs for photo in each.photos(left_out))
+        passed = gate(_connected(found, left_out) if options.offline else found, left_out)
+        return passed if ordered else apart(passed, naming)
+
+    photos = StreamedPhotos.begun(find, LISTED_FIRST, deadline, all(each.countable for each in inputs))
+    if not photos.first:
+        raise NoInputError("; ".join((f"there is no picture in '{name}'", *photos.notes)))
+    troubles = {photo.trouble for photo in photos.first}
+    if photos.whole and all(trouble is not None and trouble.code == "unreadable" for trouble in troubles):
+        raise UsageError("; ".join(trouble.message for trouble in troubles if trouble)[:2000])
+    return photos
 
 
 class _Input:
-    """INPUT, and how its photos are found."""
+    """One INPUT, and how its photos are found.
 
-    def __init__(self, source: Path, faces_all: bool, grouped: bool) -> None:
-        self._source = source
-        self._grouped = grouped
-        self._faces_all = faces_all
-        self._patience = Patience(LISTED_SECONDS)
+    Attributes:
+        photos: finds them, from the beginning.
+        ordered: each has a key of its own already.
+        countable: as of `StreamedPhotos`.
+        latents: the folder with codes of the same keys, where the input is one of `invert` or `edit`.
+    """
 
-    def listing(self, use_run: bool, stdin: IO[str] | None) -> Listing:
-        source, url = self._source, as_url(self._source)
+    def __init__(self, source: Path, options: _Options, deadline: ListingDeadline, several: bool) -> None:
+        self.ordered, self.countable = False, True
+        self.latents: Path | None = None
+        self._source, self._options, self._deadline = source, options, deadline
+        self._prefix = ""
+        url = as_url(source)
+        self._several = several
+        self.photos: Find
         if str(source) == "-":
-            return self._lines(StreamLines(stdin or sys.stdin, self._patience), os.getcwd())
-        if url is not None and not os.path.lexists(source):
-            return self._url(url)
-        return self._folder(use_run) if source.is_dir() else self._file()
+            self._lines(StreamLines(options.stdin or sys.stdin, deadline), os.getcwd())
+        elif url is not None and not os.path.lexists(source):
+            self._url(url)
+        elif source.is_dir():
+            self._folder()
+        else:
+            self._file()
 
-    def _listed(self, find: Find, countable: bool = True) -> Listing:
-        """The whole listing, where that is soon there; else what is found while the run goes on."""
-        notes: list[str] = []
-        first, whole = look_ahead(find(True, notes), LISTED_FIRST, self._patience)
-        self._some(first, notes)
-        _refuse_shared_keys(first, self._faces_all)
-        if whole:
-            return Listing(first, tuple(notes))
-        photos = LazyPhotos(find, first, countable)
-        return Listing(photos, photos.notes)
+    def _named(self, name: str) -> str:
+        """What goes before the keys of one of several inputs."""
+        return f"{tidy(name)}/" if self._several and name not in ("", ".") else ""
 
-    def _some(self, photos: tuple[Photo, ...], notes: Sequence[str]) -> tuple[Photo, ...]:
-        if not photos:
-            left_out = "; " + "; ".join(notes) if notes else ""
-            raise NoInputError(f"there is no picture in '{self._source}'{left_out}")
-        return photos
+    def _found(self, find: Find, name: str = "") -> None:
+        prefix = self._named(name)
 
-    def _folder(self, use_run: bool) -> Listing:
-        root = self._source
-        records = ManifestIndex(root) if use_run and has_manifest(root) else None
+        def photos(left_out: LeftOut) -> Iterable[Photo]:
+            return (_below(photo, prefix) if prefix else photo for photo in find(left_out))
+
+        self.photos = photos
+
+    def _naming(self, name: str) -> Naming:
+        return Naming(self._options.output, self._options.faces_all, self._named(name))
+
+    def _folder(self) -> None:
+        root, options = self._source, self._options
+        place = os.path.abspath(root)
+        name = os.path.basename(place)
+        records = ManifestIndex(root) if options.use_run and has_manifest(root) else None
+        self.ordered = True
         if records is not None and records.has_output(LATENTS):
-            photos = _from_inversions(records)
-            if self._grouped:
-                photos = tuple(grouped(photos, records, lambda _, key, record: _from_inversion(key, record)))
-            return Listing(self._some(photos, []), latents=Path(os.path.abspath(root)) / LATENTS)
+            self.latents = Path(place) / LATENTS
+            self._found(lambda left_out: _from_inversions(records, options.grouped), name)
+            return
         known: Mapping[str, Record] = records if records is not None else {}
-        place, faces_all = os.path.abspath(root), self._faces_all
+        naming, output = self._naming(name), str(options.output or "")
 
-        def find(strict: bool, notes: list[str]) -> Iterable[Photo]:
-            walk = FolderWalk(place, known, faces_all, strict, notes)
-            return grouped(walk, known, sibling_crop) if self._grouped and known else walk
+        def find(left_out: LeftOut) -> Iterable[Photo]:
+            walk = FolderWalk(place, known, naming, left_out, options.follow_links, output)
+            return brought_together(walk, known, sibling_crop) if options.grouped and known else walk
 
-        return self._listed(find)
+        self._found(find, name)
 
-    def _file(self) -> Listing:
+    def _file(self) -> None:
         """A file of this machine, or a pattern of tar archives."""
         source = self._source
+        path = os.path.abspath(source)
         if not source.exists():
-            names = expand(os.path.abspath(source))
+            names = expand(path)
             if len(names) > 1:
                 return self._archives(names)
             raise UsageError(
@@ -130,65 +185,75 @@ class _Input:
         suffix = source.suffix.lower()
         if suffix == ".txt":
             whole = source.is_file()  # else a pipe with a name
-            lines = FileLines(source) if whole else StreamLines(open(source, "rb"), self._patience)  # noqa: SIM115
-            return self._lines(lines, os.path.dirname(os.path.abspath(source)))
+            lines = FileLines(source) if whole else StreamLines(open(source, "rb"), self._deadline, str(source))  # noqa: SIM115
+            return self._lines(lines, os.path.dirname(path), source.stem)
         if suffix == ".tar":
-            return self._archives((os.path.abspath(source),))
+            return self._archives((path,), source.stem)
         if suffix in {".zip", ".gz", ".tgz", ".7z", ".rar"}:
             raise UsageError(f"'{source}' is an archive; unpack it and give the folder, or make it a plain .tar")
-        return Listing((Photo(split_key(source.name)[0], os.path.abspath(source)),))
+        photo = Photo(split_key(tidy(source.name))[0], path)
+        return self._found(lambda left_out: (photo,))
 
-    def _url(self, url: str) -> Listing:
-        suffix = split_key(posixpath.basename(url))[1].lower()
-        if suffix == ".tar":
-            return self._listed(ArchivePhotos(expand(url), self._faces_all), countable=False)
-        if suffix == ".txt":
+    def _url(self, url: str) -> None:
+        """A query is no part of the name: ``https://host/a.jpg?id=1`` is a picture."""
+        if self._options.offline:
+            raise UsageError(f"'{url}' needs the network, which --offline forbids; copy it here and give its path")
+        name = unquote(posixpath.basename(re.split(r"[?#]", url, maxsplit=1)[0]))
+        stem, suffix = split_key(tidy(name))
+        if suffix.lower() == ".tar":
+            self.countable = False
+            self._found(lambda left_out: archives(expand(url), left_out), stem)
+        elif suffix.lower() == ".txt":
             try:
                 text = read_remote(url)
             except PhotoError as error:
                 raise UsageError(error.message) from None
-            return self._lines(StreamLines(io.BytesIO(text), self._patience), posixpath.dirname(url))
-        if suffix in IMAGE_SUFFIXES:
-            return Listing((Photo(split_key(posixpath.basename(url))[0], url),))
-        faces_all = self._faces_all
-        return self._listed(lambda strict, notes: RemoteWalk(url, faces_all, strict, notes), countable=False)
+            self._lines(StreamLines(io.BytesIO(text), self._deadline, url), posixpath.dirname(url), stem)
+        elif suffix.lower() in IMAGE_SUFFIXES:
+            photo = Photo(stem + query_mark(url), url)
+            self._found(lambda left_out: (photo,))
+        else:
+            self.ordered, self.countable = True, False
+            naming, root = self._naming(name), url.rstrip("/") + "/"
+            self._found(lambda left_out: RemoteWalk(root, naming, left_out), name)
 
-    def _lines(self, lines: FileLines | StreamLines, base: str) -> Listing:
-        return self._listed(ListedPhotos(lines, base, self._faces_all))
+    def _lines(self, lines: FileLines | StreamLines, base: str, name: str = "") -> None:
+        self._found(lambda left_out: listed(lines, base, left_out, self._options.offline), name)
 
-    def _archives(self, paths: tuple[str, ...]) -> Listing:
+    def _archives(self, paths: tuple[str, ...], name: str = "") -> None:
         """Those of this machine; one that is not there is told now, and not when its turn comes."""
         for path in paths:
             try:
                 os.stat(path)
             except OSError as error:
                 raise unreadable(path, error) from None
-        return self._listed(ArchivePhotos(paths, self._faces_all))
+        self._found(lambda left_out: archives(paths, left_out), name)
 
 
-def _from_inversions(records: Mapping[str, Record]) -> tuple[Photo, ...]:
+def _connected(photos: Iterable[Photo], left_out: LeftOut) -> Iterator[Photo]:
+    """The photos without the network: those behind a URL fail, crops whose photo is behind one are not pasted."""
+    for photo in photos:
+        if is_url(photo.path):
+            yield failing(photo, "offline", f"'{photo.path}' needs the network, which --offline forbids")
+            continue
+        if photo.origin is not None and is_url(photo.origin.path):
+            left_out.add("photos to paste into need the network (--offline)", photo.origin.path)
+            photo = replace(photo, origin=None)
+        yield photo
+
+
+def _from_inversions(records: Mapping[str, Record], grouped: bool) -> Iterable[Photo]:
     """The faces that an inverted folder was made from: crops as they are, photos to be cut where they were cut."""
-    return tuple(_from_inversion(key, records[key]) for key in sorted(records) if records[key].status == "ok")
+    photos = (_from_inversion(key, records[key]) for key in sorted(records) if records[key].status == "ok")
+    return brought_together(photos, records, lambda _, key, record: _from_inversion(key, record)) if grouped else photos
 
 
 def _from_inversion(key: str, record: Record) -> Photo:
     cut = Origin(record.source, record.digest, record.quad) if record.quad else None
-    return Photo(key, record.source, origin=cut, cut=cut, trusted=True)
+    return Photo(tidy(key), record.source, origin=cut, cut=cut, trusted=True)
 
 
-def _refuse_shared_keys(photos: Sequence[Photo], faces_all: bool) -> None:
-    first: dict[str, str] = {}
-    for photo in photos:
-        if photo.key in first:
-            raise UsageError(
-                f"'{first[photo.key]}' and '{photo.path}' would both write '{photo.key}'; rename or remove one of them"
-            )
-        first[photo.key] = photo.path
-    if not faces_all:
-        return
-    for photo in photos:
-        match = FURTHER.fullmatch(photo.key)
-        if match and match[1] in first:
-            raise UsageError(
-                f"'{photo.path}' has the name that a further face of '{first[match[1]]}' gets; rename one of them"
-            )
+def _below(photo: Photo, prefix: str) -> Photo:
+    """The photo of one of several inputs."""
+    group = tuple((prefix + key, path) for key, path in photo.group)
+    return replace(photo, key=prefix + photo.key, group=group)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.engine.web import WebStore
+from pipelines.engine.input.web import WebStore
 from pipelines.errors import OutputError, PhotoError, UsageError
 from pipelines.images.decode import MAX_BYTES
 from pipelines.records.manifest import Stat
@@ -78,16 +78,7 @@ def find_files(url: str) -> dict[str, tuple[str, Stat | None]]:
     """
     store, root = open_store(url)
     base = root.rstrip("/") + "/"
-    try:
-        found: Mapping[str, Any] = _again(lambda: store.find(base, detail=True))
-    except FileNotFoundError:
-        return {}
-    except UsageError:
-        raise
-    except Exception as error:  # each store has its own tree of exceptions
-        raise UsageError(
-            f"'{url}' cannot be listed ({_first_line(error)}); check the address and your rights"
-        ) from None
+    found: Mapping[str, Any] = _asked(url, lambda: store.find(base, detail=True)) or {}
     files = {}
     for path, info in found.items():
         if path.startswith(base) and info.get("type", "file") == "file":
@@ -106,24 +97,32 @@ def list_folder(url: str) -> list[tuple[str, bool, Stat | None]]:
     """
     store, root = open_store(url)
     base = root.rstrip("/") + "/"
-    try:
-        found: list[Mapping[str, Any]] = _again(lambda: store.ls(base.rstrip("/") or "/", detail=True))
-    except FileNotFoundError:
-        return []
-    except UsageError:
-        raise
-    except Exception as error:  # each store has its own tree of exceptions
-        raise UsageError(
-            f"'{url}' cannot be listed ({_first_line(error)}); check the address and your rights"
-        ) from None
-    store.invalidate_cache(root)
+    found: list[Mapping[str, Any]] = _asked(url, lambda: store.ls(base.rstrip("/") or "/", detail=True)) or []
     rows = []
     for info in found:
         name, kind = str(info["name"]).rstrip("/"), info.get("type", "file")
         if name.startswith(base) and kind in ("file", "directory"):
             is_folder = kind == "directory"
             rows.append((name[len(base) :], is_folder, None if is_folder else _stat(info)))
+    if found:
+        store.invalidate_cache(root)
     return rows
+
+
+def _asked(url: str, ask: Callable[[], T]) -> T | None:
+    """What a store says of a folder; None where there is no such folder."""
+    try:
+        return _again(ask)
+    except FileNotFoundError:
+        return None
+    except UsageError:
+        raise
+    except Exception as error:  # each store has its own tree of exceptions
+        raise _no_access(url, "listed", error) from None
+
+
+def _no_access(url: str, verb: str, error: Exception) -> UsageError:
+    return UsageError(f"'{url}' cannot be {verb} ({_first_line(error)}); check the address and your rights")
 
 
 def remote_stat(url: str) -> Stat | None:
@@ -167,9 +166,7 @@ def open_remote(url: str) -> Any:
     except FileNotFoundError:
         raise UsageError(f"the input '{url}' does not exist") from None
     except Exception as error:  # each store has its own tree of exceptions
-        raise UsageError(
-            f"'{url}' cannot be opened ({_first_line(error)}); check the address and your rights"
-        ) from None
+        raise _no_access(url, "opened", error) from None
     if not file.seekable():
         file.close()
         raise UsageError(f"the server of '{url}' does not serve parts of a file; download it and give its path")

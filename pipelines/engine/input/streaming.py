@@ -1,24 +1,23 @@
-"""The photos of a large, slow or endless input, found as they are asked for: nothing waits for the listing's end."""
+"""The photos of an input, found as they are asked for: nothing waits for the end of a large, slow or endless listing."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import overload
 
 from pipelines.engine.input.groups import is_last, numbered
+from pipelines.engine.input.keys import LeftOut
 from pipelines.engine.types import Photo
 
-Find = Callable[[bool, list[str]], Iterable[Photo]]
-"""(strict, notes) -> all photos of an input in its own order, from the beginning.
-
-strict: raise UsageError for what cannot be used, and leave photos that share a key to the caller; else each is one
-failing photo. `notes` gets a sentence for each thing that was left out.
-"""
+Find = Callable[[LeftOut], Iterable[Photo]]
+"""All photos of an input in its own order, from the beginning; `LeftOut` is told what else lies there."""
 
 
-class Patience:
+class ListingDeadline:
     """How long to wait for an input before the run starts: without end for its first photo, then so many seconds.
 
     Attributes:
@@ -46,60 +45,65 @@ class Patience:
         return self._end is not None and time.monotonic() >= self._end
 
 
-def look_ahead(photos: Iterable[Photo], most: int, patience: Patience) -> tuple[tuple[Photo, ...], bool]:
-    """The first `most` photos, fewer where they come slowly; and whether these are all."""
-    first: list[Photo] = []
-    whole = True
-    for photo in photos:
-        if not first:
-            patience.begin()
-        first.append(photo)
-        if len(first) > most or patience.over():
-            whole = False
-            break
-    whole = whole and not patience.late
-    patience.stop()
-    return tuple(first) if whole else tuple(first[:most]), whole
-
-
-class LazyPhotos(Sequence[Photo]):
-    """Photos that are found as they are asked for: every iteration goes through the input from its beginning.
-
-    Photos that share a key, or that lie in an archive which cannot be read, are failing ones.
+class StreamedPhotos(Sequence[Photo]):
+    """An input's photos; every iteration goes through it from its beginning, unless all were listed at the start.
 
     Args:
         find: the input.
-        first: the photos that were listed, and checked, before the run started.
+        first: the photos that were listed before the run started.
+        whole: these are all.
         countable: going through the input once more, only to count it, costs little.
-        which: places of the input's photos that these are.
+        which: places of the input's photos that these are (crops of one photo share one: `engine.input.groups`).
 
     Attributes:
-        notes: a sentence for each thing that was left out; there once an iteration has come to the input's end.
+        notes: a sentence for each kind of thing that was left out; there once an iteration has come to the input's end.
     """
 
     def __init__(
         self,
         find: Find,
         first: tuple[Photo, ...] = (),
+        whole: bool = False,
         countable: bool = True,
         which: range = range(sys.maxsize),
     ) -> None:
         self.notes: list[str] = []
-        self.first = first
-        self.countable = countable
+        self.first, self.whole, self.countable = first, whole, countable
         self._find = find
         self._which = which
-        self._count: int | None = None
+        self._count: int | None = len(first) if whole else None
+
+    @classmethod
+    def begun(cls, find: Find, most: int, deadline: ListingDeadline, countable: bool = True) -> StreamedPhotos:
+        """The first `most` photos are listed, fewer where they come slowly."""
+        left_out = LeftOut()
+        first: list[Photo] = []
+        whole = True
+        for photo in find(left_out):
+            if not first:
+                deadline.begin()
+            first.append(photo)
+            if len(first) > most or deadline.over():
+                whole = False
+                break
+        whole = whole and not deadline.late
+        deadline.stop()
+        photos = cls(find, tuple(first) if whole else tuple(first[:most]), whole, countable)
+        photos.notes += left_out.sentences() if whole else ()
+        return photos
 
     def __iter__(self) -> Iterator[Photo]:
-        notes: list[str] = []
-        for place, photo in numbered(self._find(False, notes)):
+        if self.whole:
+            yield from self.first
+            return
+        left_out = LeftOut()
+        for place, photo in numbered(self._find(left_out)):
             if place in self._which:
                 yield photo
             # Before the next is looked for: nobody should wait for a photo that is not theirs.
             if place >= self._which.stop - 1 and is_last(photo):
                 return
-        self.notes[:] = notes
+        self.notes[:] = left_out.sentences()
 
     def __len__(self) -> int:
         """Counted by going through the input, the first time."""
@@ -111,12 +115,33 @@ class LazyPhotos(Sequence[Photo]):
     def __getitem__(self, index: int) -> Photo: ...
 
     @overload
-    def __getitem__(self, index: slice) -> LazyPhotos: ...
+    def __getitem__(self, index: slice) -> StreamedPhotos: ...
 
-    def __getitem__(self, index: int | slice) -> Photo | LazyPhotos:
+    def __getitem__(self, index: int | slice) -> Photo | StreamedPhotos:
         """A slice is found likewise; it must not count from the end."""
         if isinstance(index, int):
             return tuple(self)[index]
-        part = LazyPhotos(self._find, self.first, self.countable, self._which[index])
+        places = range(sys.maxsize)[index]
+        first = tuple(photo for place, photo in numbered(self.first) if place in places) if self.whole else self.first
+        part = StreamedPhotos(self._find, first, self.whole, self.countable, self._which[index])
         part.notes = self.notes
         return part
+
+
+def _nothing(left_out: LeftOut) -> tuple[Photo, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The photos, in the input's own order, and what a person should hear about the rest.
+
+    Attributes:
+        photos: folders by key, archives by key or (large ones) as they lie, lists as they are written.
+        notes: one sentence per kind of thing that was left out; complete once all photos were asked for.
+        latents: the folder with codes of the same keys (input was a folder of `invert` or `edit`), or None.
+    """
+
+    photos: StreamedPhotos = field(default_factory=lambda: StreamedPhotos(_nothing, whole=True))
+    notes: Sequence[str] = ()
+    latents: Path | None = None

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any
 
+from pipelines.engine.input.keys import LeftOut, unsafe_name
 from pipelines.engine.input.remote import is_url, open_remote, read_remote
+from pipelines.engine.input.tar_headers import TarDamage, headers
 from pipelines.errors import PhotoError, UsageError
 from pipelines.images.decode import MAX_BYTES
 
 SEPARATOR = "::"
-SHOWN = 20  # sentences about left out members of one archive
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MEMBER = re.compile(r"(.*?\.tar)::(.+)", re.DOTALL | re.IGNORECASE)
 _MOST = 1_000_000  # archives that one pattern may mean
@@ -34,21 +35,6 @@ class Member:
     name: str
     offset: int
     size: int
-
-
-@dataclass(frozen=True)
-class Index:
-    """What an archive holds.
-
-    Attributes:
-        members: in the archive's order; of several with one name the last, as `tar` itself unpacks them.
-        refused: a sentence per member that was left out for its name or kind.
-        torn: what is wrong with the archive's end, "" where it is whole.
-    """
-
-    members: tuple[Member, ...]
-    refused: tuple[str, ...] = ()
-    torn: str = ""
 
 
 def expand(pattern: str) -> tuple[str, ...]:
@@ -67,17 +53,6 @@ def expand(pattern: str) -> tuple[str, ...]:
     return tuple(name for number in range(first, last + 1) for name in expand(f"{head}{number:0{width}d}{tail}"))
 
 
-def unsafe_name(name: str) -> str:
-    """Why a name from outside cannot be a key, or "": absolute, with ``..``, empty, or not a name at all."""
-    if "\0" in name:
-        return "holds a zero byte"
-    if name.startswith("/") or re.match(r"[A-Za-z]:[\\/]", name):
-        return "is absolute"
-    if ".." in re.split(r"[/\\]", name):
-        return "leads out of the archive ('..')"
-    return "" if posixpath.normpath(name) not in ("", ".") else "is empty"
-
-
 def split_member(path: str) -> tuple[str, str] | None:
     """``ARCHIVE::MEMBER`` -> (archive, member), or None for any other path."""
     found = _MEMBER.fullmatch(path)
@@ -89,15 +64,15 @@ class Scan:
 
     Args:
         path: of the archive, local or a URL.
+        left_out: is told of members that are no regular files, or whose names cannot be keys.
 
     Attributes:
-        refused: a sentence per member that was left out, the first 20 by name; complete after the pass.
-        torn: as of `Index`, after the pass.
+        torn: after the pass: what is wrong with the archive's end, "" where it is whole.
         count: members so far.
     """
 
-    def __init__(self, path: str) -> None:
-        self.refused: list[str] = []
+    def __init__(self, path: str, left_out: LeftOut | None = None) -> None:
+        self.left_out = left_out or LeftOut()
         self.torn = ""
         self.count = 0
         self._path = path
@@ -121,25 +96,18 @@ class Scan:
 
     def _members(self, file: IO[bytes]) -> Iterator[Member]:
         total = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        left_out = 0
         try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                while (entry := archive.next()) is not None:
-                    archive.members = []  # type: ignore[attr-defined]  # or it keeps every header
-                    reason = _unusable(entry)
-                    if reason:
-                        left_out += 1
-                        if left_out <= SHOWN:
-                            self.refused.append(f"{self._path}: {entry.name!r} {reason} and was left out")
-                    elif entry.isreg() and entry.offset_data + entry.size <= total:
-                        self.count += 1
-                        yield Member(posixpath.normpath(entry.name), entry.offset_data, entry.size)
-                self.torn = _ending(file, archive.offset)
-        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+            for entry in headers(file):
+                reason = "" if entry.isdir() else _unusable(entry)
+                if reason:
+                    self.left_out.add(reason, entry.name)
+                elif entry.isreg() and entry.offset_data + entry.size <= total:
+                    self.count += 1
+                    yield Member(posixpath.normpath(entry.name), entry.offset_data, entry.size)
+        except TarDamage as error:
+            self.torn = str(error)
+        except (OSError, ValueError, OverflowError) as error:
             self.torn = f"the archive is damaged or cut off ({str(error) or type(error).__name__})"
-        if left_out > SHOWN:
-            self.refused.append(f"{self._path}: {left_out - SHOWN} more members were left out for their names or kinds")
 
 
 def unreadable(path: str, error: OSError) -> UsageError:
@@ -147,10 +115,9 @@ def unreadable(path: str, error: OSError) -> UsageError:
     return UsageError(f"the archive '{path}' cannot be read ({error.strerror}); check its path and rights")
 
 
-def read_index(path: str) -> Index:
-    """The members of a local or remote archive; see `Index`. Raises UsageError as a `Scan` does."""
-    scan = Scan(path)
-    return Index(last_of_each(scan), tuple(scan.refused), scan.torn)
+def read_index(path: str) -> tuple[Member, ...]:
+    """The members of a local or remote archive, the last of each name. Raises UsageError as a `Scan` does."""
+    return last_of_each(Scan(path))
 
 
 def last_of_each(members: Iterable[Member]) -> tuple[Member, ...]:
@@ -204,23 +171,11 @@ def _look_up(archive: str, name: str) -> tuple[int, int]:
 @lru_cache(maxsize=4)
 def _places(archive: str, mark: int) -> dict[str, tuple[int, int]]:
     """Name -> place; `mark` makes a changed archive a new question."""
-    return {member.name: (member.offset, member.size) for member in read_index(archive).members}
+    return {member.name: (member.offset, member.size) for member in read_index(archive)}
 
 
 def _unusable(entry: tarfile.TarInfo) -> str:
-    if entry.isdir():
-        return ""
     if not entry.isreg() or entry.issparse():
-        return "is a link, a device or a sparse file"
-    return unsafe_name(entry.name)
-
-
-def _ending(file: IO[bytes], offset: int) -> str:
-    """A whole archive ends in a block of zeros; `tarfile` ends quietly at any block that is no header."""
-    file.seek(offset)
-    block = file.read(512)
-    if block == bytes(512):
-        return ""
-    if not block:
-        return "the archive ends without its end mark: something may be missing"
-    return "the archive is damaged: what follows cannot be read"
+        return "members are links, devices, sparse files or have names longer than any path"
+    reason = unsafe_name(entry.name)
+    return f"names cannot be used (each {reason})" if reason else ""

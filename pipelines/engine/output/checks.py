@@ -19,11 +19,11 @@ from pipelines.types import Failure
 _HALF_WRITTEN = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
-def check_places(source: Path, output: Path, photos: Iterable[Photo], tops: frozenset[str] | None) -> None:
-    """Raises UsageError where `output` lies in the input folder, or where a run would write over a photo.
+def check_places(sources: Iterable[Path], output: Path, photos: Iterable[Photo], tops: frozenset[str] | None) -> None:
+    """Raises UsageError where `output` is an input folder itself, or where a run would write over a photo.
 
     Args:
-        source: INPUT as given.
+        sources: the inputs as given.
         output: the run's folder.
         photos: what will be read.
         tops: names of the folders that the run fills inside `output`; None: it writes keys at the top (`align`).
@@ -31,8 +31,9 @@ def check_places(source: Path, output: Path, photos: Iterable[Photo], tops: froz
     if output.exists() and not output.is_dir():
         raise UsageError(f"the output '{output}' is a file; give a folder")
     target = Path(os.path.realpath(output))
-    if str(source) != "-" and source.is_dir() and target.is_relative_to(os.path.realpath(source)):
-        raise UsageError(f"the output '{output}' lies inside the input '{source}'; choose a folder outside it with -o")
+    for source in sources:
+        if source.is_dir() and os.path.realpath(source) == str(target):
+            raise UsageError(f"the output '{output}' is the input '{source}' itself; choose another folder with -o")
     own = OwnInput(target, tops)
     for photo in photos:
         if own.spoilt(photo):

@@ -219,7 +219,7 @@ def _about(record: Record) -> bytes:
 
 
 def _packed(path: Path) -> dict[str, _Source]:
-    return {member.name: _Source(path, span=(member.offset, member.size)) for member in read_index(str(path)).members}
+    return {member.name: _Source(path, span=(member.offset, member.size)) for member in read_index(str(path))}
 
 
 def _write(target: Path, members: Mapping[str, _Source]) -> None:

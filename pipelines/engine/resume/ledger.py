@@ -186,18 +186,3 @@ def task_of(photo: Photo, ledger: Ledger, overwrite: bool, retry_failed: bool, i
     if retry_failed and not ledger.failed(photo):
         return None, 0
     return Task(index, photo, ledger.records[photo.key].digest if items else ""), items
-
-
-def divide(
-    photos: Iterable[Photo], ledger: Ledger, overwrite: bool, retry_failed: bool
-) -> tuple[list[Task], list[tuple[Photo, int]]]:
-    """(what is to be read, what is finished with its number of items), both in order."""
-    tasks: list[Task] = []
-    finished: list[tuple[Photo, int]] = []
-    for photo in photos:
-        task, items = task_of(photo, ledger, overwrite, retry_failed, len(tasks))
-        if task is not None:
-            tasks.append(task)
-        elif items:
-            finished.append((photo, items))
-    return tasks, finished

@@ -1,7 +1,8 @@
-"""What a run over a large or slow input has to read, found while it works: the first photo starts before the last is listed."""
+"""What a run has to read, found while it works: the first photo starts before the last of a large input is listed."""
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,7 +20,11 @@ class Todo(Iterator[Task]):
         photos: in order.
         ledger: what is known of them.
         overwrite, retry_failed: as in the spec.
-        counted: the same photos, to be counted by the way; None where that costs too much: the total then grows.
+        counted: the same photos, to be counted by the way; None where that costs too much, or need not be: the total
+            then grows.
+
+    Attributes:
+        seen: photos so far; `done`: their items that were finished before.
     """
 
     def __init__(
@@ -34,7 +39,8 @@ class Todo(Iterator[Task]):
         self._ledger = ledger
         self._options = overwrite, retry_failed
         self._next = 0
-        self._seen = self._items = self._done = 0  # photos; their items, as far as they count; those done before
+        self.seen = self.done = 0
+        self._items = 0  # of the photos seen, as far as they count
         self._told = self._told_done = 0
         self._count: int | None = None
         self._counter = threading.Thread(target=self._count_all, args=(counted,), name="count", daemon=True)
@@ -45,18 +51,28 @@ class Todo(Iterator[Task]):
         if self._next == 1 and self._countable and self._counter.ident is None:
             self._counter.start()
         for photo in self._photos:
-            self._seen += 1
+            self.seen += 1
             task, items = task_of(photo, self._ledger, *self._options, self._next)
             self._items += items if task is None else 1
             if task is not None:
                 self._next += 1
                 return task
-            self._done += items
+            self.done += items
         raise StopIteration
+
+    def rest(self) -> list[Task]:
+        """All at once, without Python's search for reference cycles, which looks at every record again and again."""
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return list(self)
+        finally:
+            if enabled:
+                gc.enable()
 
     def tell(self, progress: Progress) -> None:
         """Passes on what has come up since the last call. Until all photos are counted, the total is what was seen."""
-        seen, items, done, count = self._seen, self._items, self._done, self._count
+        seen, items, done, count = self.seen, self._items, self.done, self._count
         total = items if count is None else items + max(0, count - seen)
         progress.add(total - self._told, done - self._told_done)
         self._told, self._told_done = total, done

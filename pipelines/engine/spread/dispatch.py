@@ -53,7 +53,7 @@ class Sending:
         self._token = secrets.token_hex(4)
         self._records = NewRecords(self._output, f"{self._token}-*", skip=False)
         self._shards, self._again, self._all_at_once = shards, again, all_at_once
-        self._bare = replace(job, listing=Listing(()), prepare=nothing)  # workers need neither, and a listing is large
+        self._bare = replace(job, listing=Listing(), prepare=nothing)  # workers need neither, and a listing is large
         self._out: dict[int, Shard] = {}
         self._closed = threading.Event()
         self._back: queue.SimpleQueue[ShardResult | BaseException | None] = queue.SimpleQueue()

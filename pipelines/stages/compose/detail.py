@@ -21,6 +21,7 @@ from pipelines.stages.compose.manners import (
     MANNERS,
     Manner,
     MannerOf,
+    Term,
     in_order,
     known_manner,
     measured_manner,
@@ -50,7 +51,14 @@ class DetailComposer:
     def steps(self, edit: Edit) -> Sequence[Edit]:
         """One attribute each, head first, then shapes, then skin; strengths in the directions' own units."""
         terms = in_order(edit.terms, self.manner)
-        return [make_edit([(name, strength * self.manner(name).unit)]) for name, strength in terms]
+        return [make_edit([self._in_own_unit(name, strength)]) for name, strength in terms]
+
+    def _in_own_unit(self, name: str, strength: float) -> Term:
+        """Rows and strength that a person typed with the name (``age@8-17``) are taken as they are."""
+        manner = self.manner(name)
+        if "@" in name or not manner.rows:
+            return name, strength if "@" in name else strength * manner.unit
+        return f"{name}@{manner.rows}", strength * manner.unit
 
     @torch.no_grad()
     def prepare(self, faces: FaceBatch, inversion: Inversion, base: Synthesis) -> list[Prepared]:

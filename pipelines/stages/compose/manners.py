@@ -25,12 +25,14 @@ TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: 
 class Manner:
     """`way`: head moves before the background, shape moves parts of the face, skin stays in place; `region`: of shapes.
 
-    `unit`: how much of a direction's own unit makes one unit of a composed edit (`docs/decisions`, composed units).
+    `unit`: how much of a direction's own unit makes one unit of a composed edit. `rows`: of the direction, that leave the
+    shape alone, where an edit of skin must bring neither glasses nor another head along ("": its own); docs/decisions/0036.
     """
 
     way: Way
     region: Region = "face"
     unit: float = 1.0
+    rows: str = ""
 
 
 MannerOf = Callable[[str], Manner]
@@ -38,8 +40,8 @@ MANNERS: dict[str, Manner] = {
     "smile": Manner("shape", "mouth", 0.7),
     "mouth_open": Manner("shape", "mouth"),
     "eyes_open": Manner("shape", "eyes"),
-    "age": Manner("skin"),
-    "gender": Manner("skin"),
+    "age": Manner("skin", unit=1.5, rows="6-17"),
+    "gender": Manner("skin", unit=1.5, rows="6-17"),
     "yaw": Manner("head"),
     "pitch": Manner("head"),
 }

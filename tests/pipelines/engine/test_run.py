@@ -239,9 +239,7 @@ def test_max_errors_and_events(tmp_path: Path) -> None:
 
 def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 2)
-    with pytest.raises(UsageError, match="inside the input"):
-        run_job(align_job(raw, raw / "faces"))
-    with pytest.raises(UsageError, match="inside the input"):
+    with pytest.raises(UsageError, match="is the input"):
         run_job(align_job(raw, raw))
     with pytest.raises(UsageError, match="own input"):
         run_job(align_job(raw / "p00.png", raw))

@@ -13,7 +13,6 @@ import pytest
 
 from pipelines.engine.events import ProgressEvent, RunSummary
 from pipelines.engine.input import listing as source
-from pipelines.engine.input.listing import LazyPhotos
 from pipelines.engine.job import Job
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
@@ -66,7 +65,7 @@ def test_the_files_and_counts_are_those_of_a_listed_run(
     monkeypatch.setattr(source, "LISTED_FIRST", 3)
     out, events = tmp_path / "streamed", list[ProgressEvent]()
     job = make(raw, out, workers=workers)
-    assert isinstance(job.listing.photos, LazyPhotos)
+    assert not job.listing.photos.whole
     streamed = run_job(job, events.append)
     assert counts(streamed) == counts(listed) == (9, 1, 0, 10)
     assert (streamed.failures, streamed.warnings) == (listed.failures, listed.warnings)
@@ -99,15 +98,14 @@ def test_several_faces_shards_and_limits(tmp_path: Path, large: None) -> None:
     assert list(read_manifest(tmp_path / "few")) == list(read_manifest(tmp_path / "whole"))[:4]
 
 
-def test_photos_with_one_key_fail_and_nothing_is_written_for_them(tmp_path: Path, large: None) -> None:
+def test_photos_of_one_name_have_keys_of_their_own(tmp_path: Path, large: None) -> None:
     raw, out = write_photos(tmp_path / "raw", 5), tmp_path / "out"
     write_photo(raw / "z.jpg", 1)
     write_photo(raw / "z.png", 2)
     summary = run_job(align_job(raw, out))
-    assert (summary.ok, summary.failures, summary.exit_code) == (5, {"shared-key": 2}, 3)
-    assert not (out / "z.png").exists()
-    (raw / "z.jpg").unlink()
-    assert counts(run_job(align_job(raw, out)))[:3] == (1, 0, 5)
+    assert counts(summary) == (7, 0, 0, 7)
+    assert {path.name for path in out.glob("z*")} == {"z.png", "z.png.png"}
+    assert counts(run_job(align_job(raw, out))) == (0, 0, 7, 7)
 
 
 def test_a_photo_that_the_run_would_write_over_fails(tmp_path: Path, large: None) -> None:

@@ -11,7 +11,8 @@ import pytest
 from pipelines.engine.input.listing import list_input, take_part
 from pipelines.engine.run import run_job
 from pipelines.errors import NoInputError, UsageError
-from tests.factories import align_job, edit_job, write_photo, write_photos
+from pipelines.records.manifest import read_manifest
+from tests.factories import FakeFaces, align_job, edit_job, write_photo, write_photos
 
 
 def keys(source: Path, **options: object) -> list[str]:
@@ -34,7 +35,7 @@ def test_folder_is_searched_in_order_and_leftovers_are_told(tmp_path: Path) -> N
     listing = list_input(tmp_path)
     assert [photo.key for photo in listing.photos] == ["a", "a.jpg.d/g", "b", "sub/c.d"]
     assert all(os.path.isabs(photo.path) for photo in listing.photos)
-    assert listing.notes == ("2 files have no picture's suffix and were left out, for example 'clip.mp4', 'notes.txt'",)
+    assert listing.notes == ["2 files have no picture's suffix and were left out, for example 'clip.mp4', 'notes.txt'"]
 
 
 def test_links_in_a_circle_end_and_broken_ones_are_kept(tmp_path: Path) -> None:
@@ -44,7 +45,13 @@ def test_links_in_a_circle_end_and_broken_ones_are_kept(tmp_path: Path) -> None:
     (tmp_path / "in" / "there").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "broken.png").symlink_to(tmp_path / "nowhere")
-    assert keys(tmp_path / "in") == ["a", "broken", "there/b"]
+    write_photo(tmp_path / "in" / "c" / "d.png", 1)
+    (tmp_path / "in" / "here").symlink_to(tmp_path / "in" / "c")
+    listing = list_input(tmp_path / "in")
+    assert [photo.key for photo in listing.photos] == ["a", "broken", "c/d", "here/d"]
+    assert "'there'" in listing.notes[0]
+    assert "--follow-links" in listing.notes[0]
+    assert keys(tmp_path / "in", follow_links=True) == ["a", "broken", "c/d", "here/d", "there/b"]
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,22 +70,35 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
     assert "Permission denied" in listing.notes[0]
 
 
-def test_two_photos_with_one_key_are_refused_by_name(tmp_path: Path) -> None:
-    write_photo(tmp_path / "a.jpg", 1)
-    write_photo(tmp_path / "a.png", 1)
-    with pytest.raises(UsageError, match=r"a\.jpg.*a\.png|a\.png.*a\.jpg"):
-        list_input(tmp_path)
+def test_keys_stay_when_files_are_added(tmp_path: Path) -> None:
+    """The file that an earlier run noted for a key keeps it; whoever comes later gets its suffix into its own."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_photo(raw / "a.png", 1)
+    run_job(align_job(raw, out))
+    write_photo(raw / "a.jpg", 2)
+    write_photo(raw / "a.gif", 3)
+    names = tmp_path / "list.txt"
+    names.write_text("raw/a.gif\nraw/a.jpg\nraw/a.png\n")
+    for _ in range(2):
+        summary = run_job(align_job(raw, out))
+        assert summary.failed == 0
+        sources = {key: Path(record.source).name for key, record in read_manifest(out).items()}
+        assert sources == {"a": "a.png", "a.gif": "a.gif", "a.jpg": "a.jpg"}
+    assert keys(names, output=out) == ["raw/a", "raw/a.jpg", "raw/a.png"], "another place, other keys"
+    (raw / "list.txt").write_text("a.gif\na.jpg\na.png\n")
+    assert keys(raw / "list.txt", output=out) == ["a.gif", "a.jpg", "a"]
+    (raw / "a.png").unlink()
+    assert keys(raw, output=out) == ["a.gif", "a.jpg"]
 
 
-def test_a_name_that_a_further_face_gets_is_refused_only_with_all_faces(tmp_path: Path) -> None:
-    write_photo(tmp_path / "a.png", 1)
-    write_photo(tmp_path / "a.1.png", 1)
-    write_photo(tmp_path / "b.1.png", 1)
-    assert keys(tmp_path) == ["a", "a.1", "b.1"]
-    with pytest.raises(UsageError, match="further face"):
-        list_input(tmp_path, faces_all=True)
-    (tmp_path / "a.png").unlink()
-    assert keys(tmp_path, faces_all=True) == ["a.1", "b.1"]
+def test_a_name_that_a_further_face_gets_keeps_its_suffix_with_all_faces(tmp_path: Path) -> None:
+    for name in ("a.png", "a.1.png", "b.1.png"):
+        write_photo(tmp_path / "raw" / name, 1)
+    assert keys(tmp_path / "raw") == ["a", "a.1", "b.1"]
+    assert keys(tmp_path / "raw", faces_all=True) == ["a", "a.1.png", "b.1.png"], "whatever else is there"
+    summary = run_job(align_job(tmp_path / "raw", tmp_path / "out", FakeFaces(count=2), faces="all"))
+    assert (summary.ok, summary.failed) == (6, 0)
+    assert set(read_manifest(tmp_path / "out")) == {"a", "a.1", "a.1.png", "a.1.png.1", "b.1.png", "b.1.png.1"}
 
 
 def test_lists_files_and_mistakes(tmp_path: Path) -> None:
@@ -104,7 +124,7 @@ def test_shards_cover_everything_once(tmp_path: Path) -> None:
         parts = [take_part(photos, None, (index, count)) for index in range(1, count + 1)]
         assert sorted(photo.key for part in parts for photo in part) == [photo.key for photo in photos]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert take_part(photos, 4, (2, 2)) == (photos[1], photos[3])
+    assert tuple(take_part(photos, 4, (2, 2))) == (photos[1], photos[3])
 
 
 def test_faces_folder_is_trusted_and_remembers_its_photos(tmp_path: Path) -> None:
@@ -122,7 +142,7 @@ def test_faces_folder_is_trusted_and_remembers_its_photos(tmp_path: Path) -> Non
     assert origin is not None
     assert origin.path == str(raw / "p00.png")
     assert origin.quad[2] == (32.0, 32.0)
-    assert listing.notes == ()
+    assert listing.notes == []
     assert all(photo.origin is None for photo in list_input(faces).photos)
 
 

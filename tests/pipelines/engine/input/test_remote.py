@@ -123,7 +123,7 @@ def test_remote_archives_lists_and_single_photos(bucket: str, tmp_path: Path) ->
     run_job(align_job(Path(f"{bucket}/s-{{0..1}}.tar"), tmp_path / "out"))
     assert sorted(output_files(tmp_path / "out")) == ["s-0/x/a.png", "s-1/x/a.png"]
     listing = list_input(Path(f"{bucket}/list.txt"))
-    assert [each.key for each in listing.photos] == ["one", "other/two"]
+    assert [each.key for each in listing.photos] == ["one", "other/two_w=3"]
     assert len(listing.notes) == 1
     assert list_input(Path(f"{bucket}/one.png")).photos[0] == Photo("one", f"{bucket}/one.png")
     assert [each.key for each in list_input(Path(bucket)).photos] == ["one", "s-0/x/a", "s-1/x/a"]
@@ -189,7 +189,7 @@ def test_a_web_server_as_input(server: tuple[str, Path], tmp_path: Path) -> None
     host = url.split("://")[1]
     summary = run_job(align_job(tmp_path / "list.txt", tmp_path / "out", workers=1))
     assert (summary.ok, summary.failures) == (3, {"vanished": 1})
-    assert sorted(output_files(tmp_path / "out")) == [f"{host}/in/{n}.png" for n in ("p00", "p01", "sub/p02")]
+    assert sorted(output_files(tmp_path / "out")) == [f"{host}/in/{n}.png" for n in ("p00", "p01", "sub/p02_size=full")]
     assert run_job(align_job(tmp_path / "list.txt", tmp_path / "out")).skipped == 3
     assert [each.key for each in list_input(Path(f"{url}/in/list.txt")).photos] == ["p01"]
     assert read_remote(f"{url}/in/p00.png", (8, 4)) == photo(0)[8:12], "a server that ignores ranges"

@@ -19,11 +19,11 @@ from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
 from pipelines.engine.input import remote
 from pipelines.engine.input import tar_index as tarball
-from pipelines.engine.input.duplicates import apart
+from pipelines.engine.input.keys import Naming, apart
 from pipelines.engine.input.listing import list_input, take_part
-from pipelines.engine.input.streaming import LazyPhotos, Patience
+from pipelines.engine.input.lists import FileLines, StreamLines
+from pipelines.engine.input.streaming import ListingDeadline
 from pipelines.engine.job import Job
-from pipelines.engine.lines import FileLines, StreamLines
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread import shard
@@ -98,7 +98,7 @@ def hold_members(monkeypatch: pytest.MonkeyPatch, gate: Gate, number: int = COUN
 
 def check(job: Job, gate: Gate, tmp_path: Path, count: int = COUNT) -> None:
     """A run that met the gate once, and then did everything."""
-    assert isinstance(job.listing.photos, LazyPhotos)
+    assert not job.listing.photos.whole
     summary = run_job(job)
     assert gate.waited == [True], "nothing was on disk when the input was held up"
     assert (summary.ok, summary.failed, summary.skipped, summary.total) == (count, 0, 0, count)
@@ -144,7 +144,7 @@ def test_shards_agree_whether_or_not_the_input_was_listed_in_time(tmp_path: Path
     for limit in (None, 5):
         for count in (1, 2, 3, 9):
             for index in range(1, count + 1):
-                assert tuple(take_part(lazy, limit, (index, count))) == take_part(listed, limit, (index, count))
+                assert tuple(take_part(lazy, limit, (index, count))) == listed[:limit][index - 1 :: count]
 
 
 def feed(write: Callable[[bytes], object], names: list[str], gate: Gate, close: Callable[[], None]) -> threading.Thread:
@@ -348,7 +348,7 @@ def test_each_process_keeps_its_device_and_its_models_over_all_shares(tmp_path: 
 
 def test_the_lines_of_a_stream_are_there_for_everyone() -> None:
     text = "a\n\nb" * 3 + "x" * 200_000 + "\né\udcff\nlast"
-    lines = StreamLines(io.BytesIO(text.encode("utf-8", "surrogateescape")), Patience(1))
+    lines = StreamLines(io.BytesIO(text.encode("utf-8", "surrogateescape")), ListingDeadline(1))
     both = zip(lines, lines, strict=True)
     assert all(one == other for one, other in both)
     assert "".join(lines) == text
@@ -361,42 +361,37 @@ def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
     monkeypatch.setattr(source, "LISTED_SECONDS", 0.2)
     out, into = os.pipe()
     with os.fdopen(out) as stdin:
-        os.write(into, b"a.png\nb.png\nb.jpg\n")
-        with pytest.raises(UsageError, match="would both write"):
-            list_input(Path("-"), stdin=stdin)
         os.write(into, b"c.png\n")
         photos = list_input(Path("-"), stdin=stdin).photos
-        assert isinstance(photos, LazyPhotos)
+        assert not photos.whole
         assert len(photos.first) == 1
         os.write(into, b"d.png\nc.jpg\nc.png\n")
         os.close(into)
         found = [(Path(photo.key).name, photo.trouble is None) for photo in photos]
-        assert found == [("c", True), ("d", True), ("c.jpg", False)]
+        assert found == [("c", True), ("d", True), ("c.jpg", True)]
         with pytest.raises(NoInputError, match="no picture"):
             list_input(Path("-"), stdin=stdin)
 
 
-def test_of_a_large_archive_the_first_of_one_name_counts_and_each_other_fails(tmp_path: Path, gate: Gate) -> None:
+def test_of_a_large_archive_the_first_of_one_name_counts_and_each_other_has_a_key_of_its_own(
+    tmp_path: Path, gate: Gate
+) -> None:
     files = {f"{n}.png": photo(n) for n in range(4)} | {"./1.png": photo(8), "1.jpg": photo(9)}
     path = make_tar(tmp_path / "s.tar", files)
     summary = run_job(align_job(path, tmp_path / "out"))
-    assert (summary.ok, summary.failures) == (4, {"shared-key": 2})
+    assert (summary.ok, summary.failures) == (6, {})
+    assert set(read_manifest(tmp_path / "out")) == {"0", "1", "2", "3", "1.png", "1.jpg"}
     small = run_job(align_job(make_tar(tmp_path / "t.tar", {"1.png": photo(1)}), tmp_path / "small"))
     assert small.ok == 1
     assert output_files(tmp_path / "out")["1.png"] == output_files(tmp_path / "small")["1.png"]
 
 
-def test_further_faces_in_any_order() -> None:
-    photos = [Photo(key, f"/{key}.png") for key in ("a", "a.1", "b.1", "b", "b.2", "c.1", "d")]
-    found = [(photo.key, photo.trouble is None) for photo in apart([*photos, photos[0]], faces_all=True, strict=False)]
-    assert found == [
-        ("a", True),
-        ("a.1.png", False),
-        ("b.1", True),
-        ("b.png", False),
-        ("b.2", True),
-        ("c.1", True),
-        ("d", True),
-    ]
-    assert [photo.key for photo in apart(photos, faces_all=False, strict=False)] == [photo.key for photo in photos]
-    assert list(apart([*photos, *photos], faces_all=True, strict=True)) == photos
+def test_keys_in_any_order() -> None:
+    names = ("a", "a.1", "b.1", "b", "d")
+    photos = [Photo(key, f"/{key}.png") for key in names] + [Photo("d", "/d.jpg"), Photo("d", "/other/d.png")]
+    found = [photo.key for photo in apart([*photos, *photos], Naming(faces_all=True))]
+    assert found[:6] == ["a", "a.1.png", "b.1.png", "b", "d", "d.jpg"]
+    assert found[6:] == ["d.png"], "and each only once"
+    third = list(apart([*photos, Photo("d", "/third/d.png")], Naming()))[-1].key
+    assert third.startswith("d.png~")
+    assert [photo.key for photo in apart(photos, Naming())][:4] == list(names[:4])

@@ -154,7 +154,8 @@ def test_several_attributes_go_step_by_step() -> None:
     composer, base = DetailComposer(), face(1)
     photo, edit = base * 0.95, make_edit([("age", 1.0), ("smile", 1.0), ("yaw", 0.0)])
     unit = MANNERS["smile"].unit
-    assert composer.steps(edit) == [make_edit([("smile", unit)]), make_edit([("age", 1.0)])]
+    assert composer.steps(edit) == [make_edit([("smile", unit)]), make_edit([("age@6-17", 1.5)])]
+    assert composer.steps(make_edit([("age@8-17", 2.0)])) == [make_edit([("age@8-17", 2.0)])]
     first, both = smile(base, 1.0), smile(base, 1.0) + 0.2 * blur(face(4), 1.0)
     one = composed(photo, base, first, make_edit([("smile", unit)]))
     state = composer.prepare(FaceBatch(one.image, one.landmarks), NOTHING, Synthesis(first, {}))

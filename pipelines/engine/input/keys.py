@@ -1,0 +1,216 @@
+"""From a name, wherever it comes from, to the key of an item: the one gate that every key passes, and who gets which.
+
+A key becomes a path in the output, so it must not lead out of it; it is compared in one normal form (NFC), and holds no
+half characters. What cannot be a key is left out, counted and named (`LeftOut`).
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+
+from pipelines.engine.types import FURTHER, Photo, split_key
+from pipelines.errors import GanInvError
+from pipelines.records.manifest import Record, has_manifest
+from pipelines.records.manifest_index import ManifestIndex
+from pipelines.types import Failure
+
+MOST_FOLDERS, MOST_CHARACTERS = 200, 2000  # of a key: what any file system takes below any output folder
+_SHOWN = 3
+_SIDE = frozenset({"@eadir", "__macosx", ".thumbnails", ".@__thumb"})  # what network drives, macOS and viewers add
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for single bytes (see `tidy`)
+SIDE_REASON = "belong to thumbnails or to another system's leftovers"
+
+
+class LeftOut:
+    """What lies in an input and is no photo of it: counted by its reason, with the first names as examples."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, reason: str, name: str) -> None:
+        """`reason` as it stands in "3 files ... and were left out", its noun included."""
+        self._counts[reason] = self._counts.get(reason, 0) + 1
+        self._names[reason] = sorted((*self._names.get(reason, ()), name))[:_SHOWN]
+
+    def sentences(self) -> list[str]:
+        """One for each reason."""
+        shown = {reason: ", ".join(map(repr, names)) for reason, names in self._names.items()}
+        return [f"{n} {reason} and were left out, for example {shown[reason]}" for reason, n in self._counts.items()]
+
+
+def unsafe_name(name: str) -> str:
+    """Why a name from outside cannot be a key, or "": absolute, with ``..``, empty, or not a name at all."""
+    if "\0" in name:
+        return "holds a zero byte"
+    if name.startswith("/") or _DRIVE.match(name):
+        return "is absolute"
+    if ".." in name and ".." in re.split(r"[/\\]", name):
+        return "leads out of its place ('..')"
+    if not name.isascii() and _HALF.search(name):
+        return "holds half a character"
+    return "" if posixpath.normpath(name) not in ("", ".") else "is empty"
+
+
+def tidy(name: str) -> str:
+    """A POSIX path in the form in which keys are compared: normalised, NFC; bytes that are no text as ``%E9``."""
+    name = posixpath.normpath(name) if name else name
+    if name.isascii():
+        return name
+    text = "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
+    return unicodedata.normalize("NFC", text)
+
+
+def is_side(name: str) -> bool:
+    """Whether a file or folder of this name holds thumbnails, or what another system left."""
+    return name.lower() in _SIDE
+
+
+def gate(photos: Iterable[Photo], left_out: LeftOut) -> Iterator[Photo]:
+    """Photos whose keys may become paths; what is too long for one fails by itself, all else is left out by name."""
+    for photo in photos:
+        if reason := unsafe_name(photo.key):
+            left_out.add(f"names cannot be used (each {reason})", photo.key)
+        elif len(photo.key) > MOST_CHARACTERS or photo.key.count("/") > MOST_FOLDERS:
+            yield failing(photo, "too-deep", f"'...{photo.key[-60:]}' lies in too many folders; move it further up")
+        else:
+            yield photo
+
+
+def failing(photo: Photo, code: str, message: str) -> Photo:
+    """The photo as one that fails when its turn comes."""
+    return replace(photo, trouble=photo.trouble or Failure("list", code, message))
+
+
+class Owners:
+    """Which file an earlier run noted for a key: that file keeps it, whatever was added to the input since.
+
+    Args:
+        output: the run's folder, whose manifest is read when it is first asked for; None: nothing is known.
+        prefix: before every key, when it is looked up.
+    """
+
+    def __init__(self, output: Path | None, prefix: str = "") -> None:
+        self._output = output
+        self._prefix = prefix
+        self._known: Mapping[str, Record] | None = None
+
+    def allowed(self, names: tuple[str, ...], path: str) -> tuple[str, ...]:
+        """The names that may be this file's: first the one noted for it, none of another file that is still there."""
+        records = {name: self._records().get(self._prefix + name) for name in names}
+        own = [name for name, record in records.items() if record is not None and record.source == path]
+        free = [name for name, record in records.items() if record is None or not _is_another(record.source, path)]
+        return tuple(dict.fromkeys((*own, *free)))
+
+    def _records(self) -> Mapping[str, Record]:
+        if self._known is None:
+            there = self._output is not None and has_manifest(self._output)
+            try:
+                self._known = ManifestIndex(self._output) if there and self._output else {}
+            except GanInvError:  # the run itself tells what is wrong with it
+                self._known = {}
+        return self._known
+
+
+def _is_another(source: str, path: str) -> bool:
+    """Whether `source` is a file of another name than `path`, and still there."""
+    folder, name = posixpath.split(source)
+    return name != posixpath.basename(path) and any(
+        "://" in place or "::" in place or os.path.exists(os.path.join(place, name))
+        for place in (folder, posixpath.dirname(path))  # the second: where a folder has moved
+    )
+
+
+class Naming:
+    """How names become keys in one run.
+
+    Args:
+        output: as of `Owners`.
+        faces_all: every photo may give several items `KEY.n`, so that no photo's own key may look like that.
+        prefix: goes before these keys later (one of several inputs).
+    """
+
+    def __init__(self, output: Path | None = None, faces_all: bool = False, prefix: str = "") -> None:
+        self._owners = Owners(output, prefix)
+        self._faces_all = faces_all
+        self._fold: Callable[[str], str] = str.casefold if output and ignores_case(output) else str
+
+    def names(self, key: str, suffix: str) -> tuple[str, ...]:
+        """What a photo may be called, best first: without its suffix, with it."""
+        names = (key, key + suffix) if suffix else (key,)
+        return tuple(n for n in names if not (self._faces_all and FURTHER.fullmatch(n)))
+
+    def fold(self, key: str) -> str:
+        """Two keys with one fold would write one file."""
+        return self._fold(key)
+
+    def claims(self) -> Claims:
+        """For keys that are told apart from each other, and from those of no other claims."""
+        return Claims(self._fold, self._owners)
+
+
+class Claims:
+    """Keys that are given away: to each photo one of its own, the first that is free of those it may have.
+
+    Needs some 150 bytes for each key.
+    """
+
+    def __init__(self, fold: Callable[[str], str], owners: Owners) -> None:
+        self._fold = fold
+        self._owners = owners
+        self._met: dict[int, int] = {}  # key -> which photo has it
+
+    def take(self, names: tuple[str, ...], path: str, span: object = None, contested: bool = True) -> str | None:
+        """The photo's key; None where this very photo has one already.
+
+        Args:
+            names: what it may be called, best first.
+            path, span: which photo it is.
+            contested: False: no other photo may be called so, now; what earlier runs noted need not be looked up.
+        """
+        itself = _number(f"{path}\0{span}")
+        mark = f"~{itself & 0xFFFFFF:06x}"
+        last = names[-1] if names else posixpath.basename(path)
+        free = self._owners.allowed(names, path) if contested else names
+        for name in (*free, f"{last[:-1]}{mark}/" if last.endswith("/") else last + mark):
+            key = _number(self._fold(name))
+            if self._met.get(key) == itself:
+                return None
+            if key not in self._met:
+                self._met[key] = itself
+                return name
+        return None
+
+
+def apart(photos: Iterable[Photo], naming: Naming) -> Iterator[Photo]:
+    """Photos of an input that comes in no order, each with a key of its own; one that is named again only once."""
+    claims = naming.claims()
+    for photo in photos:
+        if photo.trouble is not None:
+            yield photo
+            continue
+        suffix = split_key(posixpath.basename(photo.path).partition("?")[0])[1]
+        key = claims.take(naming.names(photo.key, suffix), photo.path, photo.span)
+        if key is not None:
+            yield photo if key == photo.key else replace(photo, key=key)
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the disk of a folder (or of the nearest one above that exists) takes ``a`` and ``A`` for one name."""
+    for place in (Path(os.path.abspath(folder)), *Path(os.path.abspath(folder)).parents):
+        other = place.with_name(place.name.swapcase()) if place.name else place
+        if place.exists() and other != place:
+            return other.exists() and os.path.samefile(place, other)
+    return False
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest(), "little")
