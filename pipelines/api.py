@@ -33,7 +33,8 @@ from pipelines.engine.plan import describe, plan_run
 from pipelines.engine.single import render_one
 from pipelines.errors import UsageError
 from pipelines.evaluation.evaluate import evaluate as _evaluate
-from pipelines.specs import AlignSpec, EditSpec, EvaluateSpec, InvertSpec, Spec
+from pipelines.evaluation.specs import EvaluateSpec
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec, Spec
 from pipelines.stages.align.detectors import build_aligner
 from pipelines.weights.store import StoreConfig, WeightStore
 
