@@ -27,7 +27,7 @@ _SHOWN = 3
 _SIDE = frozenset({"@eadir", "__macosx", ".thumbnails", ".@__thumb"})  # what network drives, macOS and viewers add
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for single bytes (see `tidy`)
-SIDE_REASON = "belong to thumbnails or to another system's leftovers"
+SIDE_REASON = "files or folders belong to thumbnails or to another system's leftovers"
 
 
 class LeftOut:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -20,27 +19,6 @@ COMPOSED, APART = "Zo\u00eb", "Zoe\u0308"  # NFC as typed, NFD as macOS writes i
 
 def keys(source: Path, **options: object) -> list[str]:
     return [each.key for each in list_input(source, **options).photos]  # type: ignore[arg-type]
-
-
-def test_a_list_with_a_byte_order_mark(tmp_path: Path) -> None:
-    write_photo(tmp_path / "a.png", 1)
-    names = tmp_path / "list.txt"
-    names.write_bytes(b"\xef\xbb\xbfa.png\r\nb.png\r\n")
-    assert [(each.key, each.path) for each in list_input(names).photos] == [
-        ("a", str(tmp_path / "a.png")),
-        ("b", str(tmp_path / "b.png")),
-    ]
-    for stream in (io.BytesIO(names.read_bytes()), io.StringIO("\ufeffa.png\nb.png\n")):
-        assert [Path(each.path).name for each in list_input(Path("-"), stdin=stream).photos] == ["a.png", "b.png"]
-
-
-@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_utf_16_is_refused_by_its_name(coding: str, tmp_path: Path) -> None:
-    names = tmp_path / "list.txt"
-    names.write_bytes("a.png\n".encode(coding))
-    for source, stdin in ((names, None), (Path("-"), io.BytesIO(names.read_bytes()))):
-        with pytest.raises(UsageError, match=r"UTF-16.*save it as UTF-8"):
-            list_input(source, stdin=stdin)  # type: ignore[arg-type]
 
 
 def test_names_of_one_form(tmp_path: Path) -> None:
@@ -83,17 +61,6 @@ def test_own_output_inside_the_input_is_left_out(tmp_path: Path, monkeypatch: py
         run_job(align_job(Path("."), Path(".")))
 
 
-def test_thumbnails_and_leftovers_of_other_systems(tmp_path: Path) -> None:
-    for name in ("a.png", "@eaDir/a.png/SYNOPHOTO_THUMB_XL.jpg", ".thumbnails/n/b.png", "sub/__MACOSX/c.png"):
-        write_photo(tmp_path / name, 1)
-    listing = list_input(tmp_path)
-    assert [each.key for each in listing.photos] == ["a"]
-    assert len(listing.notes) == 1
-    assert listing.notes[0].startswith("3 ")
-    archive = make_tar(tmp_path / "a.tar", {"a.png": photo(1), "__MACOSX/._a.png": photo(1), "@eaDir/t.jpg": photo(1)})
-    assert keys(archive) == ["a"]
-
-
 def test_several_inputs(tmp_path: Path) -> None:
     """Photos by their own names, as a shell's glob gives them; all else by its name and what lies in it."""
     one, two = write_photo(tmp_path / "a.png", 1), write_photo(tmp_path / "b.png", 2)
@@ -105,11 +72,3 @@ def test_several_inputs(tmp_path: Path) -> None:
     assert [each.key for each in list_input((one, other)).photos] == ["a", "a.png"]
     with pytest.raises(UsageError, match="does not exist"):
         list_input((one, tmp_path / "none"))
-
-
-def test_a_file_called_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_photo(tmp_path / "x.png", 1).rename(tmp_path / "-")
-    monkeypatch.chdir(tmp_path)
-    spec = AlignSpec(input="./-", output=tmp_path / "out")
-    assert [(each.key, each.path) for each in list_input(spec.inputs).photos] == [("-", str(tmp_path / "-"))]
-    assert AlignSpec(input="-", output=tmp_path / "out").inputs == (Path("-"),)

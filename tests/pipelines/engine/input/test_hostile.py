@@ -17,8 +17,8 @@ from pipelines.engine.input.listing import list_input
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import read_manifest
-from tests.factories import GivenCrops, align_job, edit_job, output_files, write_photo, write_photos
-from tests.pipelines.engine.input.test_tar_index import make_tar, photo
+from tests.factories import GivenCrops, align_job, edit_job, write_photo, write_photos
+from tests.pipelines.engine.input.test_tar_index import photo
 
 BLOCK = 512
 GOOD = "good.png"
@@ -132,13 +132,6 @@ def test_lists_lead_nowhere(line: str, tmp_path: Path) -> None:
     assert tidy(os.path.abspath(names.parent / line)).endswith(f"{key}.png")
 
 
-@pytest.mark.parametrize(
-    "name", ["a\0b", "/abs", "C:\\x", "..", "a/../b", "..\\up", "half\ud800", "", "."], ids=lambda name: repr(name)
-)
-def test_names_that_cannot_be_keys(name: str) -> None:
-    assert unsafe_name(name)
-
-
 def test_offline_no_connection_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
 
@@ -171,14 +164,3 @@ def test_many_links_out_are_told_once(tmp_path: Path) -> None:
         "5 links lead out of the input (--follow-links follows them) and were left out, for example "
         "'etc0', 'etc1', 'etc2'"
     ]
-
-
-def test_names_that_are_no_text_are_keys_that_are(tmp_path: Path) -> None:
-    raw = tmp_path / "raw"
-    write_photo(raw / "x.png", 1)
-    os.rename(raw / "x.png", os.fsencode(str(raw)) + b"/latin\xe9.png")
-    summary = run_job(align_job(raw, tmp_path / "out"))
-    assert summary.ok == 1
-    assert sorted(output_files(tmp_path / "out")) == ["latin%E9.png"]
-    archive = make_tar(tmp_path / "a.tar", {"latin\udce9.png": photo(1)})
-    assert [each.key for each in list_input(archive).photos] == ["latin%E9"]

@@ -142,7 +142,7 @@ def test_thumbnails_are_left_out_and_counted(tmp_path: Path) -> None:
         write_photo(tmp_path / name, 1)
     listing = list_input(tmp_path)
     assert [photo.key for photo in listing.photos] == ["a"]
-    assert [note[:15] for note in listing.notes] == ["4 belong to thu"]
+    assert [note[:33] for note in listing.notes] == ["4 files or folders belong to thum"]
 
 
 @pytest.mark.parametrize(
