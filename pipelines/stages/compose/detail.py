@@ -137,10 +137,8 @@ def _region(asked: str | None) -> str | Tensor | None:
         return asked
     try:
         picture = decode(read_photo(Path(asked)))
-    except PhotoError as error:
-        raise UsageError(
-            f"--region {asked}: neither one of {', '.join(regions.NAMED)} nor a picture ({error.message})"
-        ) from None
+    except PhotoError:
+        raise UsageError(f"--region {asked}: neither one of {', '.join(regions.NAMED)} nor a picture's file") from None
     return torch.from_numpy(picture).float().mean(dim=2)[None, None] / 255
 
 
