@@ -10,7 +10,7 @@ import typer
 
 from ganinv_cli.options import OutputOptions, WeightOptions, command
 from pipelines.errors import RequirementError
-from pipelines.specs import EvaluateSpec
+from pipelines.evaluation.specs import EvaluateSpec
 
 
 @command

@@ -23,8 +23,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from pipelines.errors import UsageError
+from pipelines.evaluation.specs import METRICS
 from pipelines.options import Option
-from pipelines.specs import DETECTORS, METRICS, Spec
+from pipelines.specs import DETECTORS, Spec
 
 if TYPE_CHECKING:
     from pipelines.weights.store import WeightStore

@@ -16,7 +16,7 @@ works on one picture in memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +28,13 @@ from pydantic import ValidationError
 from pipelines import plugins
 from pipelines.engine.destination import run_to_destination, staging_spec
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
+from pipelines.engine.input.remote import needs_network
 from pipelines.engine.plan import describe, plan_run
 from pipelines.engine.single import render_one
 from pipelines.errors import UsageError
 from pipelines.evaluation.evaluate import evaluate as _evaluate
-from pipelines.specs import AlignSpec, EditSpec, EvaluateSpec, InvertSpec, Spec
+from pipelines.evaluation.specs import EvaluateSpec
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec, Spec
 from pipelines.stages.align.detectors import build_aligner
 from pipelines.weights.store import StoreConfig, WeightStore
 
@@ -50,7 +52,7 @@ __all__ = [
     "plan",
 ]
 SpecT = TypeVar("SpecT", bound=Spec)
-Input = str | Path | AlignSpec
+Input = str | Path | Sequence[str | Path] | AlignSpec
 Place = str | Path | WeightStore
 
 
@@ -60,7 +62,7 @@ def align(input: Input, output: Place = "faces", on_event: OnEvent | None = None
     A photo's n-th further face is `KEY.n`.
 
     Args:
-        input: what to read, as `AlignSpec.input`; or a whole spec, followed by a store.
+        input: what to read, one input or several, as `AlignSpec.inputs`; or a whole spec, followed by a store.
         output: where to write.
         on_event: called from this thread with every step.
         options: fields of `AlignSpec`; `store`: where weights come from (default: the user's cache).
@@ -148,9 +150,11 @@ def _run(
     kind: type[AlignSpec], input: Input, output: Place, on_event: OnEvent | None, options: dict[str, Any]
 ) -> RunSummary:
     store = options.pop("store", None) or (output if isinstance(output, WeightStore) else None) or _own_store()
-    if isinstance(input, AlignSpec):
-        return run_to_destination(input, partial(plan_run, store=store), on_event)
-    spec = _made(kind, {"input": Path(str(input)), "output": Path(str(output)), **options})
+    given = {"input": input, "output": Path(str(output)), **options}
+    spec = input if isinstance(input, AlignSpec) else _made(kind, given)
+    if store.config.offline and needs_network(str(spec.output)) and not os.path.lexists(spec.output):
+        staging_spec(spec)  # places that take nothing at all are told first
+        raise UsageError(f"the output '{spec.output}' needs the network, which --offline forbids; choose a folder")
     return run_to_destination(spec, partial(plan_run, store=store), on_event)
 
 

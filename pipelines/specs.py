@@ -13,10 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.edits import Edit, parse_edits
-from pipelines.errors import NoInputError
 from pipelines.options import Option
 
-DEFAULT_RUNS = ("edits", "inversions")
 Format = Literal["png", "jpg", "webp"]
 Shard = tuple[int, int]
 
@@ -24,12 +22,6 @@ _DEVICE = re.compile(r"auto|mps|cpu(:\d+)?|cuda(:\d+(,\d+)*)?")
 
 # Names that help and a shell's completion show without loading what knows them; tests compare them with the registries.
 DETECTORS = ("dlib", "facexlib", "facexlib-resnet50")
-METRICS = (
-    *("lpips", "id", "lpips-alex", "lpips-st-alex", "id-arcface", "id-dlib"),
-    *("same-person", "psnr", "ssim", "ms-ssim", "mse", "mse-outside", "attributes"),
-    *("detail", "sharpness", "skin-tone", "ghost"),
-    *("nscd", "lec", "lec-age", "lec-yaw", "lec-smile"),
-)
 
 INPUT = Option("Photos: folders, images, .txt lists of paths, archives, URLs, or - (paths on stdin).", metavar="INPUT")
 FACES = Option("Aligned faces (or photos, with --align): folders, images, lists, archives or -.", metavar="INPUT")
@@ -244,6 +236,8 @@ class EditSpec(InvertSpec):
         latents: a folder whose current codes are used again (a run, or its ``latents`` folder).
         direction_files: more directions, from the user's own files.
         compose: what puts an edit into the photo (``none``: nothing does); None: the method's own.
+        region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``,
+            ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
         paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
     """
@@ -262,6 +256,10 @@ class EditSpec(InvertSpec):
         Option("A direction of your own, named as its file. Repeat for more.", "Edit", ("--direction",), "FILE"),
     ] = ()
     compose: Annotated[str | None, Option("Another composer than the method's, or none.", "Method")] = None
+    region: Annotated[
+        str | None,
+        Option("Where edits may be: face, mouth, eyes, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"),
+    ] = None
     masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
     paste: Annotated[bool, Option("Also put each edited face back into its photo.", "Edit")] = False
 
@@ -270,54 +268,3 @@ class EditSpec(InvertSpec):
     def _read_edits(cls, value: Any) -> Any:
         texts = [value] if isinstance(value, str) else list(value)
         return parse_edits(texts) if all(isinstance(text, str) for text in texts) else tuple(texts)
-
-
-def default_run(here: Path) -> Path:
-    """`edits` in the folder `here`, else `inversions`; raises NoInputError where there is neither."""
-    for name in DEFAULT_RUNS:
-        if (here / name).is_dir():
-            return here / name
-    raise NoInputError("there is no ./edits and no ./inversions here: run ganinv edit first, or name the run's folder")
-
-
-class EvaluateSpec(Spec):
-    """What to evaluate.
-
-    Attributes:
-        run: a folder that `invert` or `edit` wrote, or its archives (metrics.json then goes into the folder beside them);
-            with `reference` also a plain folder of face crops.
-        reference: compare with these pictures, by key, instead of the run's own sources.
-        metrics: names of `pipelines.metrics.registry`, short ones included; also joined by commas.
-        batch_size: faces per pass.
-        num_workers: decoding threads; 0 means 1, as nothing is decoded in the scoring thread.
-        report: also write report.html and contact.png.
-        require: bounds such as ``id>=0.5``; their metrics are computed whether listed or not.
-        allow_missing: bounds hold although some pictures could not be judged.
-    """
-
-    run: Annotated[Path, Option("What invert or edit wrote. Default: edits, else inversions.", metavar="[RUN]")] = (
-        Field(default_factory=lambda: default_run(Path()))
-    )
-    reference: Annotated[
-        Path | None, Option("Compare with this folder's images, by key, not with the sources.", "Evaluate")
-    ] = None
-    metrics: Annotated[
-        tuple[str, ...],
-        Option(f"With commas, of: {', '.join(METRICS)}.", "Evaluate", metavar="A,B", complete="metrics"),
-    ] = ("lpips", "id", "psnr", "ssim", "mse")
-    batch_size: Annotated[int, BATCH] = Field(default=8, ge=1, le=4096)
-    num_workers: Annotated[int, WORKERS] = Field(default=2, ge=0, le=256)
-    report: Annotated[bool, Option("Write report.html.", "Evaluate")] = True
-    require: Annotated[
-        tuple[str, ...],
-        Option('Exit 6 unless met, as "id>=0.5". Repeat for more.', "Evaluate", metavar="METRIC>=X"),
-    ] = ()
-    allow_missing: Annotated[
-        bool, Option("Pictures that cannot be judged neither fail --require nor exit with 3.", "Evaluate")
-    ] = False
-
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _read_metrics(cls, value: Any) -> Any:
-        texts = [value] if isinstance(value, str) else value
-        return tuple(name.strip() for text in texts for name in str(text).split(",") if name.strip())

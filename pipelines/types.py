@@ -135,8 +135,9 @@ class Inversion:
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Several inversions of one method as one, in order."""
-        others = [iter(part.tensors()) for part in parts[1:]]
-        return parts[0]._changed(lambda tensor, _: torch.cat([tensor, *(next(other)[2] for other in others)]))
+        joined = [{(how, key): tensor for how, key, tensor in part.tensors()} for part in parts]
+        whole = (torch.cat([part[how, key] for part in joined]) for how, key, _ in parts[0].tensors())
+        return parts[0].holding(whole)
 
     def to(self, device: torch.device) -> Self:
         """The same there; scores are the host's wherever the rest is."""

@@ -19,6 +19,7 @@ from pipelines.evaluation.pairing import Pairing, own_files, pair_run, run_folde
 from pipelines.evaluation.report import Report, render_report
 from pipelines.evaluation.run_latents import RunCodes
 from pipelines.evaluation.scoring import Evaluation
+from pipelines.evaluation.specs import EvaluateSpec
 from pipelines.evaluation.written import CONTACT, REPORT, choose_folder, write_papers
 from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Locate
@@ -29,7 +30,6 @@ from pipelines.metrics.thresholds import Requirement, check, parse_requirement, 
 from pipelines.metrics.tools import Tools
 from pipelines.records.manifest import has_manifest
 from pipelines.records.outputs import INVERSION
-from pipelines.specs import EvaluateSpec
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.edit.directions import attribute_scales
 from pipelines.types import F32Array, U8Image

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from pipelines.engine.input.keys import tidy
 from pipelines.engine.output.shards import Archives
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.evaluation.places import Places
@@ -178,7 +179,7 @@ def _by_key(folder: Path) -> dict[str, Path]:
     """Every picture below a folder by its relative path without suffix."""
     found: dict[str, Path] = {}
     for path in _pictures(folder):
-        key = PurePosixPath(path.relative_to(folder).as_posix()).with_suffix("").as_posix()
+        key = PurePosixPath(tidy(path.relative_to(folder).as_posix())).with_suffix("").as_posix()
         if key in found:
             raise UsageError(f"'{found[key]}' and '{path}' have one key, '{key}'; rename or remove one of them")
         found[key] = path

@@ -33,6 +33,7 @@ class ChainPlan:
         method: the parts' names.
         generator, encoder, compile: as in the spec.
         directions: the user's own direction files.
+        region: as in the spec.
         weights: catalogue entries, `requires` included.
         landmarks: whether some part looks at the faces' landmarks.
         codes: decides what latents files hold (they are re-used while it is equal).
@@ -45,6 +46,7 @@ class ChainPlan:
     encoder: str | None = None
     compile: bool = False
     directions: tuple[Path, ...] = ()
+    region: str | None = None
     weights: tuple[str, ...] = ()
     landmarks: bool = True
     codes: str = ""
@@ -82,7 +84,8 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
     files = _checked(spec.direction_files) if isinstance(spec, EditSpec) else ()
     codes = [spec.generator, *(line for part in entries.coding() for line in identity(part, store))]
     inversion = [*codes, *identity(entries.compensator, store)]
-    edited = [*inversion, DirectionEditor.version, *identity(entries.composer, store)]
+    region = spec.region if isinstance(spec, EditSpec) else None
+    edited = [*inversion, DirectionEditor.version, *identity(entries.composer, store), *_region(region)]
     names = [name for part in entries.all() for name in part.weights]
     return ChainPlan(
         method=method,
@@ -90,6 +93,7 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
         encoder=spec.encoder,
         compile=spec.compile,
         directions=files,
+        region=region,
         weights=tuple(store.closure(names)),
         landmarks=any(part.landmarks for part in entries.all()),
         codes=_digest(codes),
@@ -109,7 +113,7 @@ def build_chain(plan: ChainPlan, store: WeightStore, device: torch.device) -> Ch
     keep_freed_memory()
     entries = _entries(plan.method, plan.generator, plan.encoder, store)
     directions = _directions(plan.directions, generator_entry(plan.generator, store).num_ws)
-    parts = Parts(store, device, directions)
+    parts = Parts(store, device, directions, plan.region)
     generator = entries.generator.build(parts)
     if plan.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
@@ -145,6 +149,14 @@ def _edits(edits: Sequence[Edit], known: DirectionSet, lines: list[str]) -> dict
         return f"{strength!r} {vector} {direction.way} {direction.region}"
 
     return {edit.name: _digest([*lines, *(term(*each) for each in edit.terms)]) for edit in edits}
+
+
+def _region(region: str | None) -> list[str]:
+    """What decides where edits may be: the name, or the file's bytes."""
+    if region is None:
+        return []
+    path = Path(region)
+    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else region]
 
 
 def _checked(files: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -33,9 +33,17 @@ class Parts:
         store: where weights come from.
         device: where parts go.
         directions: what the run's edits may use (None: a run without edits).
+        region: where edits may change the photo, as `EditSpec.region`.
     """
 
-    def __init__(self, store: WeightStore, device: torch.device, directions: DirectionSet | None = None) -> None:
+    def __init__(
+        self,
+        store: WeightStore,
+        device: torch.device,
+        directions: DirectionSet | None = None,
+        region: str | None = None,
+    ) -> None:
+        self.region = region
         self.store = store
         self.device = device
         self.directions = directions or DirectionSet(())

@@ -10,8 +10,8 @@ import pytest
 
 import pipelines.evaluation.evaluate as verb
 from ganinv_cli.options import complete_metrics
+from pipelines.evaluation.specs import METRICS, EvaluateSpec
 from pipelines.metrics.registry import known_metrics
-from pipelines.specs import METRICS, EvaluateSpec
 
 FIGURES = {"mean": 0.5, "median": None, "n": 2, "better": "higher"}
 MADE = {

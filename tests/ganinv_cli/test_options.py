@@ -15,8 +15,10 @@ from ganinv_cli import options
 from ganinv_cli.options import OutputOptions, command, make_spec
 from pipelines import specs
 from pipelines.errors import UsageError
+from pipelines.evaluation import specs as evaluation_specs
+from pipelines.evaluation.specs import EvaluateSpec
 from pipelines.options import Option
-from pipelines.specs import AlignSpec, EditSpec, EvaluateSpec, InvertSpec, Spec
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec, Spec
 from pipelines.training.specs import SDICSpec, trainings
 
 
@@ -77,7 +79,7 @@ def test_an_options_way_has_four_rooms(tmp_path: Path) -> None:
 def test_names_shown_without_loading_are_those_of_the_registries() -> None:
     from pipelines.metrics.registry import metrics
 
-    assert set(specs.METRICS) - {"lpips", "id", "lec"} == set(metrics.names()) - {"lec"}
+    assert set(evaluation_specs.METRICS) - {"lpips", "id", "lec"} == set(metrics.names()) - {"lec"}
 
 
 @pytest.mark.parametrize("words", [["", "-o", "x"], ["a", "-o", ""], ["a", "--detector", ""]])

@@ -56,7 +56,9 @@ def test_a_reader_that_leaves_early_is_141_as_elsewhere(tmp_path: Path, words: s
 
 
 SLOW = """
-import sys, time, types
+import signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from ganinv_cli import app, process
 import pipelines
 fake = types.ModuleType("pipelines.api")

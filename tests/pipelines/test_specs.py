@@ -16,7 +16,7 @@ from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 def test_defaults_shards_and_pickling() -> None:
     spec = EditSpec(input="faces", output="edits", shard="2/8", edits=parse_edits(["smile=1"]))  # type: ignore[arg-type]
     assert spec.shard == (2, 8)
-    assert (spec.size, spec.format, spec.seed, spec.method) == (1024, "png", 0, "feature")
+    assert (spec.size, spec.format, spec.seed, spec.method) == (1024, "png", 0, "photo")
     assert pickle.loads(pickle.dumps(spec)) == spec
     assert EditSpec.model_validate(spec.model_dump()) == spec
 

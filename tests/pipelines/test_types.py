@@ -33,8 +33,9 @@ def wider(seed: int, count: int = 2) -> Wider:
 
 
 def same(one: Inversion, two: Inversion, tolerance: float = 0.0) -> bool:
-    pairs = zip(one.tensors(), two.tensors(), strict=True)
-    return all(a[:2] == b[:2] and torch.allclose(a[2], b[2], atol=tolerance) for a, b in pairs)
+    all_of = [{(how, key): tensor for how, key, tensor in each.tensors()} for each in (one, two)]
+    close = (torch.allclose(tensor, all_of[1][place], atol=tolerance) for place, tensor in all_of[0].items())
+    return all_of[0].keys() == all_of[1].keys() and all(close)
 
 
 def test_a_field_that_is_added_reaches_slices_joins_devices_and_files() -> None:
@@ -51,6 +52,12 @@ def test_a_field_that_is_added_reaches_slices_joins_devices_and_files() -> None:
     assert about == {"source": "x"}
     assert same(found, joined[2:3].stored(), 1e-6)
     assert torch.equal(found.maps["depth"], joined.maps["depth"][2:3].half().float())
+
+
+def test_joining_goes_by_name_and_not_by_order() -> None:
+    one = wider(0)
+    turned = Wider(one.latents, dict(reversed(one.residuals.items())), one.deltas, one.scores, one.maps)
+    assert same(Wider.cat([one, turned])[2:], one)
 
 
 def test_only_what_was_fitted_alike_is_joined() -> None:

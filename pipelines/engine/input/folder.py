@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.engine.input.archive import members
-from pipelines.engine.input.keys import SIDE_REASON, LeftOut, Naming, apart, is_side, tidy, unsafe_name
+from pipelines.engine.input.keys import SIDE_REASON, Claims, LeftOut, Naming, apart, is_side, tidy, unsafe_name
 from pipelines.engine.input.remote import list_folder
 from pipelines.engine.types import FACE, Origin, Photo, split_key
 from pipelines.images.decode import IMAGE_SUFFIXES
@@ -113,7 +113,7 @@ class Walk(ABC):
         rows.sort(key=lambda row: (row.kind != "folder", row.name))
         named = [(row, [below.key + name for name in row.names(self._naming)]) for row in rows]
         wanted = Counter(self._naming.fold(name) for _, names in named for name in names)
-        claims, keyed = self._naming.claims(), []
+        claims, keyed = Claims(self._naming), []
         for row, names in named:
             contested = not names or wanted[self._naming.fold(names[0])] > 1
             key = claims.take(tuple(names), self._root + below.path + row.name, contested=contested)

@@ -10,9 +10,10 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 
 from pipelines.engine.types import FURTHER, Photo, split_key
@@ -26,13 +27,18 @@ _SHOWN = 3
 _SIDE = frozenset({"@eadir", "__macosx", ".thumbnails", ".@__thumb"})  # what network drives, macOS and viewers add
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for single bytes (see `tidy`)
-SIDE_REASON = "belong to thumbnails or to another system's leftovers"
+SIDE_REASON = "files or folders belong to thumbnails or to another system's leftovers"
 
 
 class LeftOut:
-    """What lies in an input and is no photo of it: counted by its reason, with the first names as examples."""
+    """What lies in an input and is no photo of it: counted by its reason, with the first names as examples.
+
+    Attributes:
+        damaged: sentences about records of the runs that wrote the input, which grow as records are looked at.
+    """
 
     def __init__(self) -> None:
+        self.damaged: list[Sequence[str]] = []
         self._names: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
 
@@ -44,7 +50,8 @@ class LeftOut:
     def sentences(self) -> list[str]:
         """One for each reason."""
         shown = {reason: ", ".join(map(repr, names)) for reason, names in self._names.items()}
-        return [f"{n} {reason} and were left out, for example {shown[reason]}" for reason, n in self._counts.items()]
+        counted = [f"{n} {why} and were left out, for example {shown[why]}" for why, n in self._counts.items()]
+        return [*chain.from_iterable(self.damaged), *counted]
 
 
 def unsafe_name(name: str) -> str:
@@ -90,18 +97,29 @@ def failing(photo: Photo, code: str, message: str) -> Photo:
     return replace(photo, trouble=photo.trouble or Failure("list", code, message))
 
 
-class Owners:
-    """Which file an earlier run noted for a key: that file keeps it, whatever was added to the input since.
+class Naming:
+    """How names become keys in one run.
 
     Args:
-        output: the run's folder, whose manifest is read when it is first asked for; None: nothing is known.
-        prefix: before every key, when it is looked up.
+        output: the run's folder, whose manifest is read when it is first asked for: a file keeps the key that an earlier
+            run noted for it, whatever was added to the input since; None: nothing is known.
+        faces_all: every photo may give several items `KEY.n`, so that no photo's own key may look like that.
+        prefix: goes before these keys later (one of several inputs).
     """
 
-    def __init__(self, output: Path | None, prefix: str = "") -> None:
-        self._output = output
-        self._prefix = prefix
+    def __init__(self, output: Path | None = None, faces_all: bool = False, prefix: str = "") -> None:
+        self._output, self._faces_all, self._prefix = output, faces_all, prefix
+        self._fold: Callable[[str], str] = str.casefold if output and ignores_case(output) else str
         self._known: Mapping[str, Record] | None = None
+
+    def names(self, key: str, suffix: str) -> tuple[str, ...]:
+        """What a photo may be called, best first: without its suffix, with it."""
+        names = (key, key + suffix) if suffix else (key,)
+        return tuple(n for n in names if not (self._faces_all and FURTHER.fullmatch(n)))
+
+    def fold(self, key: str) -> str:
+        """Two keys with one fold would write one file."""
+        return self._fold(key)
 
     def allowed(self, names: tuple[str, ...], path: str) -> tuple[str, ...]:
         """The names that may be this file's: first the one noted for it, none of another file that is still there."""
@@ -110,11 +128,14 @@ class Owners:
         free = [name for name, record in records.items() if record is None or not _is_another(record.source, path)]
         return tuple(dict.fromkeys((*own, *free)))
 
+    def know(self, names: tuple[str, ...]) -> bool:
+        """Whether an earlier run gave one of these names to somebody."""
+        return any(self._prefix + name in self._records() for name in names)
+
     def _records(self) -> Mapping[str, Record]:
         if self._known is None:
-            there = self._output is not None and has_manifest(self._output)
             try:
-                self._known = ManifestIndex(self._output) if there and self._output else {}
+                self._known = ManifestIndex(self._output) if self._output and has_manifest(self._output) else {}
             except GanInvError:  # the run itself tells what is wrong with it
                 self._known = {}
         return self._known
@@ -129,43 +150,14 @@ def _is_another(source: str, path: str) -> bool:
     )
 
 
-class Naming:
-    """How names become keys in one run.
-
-    Args:
-        output: as of `Owners`.
-        faces_all: every photo may give several items `KEY.n`, so that no photo's own key may look like that.
-        prefix: goes before these keys later (one of several inputs).
-    """
-
-    def __init__(self, output: Path | None = None, faces_all: bool = False, prefix: str = "") -> None:
-        self._owners = Owners(output, prefix)
-        self._faces_all = faces_all
-        self._fold: Callable[[str], str] = str.casefold if output and ignores_case(output) else str
-
-    def names(self, key: str, suffix: str) -> tuple[str, ...]:
-        """What a photo may be called, best first: without its suffix, with it."""
-        names = (key, key + suffix) if suffix else (key,)
-        return tuple(n for n in names if not (self._faces_all and FURTHER.fullmatch(n)))
-
-    def fold(self, key: str) -> str:
-        """Two keys with one fold would write one file."""
-        return self._fold(key)
-
-    def claims(self) -> Claims:
-        """For keys that are told apart from each other, and from those of no other claims."""
-        return Claims(self._fold, self._owners)
-
-
 class Claims:
     """Keys that are given away: to each photo one of its own, the first that is free of those it may have.
 
     Needs some 150 bytes for each key.
     """
 
-    def __init__(self, fold: Callable[[str], str], owners: Owners) -> None:
-        self._fold = fold
-        self._owners = owners
+    def __init__(self, naming: Naming) -> None:
+        self._naming = naming
         self._met: dict[int, int] = {}  # key -> which photo has it
 
     def take(self, names: tuple[str, ...], path: str, span: object = None, contested: bool = True) -> str | None:
@@ -179,9 +171,9 @@ class Claims:
         itself = _number(f"{path}\0{span}")
         mark = f"~{itself & 0xFFFFFF:06x}"
         last = names[-1] if names else posixpath.basename(path)
-        free = self._owners.allowed(names, path) if contested else names
+        free = self._naming.allowed(names, path) if contested or self._naming.know(names[1:]) else names
         for name in (*free, f"{last[:-1]}{mark}/" if last.endswith("/") else last + mark):
-            key = _number(self._fold(name))
+            key = _number(self._naming.fold(name))
             if self._met.get(key) == itself:
                 return None
             if key not in self._met:
@@ -192,7 +184,7 @@ class Claims:
 
 def apart(photos: Iterable[Photo], naming: Naming) -> Iterator[Photo]:
     """Photos of an input that comes in no order, each with a key of its own; one that is named again only once."""
-    claims = naming.claims()
+    claims = Claims(naming)
     for photo in photos:
         if photo.trouble is not None:
             yield photo

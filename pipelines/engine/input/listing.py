@@ -19,7 +19,7 @@ from pipelines.engine.input.groups import grouped as brought_together
 from pipelines.engine.input.groups import sibling_crop
 from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate, tidy
 from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
-from pipelines.engine.input.remote import as_url, is_url, read_remote
+from pipelines.engine.input.remote import as_url, needs_network, read_remote
 from pipelines.engine.input.streaming import Find, Listing, ListingDeadline, StreamedPhotos
 from pipelines.engine.input.tar_index import expand, unreadable
 from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
@@ -124,7 +124,6 @@ class _Input:
         self.ordered, self.countable = False, True
         self.latents: Path | None = None
         self._source, self._options, self._deadline = source, options, deadline
-        self._prefix = ""
         url = as_url(source)
         self._several = several
         self.photos: Find
@@ -158,14 +157,16 @@ class _Input:
         name = os.path.basename(place)
         records = ManifestIndex(root) if options.use_run and has_manifest(root) else None
         self.ordered = True
-        if records is not None and records.has_output(LATENTS):
-            self.latents = Path(place) / LATENTS
-            self._found(lambda left_out: _from_inversions(records, options.grouped), name)
-            return
+        inverted = records is not None and records.has_output(LATENTS)
+        self.latents = Path(place) / LATENTS if inverted else None
         known: Mapping[str, Record] = records if records is not None else {}
         naming, output = self._naming(name), str(options.output or "")
 
         def find(left_out: LeftOut) -> Iterable[Photo]:
+            if records is not None:
+                left_out.damaged.append(records.notes)
+            if inverted:
+                return _from_inversions(known, options.grouped)
             walk = FolderWalk(place, known, naming, left_out, options.follow_links, output)
             return brought_together(walk, known, sibling_crop) if options.grouped and known else walk
 
@@ -196,7 +197,7 @@ class _Input:
 
     def _url(self, url: str) -> None:
         """A query is no part of the name: ``https://host/a.jpg?id=1`` is a picture."""
-        if self._options.offline:
+        if self._options.offline and needs_network(url):
             raise UsageError(f"'{url}' needs the network, which --offline forbids; copy it here and give its path")
         name = unquote(posixpath.basename(re.split(r"[?#]", url, maxsplit=1)[0]))
         stem, suffix = split_key(tidy(name))
@@ -233,10 +234,10 @@ class _Input:
 def _connected(photos: Iterable[Photo], left_out: LeftOut) -> Iterator[Photo]:
     """The photos without the network: those behind a URL fail, crops whose photo is behind one are not pasted."""
     for photo in photos:
-        if is_url(photo.path):
+        if needs_network(photo.path):
             yield failing(photo, "offline", f"'{photo.path}' needs the network, which --offline forbids")
             continue
-        if photo.origin is not None and is_url(photo.origin.path):
+        if photo.origin is not None and needs_network(photo.origin.path):
             left_out.add("photos to paste into need the network (--offline)", photo.origin.path)
             photo = replace(photo, origin=None)
         yield photo

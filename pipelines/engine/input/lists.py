@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pipelines.engine.input.archive import members
 from pipelines.engine.input.keys import LeftOut, tidy
-from pipelines.engine.input.remote import is_url
+from pipelines.engine.input.remote import is_url, needs_network
 from pipelines.engine.input.streaming import ListingDeadline
 from pipelines.engine.types import Photo, split_key
 from pipelines.errors import OutputError, UsageError
@@ -45,7 +45,7 @@ def listed(lines: Iterable[str], base: str, left_out: LeftOut, offline: bool = F
         path = text if is_url(text) else _joined(base, text)
         relative = _relative(path, base)
         key, suffix = split_key(tidy(relative)) if relative else ("", "")
-        if suffix.lower() == ".tar" and not (offline and is_url(path)):
+        if suffix.lower() == ".tar" and not (offline and needs_network(path)):
             yield from members(path, key + "/", left_out)
         else:
             yield Photo(key + query_mark(path), path)

@@ -43,6 +43,12 @@ def is_url(place: str) -> bool:
     return "://" in place and as_url(place) is not None
 
 
+def needs_network(place: str) -> bool:
+    """Whether a place on the command line or a recorded source lies behind a URL of another machine."""
+    url = as_url(place)
+    return url is not None and not url.startswith(("file:", "local:", "memory:"))
+
+
 def open_store(url: str) -> tuple[Any, str]:
     """The file system of a URL (fsspec's, or a `WebStore`), and the URL's path in it.
 

@@ -32,8 +32,11 @@ def check_places(sources: Iterable[Path], output: Path, photos: Iterable[Photo],
         raise UsageError(f"the output '{output}' is a file; give a folder")
     target = Path(os.path.realpath(output))
     for source in sources:
-        if source.is_dir() and os.path.realpath(source) == str(target):
+        real = Path(os.path.realpath(source))
+        if source.is_dir() and target == real:
             raise UsageError(f"the output '{output}' is the input '{source}' itself; choose another folder with -o")
+        if source.is_dir() and target.suffix == ".run" and target.is_relative_to(real):  # archives: input the next time
+            raise UsageError(f"archives for '{output}' would lie in their input '{source}'; choose a place outside it")
     own = OwnInput(target, tops)
     for photo in photos:
         if own.spoilt(photo):

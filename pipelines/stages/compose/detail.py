@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pipelines.edits import Edit, make_edit
-from pipelines.stages.compose import head, shape, skin
+from pipelines.errors import PhotoError, UsageError
+from pipelines.images.decode import decode, read_photo
+from pipelines.stages.compose import head, regions, shape, skin
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.manners import (
     MANNERS,
@@ -40,13 +43,15 @@ class DetailComposer:
 
     Args:
         manner: attribute -> how its edits are composed.
+        region: where all edits may be, instead of where each attribute lives (`regions.asked_region`); None: the latter.
     """
 
     version = VERSION
     points: tuple[Point, ...] = ()  # pictures are enough
 
-    def __init__(self, manner: MannerOf = known_manner) -> None:
+    def __init__(self, manner: MannerOf = known_manner, region: str | Tensor | None = None) -> None:
         self.manner = manner
+        self.region = region
 
     def steps(self, edit: Edit) -> Sequence[Edit]:
         """One attribute each, head first, then shapes, then skin; strengths in the directions' own units."""
@@ -78,7 +83,7 @@ class DetailComposer:
             return _sized(joined([_unchanged(part) for part in state]), side)
         manner, parts, done = self.manner(name), [], 0
         for part in state:
-            parts.append(compose_one(part, made[done : done + len(part.images)], manner))
+            parts.append(compose_one(part, made[done : done + len(part.images)], manner, self.region))
             done += len(part.images)
         return _sized(joined(parts), side)
 
@@ -97,14 +102,15 @@ def _sized(made: Composition, side: int) -> Composition:
     return Composition(made.image[..., ::step, ::step], made.mask[..., ::step, ::step], made.landmarks)
 
 
-def compose_one(state: Prepared, edited: Tensor, manner: Manner) -> Composition:
-    """One edit of the faces of `state`; edited n x 3 x R x R."""
+def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | Tensor | None = None) -> Composition:
+    """One edit of the faces of `state`; edited n x 3 x R x R; `region` as of `DetailComposer`."""
+    asked = None if region is None else regions.asked_region(state.face, WORK, region)
     if manner.way == "skin":
-        image, mask, landmarks = *skin.transfer(state, edited), state.face.points
+        image, mask, landmarks = *skin.transfer(state, edited, asked), state.face.points
     elif manner.way == "head":
-        image, mask, landmarks = head.turn(state, edited)
+        image, mask, landmarks = head.turn(state, edited, asked)
     else:
-        image, mask, landmarks = shape.reshape(state, edited, manner.region)
+        image, mask, landmarks = shape.reshape(state, edited, manner.region, asked)
     return Composition(image, enlarge(mask, state.factor), landmarks)
 
 
@@ -122,7 +128,20 @@ def build_detail(parts: Parts, generator: Generator) -> Composer:
             return known_manner(name)
         return _measured(generator, parts.directions, name)
 
-    return DetailComposer(manner)
+    return DetailComposer(manner, _region(parts.region))
+
+
+def _region(asked: str | None) -> str | Tensor | None:
+    """A name, or a grey picture from a file, n x 1 x R x R in [0, 1]. Raises UsageError for anything else."""
+    if asked is None or asked in regions.NAMED:
+        return asked
+    try:
+        picture = decode(read_photo(Path(asked)))
+    except PhotoError as error:
+        raise UsageError(
+            f"--region {asked}: neither one of {', '.join(regions.NAMED)} nor a picture ({error.message})"
+        ) from None
+    return torch.from_numpy(picture).float().mean(dim=2)[None, None] / 255
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ class Direction:
     def limited(self, start: int, stop: int) -> Direction:
         """The same direction in rows start..stop (both included) alone; every row where it had only some."""
         rows = self.vector.abs().sum(1)
-        base = self.vector[int(rows.argmax())]
+        base = self.vector.index_select(0, rows.argmax().reshape(1))[0]
         vector = torch.zeros_like(self.vector)
         vector[start : stop + 1] = base
         return replace(self, name=f"{self.name}@{start}-{stop}", vector=vector)

@@ -241,6 +241,8 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 2)
     with pytest.raises(UsageError, match="is the input"):
         run_job(align_job(raw, raw))
+    with pytest.raises(UsageError, match="would lie in their input"):
+        run_job(align_job(raw, raw / "faces.run"))
     with pytest.raises(UsageError, match="own input"):
         run_job(align_job(raw / "p00.png", raw))
     with pytest.raises(UsageError, match="own input"):

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pipelines.evaluation.specs import EvaluateSpec
 from pipelines.images.pixels import encode
 from pipelines.records.manifest import ManifestWriter, Record
-from pipelines.specs import EvaluateSpec
 from pipelines.types import U8Image
 from tests.pipelines.metrics.fakes import noisy, picture
 

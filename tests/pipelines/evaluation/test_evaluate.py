@@ -19,12 +19,12 @@ from pipelines.evaluation.evaluate import RequirementUnmet, evaluate
 from pipelines.evaluation.loading import LoadedRow, load_row, read_ahead
 from pipelines.evaluation.pairing import Pairing, Row, pair_run
 from pipelines.evaluation.scoring import Evaluation
+from pipelines.evaluation.specs import EvaluateSpec
 from pipelines.images.geometry import crop_quad
 from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Trio
 from pipelines.metrics.identity import DlibDescriptors, DlibIdentity
 from pipelines.records.manifest import Record
-from pipelines.specs import EvaluateSpec
 from pipelines.types import Failure, U8Image
 from tests.pipelines.evaluation.making import SIZE, make_run, make_spec, manifest, record, save
 from tests.pipelines.metrics.fakes import CPU, FakeStore, black, locate, noisy, picture

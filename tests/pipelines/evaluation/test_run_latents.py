@@ -19,13 +19,13 @@ from pipelines.evaluation import evaluate as verb
 from pipelines.evaluation import run_latents as codes
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.run_latents import RunCodes, read_run
+from pipelines.evaluation.specs import EvaluateSpec
 from pipelines.images.pixels import encode
 from pipelines.models.generators.mobile import MobileStyleGAN
 from pipelines.models.generators.style_space import nscd, style_centre
 from pipelines.records.latents import save_inversion
 from pipelines.records.manifest import ManifestWriter, Record
 from pipelines.registry import Entry, PartRegistry
-from pipelines.specs import EvaluateSpec
 from pipelines.stages import published as adopted
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions

@@ -8,6 +8,7 @@ from torchvision.models.mobilenetv2 import MobileNetV2
 
 from pipelines.models.encoders.compact import CompactEncoder
 from pipelines.stages.embed.encoder import EncoderEmbedder
+from pipelines.types import FaceBatch
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_a_face_does_not_depend_on_its_batch(encoder: CompactEncoder) -> None:
         alone = torch.cat([encoder(images[i : i + 1]) for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-4)
     embed = EncoderEmbedder(encoder).embed
-    assert torch.equal(embed(images, None).latents[1:2], embed(images[1:2], None).latents)
+    assert torch.equal(embed(FaceBatch(images)).latents[1:2], embed(FaceBatch(images[1:2])).latents)
 
 
 def test_batch_norms_keep_their_statistics_in_training() -> None:

@@ -178,3 +178,18 @@ def test_the_manner_of_an_unknown_direction_is_measured() -> None:
     assert measured_manner(base, base + 0.1).way == "skin"
     assert measured_manner(base, smile(base, 2.0)) == Manner("shape", "mouth")
     assert measured_manner(base, warp(base, torch.full((1, 2, SIDE, SIDE), 4.0))).way == "head"
+
+
+def test_an_asked_region_bounds_the_edit() -> None:
+    photo, base = face(1), face(1) * 0.9
+    left = torch.zeros(1, 1, SIDE, SIDE)
+    left[..., : SIDE // 2] = 1
+    for region, outside in (
+        ("mouth", (slice(0, SIDE // 3), slice(None))),
+        (left, (slice(None), slice(SIDE * 3 // 4, None))),
+    ):
+        composer = DetailComposer(region=region)
+        state = composer.prepare(FaceBatch(photo), NOTHING, Synthesis(base, {}))
+        made = composer.compose(state, Synthesis(smile(base, 1.5), {}), make_edit([("age", 1.0)]))
+        assert made.mask.any()
+        assert torch.equal(made.image[..., outside[0], outside[1]], photo[..., outside[0], outside[1]])
