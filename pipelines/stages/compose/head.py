@@ -25,6 +25,7 @@ RIGID = 4.0  # px of 256; a head turns as one: its motion is smooth, and what th
 BESIDE = (0.35, 0.9)  # units around the outline in which hair and ears are
 FAR = (0.055, 0.085)  # units of mean motion: about yaw 0.5 and 0.9; above, what the head uncovers is wider than the rim
 DIFFERENT = (0.12, 0.3)  # rms of edited - unedited render, [-1, 1] units
+OWN = 0.2  # more of it, where the face is before and after
 LIMITS = Limits(new=0.12, shade=0.25, still=(0.15, 0.5))
 
 
@@ -43,7 +44,8 @@ def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> C
     found = edit_flow(state.render, edited)
     landmarks = regions.moved_landmarks(state.face.points, found)
     after = regions.face_of(landmarks)
-    face = torch.maximum(state.skin, enlarge(regions.face_region(after, WORK // 4), 4))
+    inner = enlarge(regions.face_region(after, WORK // 4), 4)
+    face = torch.maximum(state.skin, inner)
     angle = _angle(found, face, state.face.unit)
     head = torch.maximum(_head(state.face, angle), _head(after, angle)) if asked is None else asked
     flow = weighted_blur(found, face + 0.05, RIGID) * head
@@ -51,7 +53,9 @@ def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> C
     left = _left_behind(state, edited, landmarks) * smoothstep(angle, *FAR).view(-1, 1, 1, 1)
     mask = torch.maximum(head, left) if asked is None else asked
     now = regions.soft(regions.polygon_distance(regions.oval(after), WORK // 4), after.unit, 0.0, 0.15)
-    change = assembled(state, edited, flow, mask, mask, landmarks, LIMITS, left * (1 - enlarge(now, 4)))
+    # What is of the face before and after is the photo's, moved: much more must speak for the render there.
+    limits = replace(LIMITS, new=LIMITS.new + OWN * torch.minimum(state.skin, inner))
+    change = assembled(state, edited, flow, mask, mask, landmarks, limits, left * (1 - enlarge(now, 4)))
     return replace(change, mask=mask)
 
 

@@ -80,12 +80,12 @@ class Limits:
     """How far an edit is believed, in the mismatch that motion leaves ([-1, 1] units, to 1/e).
 
     Attributes:
-        new: a place of the openings counts as new above it.
+        new: a place of the openings counts as new above it; a number, or n x 1 x 256 x 256.
         shade: a change of light is taken over below it (above it, it is a beard or a make-up that the edit dropped).
         still: (px of 256) less motion than the first is none, more than the second is taken as it is.
     """
 
-    new: float
+    new: float | Tensor
     shade: float
     still: tuple[float, float]
 
