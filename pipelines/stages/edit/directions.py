@@ -30,6 +30,22 @@ class DirectionInfo:
     leakage: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Scale:
+    """An attribute's measure, in the meter's raw units.
+
+    Attributes:
+        mean, std: over the generator's own faces.
+        slope: what one unit of strength moves.
+        range: strengths at which the direction was measured.
+    """
+
+    mean: float
+    std: float
+    slope: float
+    range: tuple[float, float]
+
+
 def own_directions(num_ws: int) -> list[Direction]:
     """The shipped, calibrated directions as L x 512 vectors."""
     tensors, card = assets.load_safetensors(assets.packed_path(f"{ASSET}.safetensors")), assets.card(ASSET)
@@ -73,6 +89,18 @@ def beyond_range(edits: Iterable[Edit]) -> list[str]:
         for low, high in [spans.get(name.partition("@")[0], (-math.inf, math.inf))]
         if not low <= strength <= high
     ]
+
+
+def measured_scales() -> dict[str, Scale]:
+    """The scale of every attribute that can be asked for by an amount, from the card."""
+    made = {}
+    for name, facts in assets.card(ASSET)["directions"].items():
+        if "mean" in facts:
+            curve, std = facts["curve"], float(facts["std"])
+            slope = std * max(0.3, (curve["+1"] - curve["-1"]) / 2)
+            low, high = facts["range"]
+            made[name] = Scale(float(facts["mean"]), std, slope, (float(low), float(high)))
+    return made
 
 
 def attribute_scales() -> dict[str, float]:
