@@ -9,7 +9,7 @@ import torch
 
 from pipelines.edits import Edit, Term, make_edit
 from pipelines.images.pixels import resize_area
-from pipelines.stages.edit.amounts import Amounts, solved_edit
+from pipelines.stages.edit.amounts import Amounts
 from pipelines.types import (
     Compensator,
     Composer,
@@ -83,9 +83,9 @@ class Chain:
         sketch = Sitting(chain, small, alone.inversion)
         pictures, notes = [], dict[str, float]()
         for edit in edits:
-            solved = amounts.solve(small.images, edit, lambda terms: sketch.draw(make_edit(terms)).image)
-            pictures.append(alone.draw(solved_edit(edit, solved)))
-            notes |= amounts.notes(edit, solved, pictures[-1].image)
+            picture, noted = amounts.reach(small.images, edit, sketch.draw, alone.draw)
+            pictures.append(picture)
+            notes |= noted
         return pictures, notes
 
 
