@@ -31,7 +31,7 @@ def edit(spec: EditSpec, listing: ListAttributes, weights: WeightOptions, output
         output.apply()
         show_attributes(output.as_json)
         return
-    if not spec.edits:
+    if not spec.edits and not spec.like:
         raise UsageError("nothing to edit: give --attr, for example --attr smile=+2 (--list-attrs names them all)")
     output.apply()
     warn_of_strengths(spec)

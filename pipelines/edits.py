@@ -41,7 +41,7 @@ class Aim:
         attribute: as in a term, rows included.
         value: finite, in `unit`.
         unit: ``y`` (years), ``deg`` (degrees), or ``sd``: standard deviations over the generator's faces; where an attribute
-            is brought to a value, counted from their mean.
+            is brought to a value, counted from their mean. ``raw``: the meter's own, as read from a reference portrait.
         to: brought to the value (``:=``); False: moved by it (``=``).
     """
 

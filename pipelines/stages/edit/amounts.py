@@ -124,9 +124,9 @@ class Amounts:
         """The largest distance of an aim's result from what was asked, as a multiple of its limit."""
         gaps = []
         for aim in edit.aims:
-            unit = self._scales[plain(aim.attribute)].std if aim.unit == "sd" else 1.0
+            unit = _unit(aim, self._scales[plain(aim.attribute)])
             gap = abs(notes[note_name(edit, aim, "reached")] - notes[note_name(edit, aim, "asked")])
-            gaps.append(gap / (limits[aim.unit] * unit) if math.isfinite(gap) else math.inf)
+            gaps.append(gap / (limits.get(aim.unit, limits["sd"]) * unit) if math.isfinite(gap) else math.inf)
         return max(gaps)
 
 
@@ -155,7 +155,12 @@ def target(aim: Aim, before: float, scale: Scale) -> float:
 
 
 def _near(aim: Aim, scale: Scale) -> float:
-    return NEAR[aim.unit] * (scale.std if aim.unit == "sd" else 1.0)
+    return NEAR.get(aim.unit, NEAR["sd"]) * _unit(aim, scale)
+
+
+def _unit(aim: Aim, scale: Scale) -> float:
+    """What limits count in, in the meter's raw units."""
+    return 1.0 if aim.unit in ("y", "deg") else scale.std
 
 
 def search(at: Callable[[float], float], start: float, goal: float, scale: Scale, near: float) -> float:
