@@ -11,10 +11,11 @@ from pipelines.metrics.faces import Faces, Trio
 from pipelines.metrics.registry import metrics
 from pipelines.metrics.tools import LANDMARKS, Tools
 from pipelines.models.faces.finders import DlibFinder
+from pipelines.models.faces.glasses import GLASSES_ASSET
 from pipelines.types import F32Array, FaceFinder, U8Image
 from pipelines.weights.store import WeightStore
 
-METER = (LANDMARKS, "age-dlib", "gender-dlib")
+METER = (LANDMARKS, "age-dlib", "gender-dlib", GLASSES_ASSET)
 Measure = Callable[[list[U8Image]], Mapping[str, F32Array]]
 
 
@@ -22,9 +23,11 @@ def attribute_meter(store: WeightStore, finder: FaceFinder | None = None) -> Mea
     """What measures every attribute of pictures (`pipelines.models.faces.attributes.AttributeMeter`); needs `METER`."""
     from pipelines.models.faces.agegender import AgeGender
     from pipelines.models.faces.attributes import AttributeMeter
+    from pipelines.models.faces.glasses import load_glasses
 
     people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
-    return AttributeMeter(finder or DlibFinder(store.path(LANDMARKS)), people).measure
+    glasses = load_glasses(store.tensors(GLASSES_ASSET))
+    return AttributeMeter(finder or DlibFinder(store.path(LANDMARKS)), people, glasses).measure
 
 
 class AttributeChange:
