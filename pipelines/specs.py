@@ -233,6 +233,7 @@ class EditSpec(InvertSpec):
 
     Attributes:
         edits: what to make; texts are read as `pipelines.edits.parse_edits` reads them.
+        like: reference portraits, as `pipelines.stages.edit.references` reads them; each makes one more edit.
         latents: a folder whose current codes are used again (a run, or its ``latents`` folder).
         direction_files: more directions, from the user's own files.
         compose: what puts an edit into the photo (``none``: nothing does); None: the method's own.
@@ -248,6 +249,13 @@ class EditSpec(InvertSpec):
         Option(
             "NAME=STRENGTH, as smile=+2; combine: smile=2,age=-1; sweep: smile=-2:2:1. Repeat for more edits.",
             *("Edit", ("--attr",), "NAME=S", "attributes"),
+        ),
+    ] = ()
+    like: Annotated[
+        tuple[str, ...],
+        Option(
+            "Bring faces to a portrait's values, as REF.jpg=smile,yaw; or a CSV of such lines. Repeat for more.",
+            *("Edit", ("--like",), "REF=NAMES"),
         ),
     ] = ()
     latents: Annotated[Path | None, Option("Folder whose current codes are used again.", "Edit")] = None

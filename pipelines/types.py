@@ -130,10 +130,19 @@ class Composition:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the device makes of a batch: `base` n x 3 x R x R (the inversion) and a `Composition` an edit, by its name."""
+    """What the device makes of a batch.
+
+    Attributes:
+        base: n x 3 x R x R, the inversion.
+        edits: an edit's name -> its composition.
+        notes: of each measured edit, face by face: what the manifest is to tell of it, by name.
+        missed: its name -> of how many faces the amount was not reached.
+    """
 
     base: Tensor
     edits: Mapping[str, Composition]
+    notes: Sequence[Mapping[str, float]] = ()
+    missed: Mapping[str, int] = field(default_factory=dict)
 
 
 class Generator(Protocol):

@@ -18,6 +18,7 @@ from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
 from pipelines.engine.input.listing import Listing, list_input
 from pipelines.engine.job import Job
+from pipelines.engine.portraits import with_references
 from pipelines.engine.reading.crops import ExistingCrops, build_align_reader, build_invert_reader, reader_weights
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before, pictures_before
@@ -43,6 +44,7 @@ def plan_run(spec: AlignSpec, store: WeightStore) -> Job:
     if not isinstance(spec, InvertSpec):
         return _align_job(spec, store)
     if isinstance(spec, EditSpec):
+        spec = with_references(spec, store)
         _check_edit(spec)
     return _chain_job(spec, plan_chain(spec, store), store)
 

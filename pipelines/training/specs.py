@@ -50,14 +50,28 @@ class HeadSpec(TrainSpec):
 
 
 class DirectionsSpec(TrainSpec):
-    """Fit, calibrate and measure the direction of every attribute."""
+    """Fit, calibrate and measure the direction of every attribute; or measure directions of your own (--measure).
+
+    Attributes:
+        measure: direction files, as `ganinv edit --direction` takes them, to be measured instead.
+        photos: aligned faces on which they are measured; None: generated ones.
+    """
 
     task = "pipelines.training.tasks.directions"
 
     output: Annotated[Path, OUTPUT] = Path("runs/directions")
     seed: Annotated[int, Option("Seed of everything random.", "Run")] = Field(default=1, ge=0)
     faces: Annotated[int, Option("Generated faces to fit on.", DATA)] = Field(default=2400, ge=600)
-    bench: Annotated[int, Option("Other generated faces that calibrate and measure.", DATA)] = Field(default=20, ge=8)
+    bench: Annotated[int, Option("Other faces that calibrate and measure.", DATA)] = Field(default=20, ge=8)
+    measure: Annotated[
+        tuple[Path, ...],
+        Option(
+            "Measure a direction file of your own and write its card. Repeat for more.", DATA, ("--measure",), "FILE"
+        ),
+    ] = ()
+    photos: Annotated[
+        Path | None, Option("With --measure: a folder of aligned faces, instead of generated ones.", DATA)
+    ] = None
 
 
 class LoopSpec(TrainSpec):

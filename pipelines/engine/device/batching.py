@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -69,6 +70,7 @@ class _Made:
     pictures: Mapping[str, Tensor]
     masks: Mapping[str, Tensor]
     ms: Mapping[str, float]
+    notes: Sequence[Mapping[str, float]]
 
 
 class Batcher:
@@ -81,11 +83,13 @@ class Batcher:
 
     Attributes:
         stale: how many codes were found on disk but made anew, since pixels, method or weights differ.
+        missed: an edit's name -> how many faces were not brought as far as it asks.
         chain: the chain, once built.
     """
 
     def __init__(self, make_chain: Callable[[], Chain], device: torch.device, settings: ChainSettings) -> None:
         self.stale = 0
+        self.missed: Counter[str] = Counter()
         self.chain: Chain | None = None
         self._make_chain = make_chain
         self._device = device
@@ -151,6 +155,7 @@ class Batcher:
         inversion = Inversion.cat(codes).to(self._device) if codes else chain.invert(batch).stored()
         inverted = time.perf_counter()
         made = chain.edit(batch, inversion, self._edits(faces))
+        self.missed.update(made.missed)
         if made.base.shape != batch.images.shape:
             raise ValueError("the codes make pictures of another size")
         asked = {output.kind for face in faces for output in face.missing}
@@ -166,7 +171,7 @@ class Batcher:
         ms |= {} if codes else {"invert": share * (inverted - started)}
         pictures = dict(zip(images, rest, strict=False))
         masks = dict(zip(masked, rest[len(images) :], strict=False))
-        done = _Made(sound, inversion.holding(rest[len(images) + len(masked) :]), pictures, masks, ms)
+        done = _Made(sound, inversion.holding(rest[len(images) + len(masked) :]), pictures, masks, ms, made.notes)
         return (self._result(face, place, done) for place, face in enumerate(faces))
 
     def _open(self) -> Chain:
@@ -201,6 +206,7 @@ class Batcher:
             if make is not None:
                 files.append(OutFile(output, output.path(key), make))
         scores = {name: float(values[place]) for name, values in made.inversion.scores.items()}
+        scores |= made.notes[place] if made.notes else {}
         record = replace(face.record, scores={**face.record.scores, **scores}, ms={**face.record.ms, **made.ms})
         return Result(record, tuple(files), place=face.place, changes=self._changes(face, place, made))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,7 +25,9 @@ from pipelines.stages.compose.manners import (
     MANNERS,
     Manner,
     MannerOf,
+    Region,
     Term,
+    Way,
     in_order,
     known_manner,
     measured_manner,
@@ -120,12 +123,15 @@ def _unchanged(state: Prepared) -> Composition:
 
 @composers.register("detail", version=f"{VERSION} {MANNERS}", landmarks=True)
 def build_detail(parts: Parts, generator: Generator) -> Composer:
-    """A direction whose card does not tell its manner is measured once, on the generator's average face."""
+    """A direction of whose manner neither `MANNERS` nor its card tells is measured once, on the generator's average face."""
 
     @cache
     def manner(name: str) -> Manner:
         if name.split("@")[0] in MANNERS:
             return known_manner(name)
+        direction = parts.directions.get(name)
+        if direction.way:
+            return Manner(cast(Way, direction.way), cast(Region, direction.region or "face"))
         return _measured(generator, parts.directions, name)
 
     return DetailComposer(manner, _region(parts.region))
