@@ -5,9 +5,9 @@ It sees 128 px and makes 1024 px, so everything finer than 8 px is made anew, in
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from functools import partial
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -33,12 +33,9 @@ class _ToCodes(nn.Sequential):
         self.rows = rows
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, super().forward(x)).view(len(x), self.rows, _CODE)
-
-
-class _Trunk(nn.Sequential):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(cast(Tensor, super().forward(x)), SLOPE)
+        for layer in self:
+            x = layer(x)
+        return x.view(len(x), self.rows, _CODE)
 
 
 class _Up(nn.Module):
@@ -64,7 +61,7 @@ class FCN(nn.Module):
         widths = config_f(resolution)
         sizes = [size for size in sorted(widths, reverse=True) if size <= side]  # side, side / 2, ..., 4
         encoder: list[nn.Module] = [RRDBNet(widths[side])]
-        for above, size in zip(sizes, sizes[1:], strict=False):
+        for above, size in itertools.pairwise(sizes):
             first, second = conv(widths[above], widths[size], 2), conv(widths[size], widths[size])
             encoder.append(nn.Sequential(first, nn.LeakyReLU(SLOPE), second, nn.LeakyReLU(SLOPE)))
         rows = 2 * resolution.bit_length() - 4

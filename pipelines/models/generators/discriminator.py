@@ -1,4 +1,4 @@
-"""StyleGAN2's discriminator (Karras et al. 2020, arXiv 1912.04958) under the keys of the checkpoint that Diff-CAM starts from."""
+"""StyleGAN2's discriminator (Karras et al. 2020, arXiv 1912.04958) under the keys of the checkpoint that Diff-CAM uses."""
 
 from __future__ import annotations
 

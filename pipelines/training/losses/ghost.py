@@ -20,7 +20,7 @@ def perceptual_loss(made: Tensor, target: Tensor, features: nn.Module) -> Tensor
 
 
 def fooling_loss(judged: Tensor) -> Tensor:
-    """The network's side: binary cross-entropy of the discriminator's scores with "real", unweighted (Goodfellow et al., 2014)."""
+    """The network's side: cross-entropy of the discriminator's scores with "real", unweighted (Goodfellow et al., 2014)."""
     return F.binary_cross_entropy_with_logits(judged, torch.ones_like(judged))
 
 
@@ -29,3 +29,10 @@ def judging_losses(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     ones, zeros = torch.ones_like(real), torch.zeros_like(fake)
     judged = F.binary_cross_entropy_with_logits
     return judged(real, ones), judged(fake, zeros)
+
+
+def contour_loss(made: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of the gradients of n x 3 x H x W: a ghost is a contour too many (ours)."""
+    gap = made - target
+    across, down = gap[..., 1:] - gap[..., :-1], gap[..., 1:, :] - gap[..., :-1, :]
+    return across.abs().mean() + down.abs().mean()
