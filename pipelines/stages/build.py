@@ -37,7 +37,7 @@ class ChainPlan:
         method: the parts' names.
         generator, encoder, compile: as in the spec.
         directions: the user's own direction files.
-        region: as in the spec.
+        region, deghost: as in the spec.
         weights: catalogue entries, `requires` included.
         landmarks: whether some part looks at the faces' landmarks.
         codes: decides what latents files hold (they are re-used while it is equal).
@@ -52,6 +52,7 @@ class ChainPlan:
     compile: bool = False
     directions: tuple[Path, ...] = ()
     region: str | None = None
+    deghost: bool = True
     weights: tuple[str, ...] = ()
     landmarks: bool = True
     codes: str = ""
@@ -91,7 +92,13 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
     codes = [spec.generator, *(line for part in entries.coding() for line in identity(part, store))]
     inversion = [*codes, *identity(entries.compensator, store)]
     region = spec.region if isinstance(spec, EditSpec) else None
+    deghost = not (isinstance(spec, EditSpec) and spec.deghost == "off")
+    if not deghost and not method.compose.startswith("diffcam"):
+        raise UsageError(
+            f"--deghost off is for --compose diffcam; '{method.compose}' has no ghosts to take out: leave it away"
+        )
     edited = [*inversion, DirectionEditor.version, *identity(entries.composer, store), *_region(region)]
+    edited += [] if deghost else ["ghosts stay"]
     names = [name for part in entries.all() for name in part.weights]
     measured = isinstance(spec, EditSpec) and any(edit.aims for edit in spec.edits)
     names += METER if measured else ()
@@ -102,6 +109,7 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
         compile=spec.compile,
         directions=files,
         region=region,
+        deghost=deghost,
         weights=tuple(store.closure(names)),
         landmarks=any(part.landmarks for part in entries.all()),
         codes=_digest(codes),
@@ -122,7 +130,7 @@ def build_chain(plan: ChainPlan, store: WeightStore, device: torch.device) -> Ch
     keep_freed_memory()
     entries = _entries(plan.method, plan.generator, plan.encoder, store)
     directions = _directions(plan.directions, generator_entry(plan.generator, store).num_ws)
-    parts = Parts(store, device, directions, plan.region)
+    parts = Parts(store, device, directions, plan.region, plan.deghost)
     generator = entries.generator.build(parts)
     if plan.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]

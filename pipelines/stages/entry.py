@@ -34,6 +34,7 @@ class Parts:
         device: where parts go.
         directions: what the run's edits may use (None: a run without edits).
         region: where edits may change the photo, as `EditSpec.region`.
+        deghost: whether composers that can take ghosts out do so, as `EditSpec.deghost`.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class Parts:
         device: torch.device,
         directions: DirectionSet | None = None,
         region: str | None = None,
+        deghost: bool = True,
     ) -> None:
-        self.region = region
+        self.region, self.deghost = region, deghost
         self.store = store
         self.device = device
         self.directions = directions or DirectionSet(())
