@@ -68,7 +68,7 @@ class Workplace:
             "name": name,
             "what": what,
             "data": data,
-            "settings": {key: value for key, value in settings.items() if key != "init"},
+            "settings": {key: value for key, value in settings.items() if key not in ("init", "aligners")},
             "chosen": "least sum of pixel, perceptual and identity terms on held-out real faces",
             "step": best["step"],
             "validation": best["figures"],
