@@ -72,36 +72,48 @@ def search(query: Tensor, key: Tensor, scale: Scale, keep: int, parents: Tensor 
 
 
 def _near(query: Tensor, key: Tensor, scale: Scale, keep: int, parents: Tensor) -> Tensor:
-    """`search` of one face among the children of its parents' choices: N x keep."""
+    """`search` of one face among the children of its parents' choices: N x keep.
+
+    The four places under one parent have the same candidates, whose keys are therefore gathered once.
+    """
     side = round(len(query) ** 0.5)
     index, again = children(parents, side)
-    cosine = torch.einsum("qd,qcd->qc", query, key[index])
-    logits = scale.sharpness * cosine - scale.stiffness * _distance(index[None], side)[0]
-    best = logits.masked_fill(again, -torch.inf).topk(min(keep, index.shape[1]), dim=1).indices
-    return index.gather(1, best)
+    under = _blocks(torch.arange(side * side, device=query.device), side)
+    cosine = query[under] @ key[index].transpose(1, 2)  # N/4 x 4 x candidates
+    (y, x), (own_y, own_x) = (index // side, index % side), (under // side, under % side)
+    far = (y[:, None] - own_y[:, :, None]).square() + (x[:, None] - own_x[:, :, None]).square()
+    logits = (scale.sharpness * cosine - scale.stiffness * far).masked_fill(again[:, None], -torch.inf)
+    best = logits.topk(min(keep, index.shape[1]), dim=2).indices
+    chosen = index[:, None].expand(-1, 4, -1).gather(2, best)
+    back = torch.empty_like(under).flatten()
+    back[under.flatten()] = torch.arange(side * side, device=query.device)
+    return chosen.flatten(0, 1)[back]
+
+
+def _blocks(places: Tensor, side: int) -> Tensor:
+    """The places N of a stage, four by four under their parents: N/4 x 4."""
+    half = side // 2
+    return places.view(half, 2, half, 2).transpose(1, 2).reshape(half * half, 4)
 
 
 def children(parents: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Candidates of each place of a stage of `side`, and which of them stand twice in a row: both N x (16 k).
+    """Candidates of the places under each parent, and which of them stand twice in a row: both N/4 x (16 k).
 
     Args:
-        parents: (N / 4) x k, what the places of the stage below chose there.
+        parents: N/4 x k, what the places of the stage of half the `side` chose there.
     """
     half = side // 2
     around = torch.arange(AROUND, device=parents.device) - 1
     y = (2 * (parents // half))[:, :, None, None] + around[:, None]
     x = (2 * (parents % half))[:, :, None, None] + around
     offered = (y.clamp(0, side - 1) * side + x.clamp(0, side - 1)).flatten(1).sort(dim=1).values
-    again = F.pad(offered[:, 1:] == offered[:, :-1], (1, 0))
-    own = torch.arange(side * side, device=parents.device)
-    parent = (own // side // 2) * half + own % side // 2
-    return offered[parent], again[parent]
+    return offered, F.pad(offered[:, 1:] == offered[:, :-1], (1, 0))
 
 
 def match(query: Tensor, key: Tensor, scale: Scale, index: Tensor) -> Match:
     """Weights of the chosen places `index` n x N x k; gradients reach query, key and scale."""
     side = round(query.shape[1] ** 0.5)
-    cosine = torch.einsum("nqd,nqkd->nqk", query, gathered(key, index))
+    cosine = (gathered(key, index) @ query.unsqueeze(3)).squeeze(3)
     logits = scale.sharpness * cosine - scale.stiffness * _distance(index, side)
     return Match(index, logits.softmax(dim=2), cosine.amax(dim=2))
 
@@ -109,7 +121,7 @@ def match(query: Tensor, key: Tensor, scale: Scale, index: Tensor) -> Match:
 def mix(found: Match, values: Tensor) -> Tensor:
     """values n x C x r x r, read where `found` says and averaged: the same shape."""
     rows = values.flatten(2).transpose(1, 2)
-    mixed = torch.einsum("nqk,nqkc->nqc", found.weights, gathered(rows, found.index))
+    mixed = (found.weights.unsqueeze(2) @ gathered(rows, found.index)).squeeze(2)
     return mixed.transpose(1, 2).unflatten(2, values.shape[2:])
 
 
