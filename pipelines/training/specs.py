@@ -250,7 +250,7 @@ class GRASpec(LoopSpec):
     misaligned_every: Annotated[int, Option("Of the photos' steps, every so many warp residuals.", DATA)] = Field(
         default=4, ge=0
     )
-    corrected_every: int = Field(default=2, ge=0)
+    corrected_every: int = Field(default=1, ge=0)
     staged: Annotated[bool, Option("Coarse stages first, finer ones later.", SCHEDULE)] = False
     sdic: Annotated[bool, Option("Begin with the shipped SDIC's weights, or from nothing.", "Run")] = True
     aligners: Annotated[str | None, Option("Take the aligners of another run's best.safetensors.", "Run")] = None
