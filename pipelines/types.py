@@ -175,8 +175,10 @@ class Generator(Protocol):
     ) -> Synthesis:
         """As `synthesize`, but `image` is the n x 3 x 256 x 256 area-downsampled picture, through a cheaper head."""
 
-    def features(self, w: Tensor, points: tuple[Point, ...]) -> dict[Point, Tensor]:
-        """The plain features at `points` alone; nothing above the highest of them is computed."""
+    def features(
+        self, w: Tensor, points: tuple[Point, ...], inject: Mapping[Point, Injection] | None = None
+    ) -> dict[Point, Tensor]:
+        """The features at `points` alone, after what is injected there; nothing above the highest of them is computed."""
 
 
 @runtime_checkable

@@ -70,7 +70,7 @@ class Workplace:
             "name": name,
             "what": what,
             "data": data,
-            "settings": {key: value for key, value in settings.items() if key != "init"},
+            "settings": {key: value for key, value in settings.items() if key not in ("init", "aligners")},
             "chosen": chosen,
             "step": best["step"],
             "validation": best["figures"],
