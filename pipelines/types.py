@@ -100,7 +100,8 @@ class Inversion(KeptTensors):
     Attributes:
         latents: n x L x 512, W+ with the average latent already added.
         residuals: point -> n x C x r x r, added to the edited code's own feature there (empty: none).
-        deltas: parameter of the generator -> n x its shape, added to it for this face alone (pivotal tuning).
+        deltas: parameter of the generator -> n x its shape, added to it for this face alone (pivotal tuning); or two factors
+            of such a matrix, named as `pipelines.stages.render.whole_delta` reads them.
         scores: name -> n values (final loss terms), for the manifest.
     """
 
@@ -190,6 +191,16 @@ class PartGenerator(Generator, Protocol):
 
         Near borders that are not the whole picture's it is wrong, as convolutions see nothing beyond them.
         """
+
+
+@runtime_checkable
+class SketchGenerator(Generator, Protocol):
+    """A generator with a second, coarser and cheaper head than that of `preview`."""
+
+    def sketch(
+        self, w: Tensor, inject: Mapping[Point, Injection] | None = None, collect: tuple[Point, ...] = ()
+    ) -> Synthesis:
+        """As `preview`, n x 3 x 128 x 128."""
 
 
 class Embedder(Protocol):

@@ -88,8 +88,16 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
         prepare=partial(store.pull, weights),
         workers=_workers(spec, _decoders(devices)),
         devices=devices,
-        about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store),
+        about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store)
+        | _regularized(spec, planned),
     )
+
+
+def _regularized(spec: InvertSpec, planned: ChainPlan) -> dict[str, str]:
+    """Which faces an encoder that is fitted to each photo was kept good on."""
+    if "cycle" not in planned.method.refine:
+        return {}
+    return {"regularized_with": str(spec.regularize_with or "generated faces")}
 
 
 def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped: bool = False) -> Listing:

@@ -66,6 +66,31 @@ add_method(
     ("feature",),
     summary="the same from nothing: 55 steps for codes, 52 for the rest",
 )
+add_method(
+    "lsap-o",
+    "lsap-o",
+    summary="codes by gradient descent, held near the generator's own by LSAP's distance",
+)
+add_method(
+    "pti",
+    "lsap",
+    ("pti",),
+    summary="encoder, then the generator itself tuned to this photo; about a minute",
+)
+add_method(
+    "cycle+pti",
+    "cycle",
+    ("cycle", "pti"),
+    summary="the same from codes of an encoder that was fitted to this photo first",
+)
+add_method(
+    "best",
+    "encoder",
+    ("sdic", "feature", "feature-where-poor"),
+    summary="feature, and twice as many steps for photos on which it was poor",
+)
+
+QUALITIES = {"fast": "photo", "balanced": "feature", "best": "best"}  # `--quality` -> the method that it means
 
 
 def chosen_parts(
