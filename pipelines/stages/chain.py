@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pipelines.edits import Edit, make_edit
+from pipelines.stages.noise import colour_noise, is_noise
 from pipelines.types import (
     Compensator,
     Composer,
@@ -60,17 +61,22 @@ class Chain:
         """The unedited picture and every edit's: prepare, render the base, compose-prepare, then move, render, compose."""
         prepared = self.compensator.prepare(faces, inversion)
         base = self.compensator.render(prepared, inversion.latents, self.composer.points)
-        scene = self.composer.prepare(faces, inversion, base) if edits else None
-        made = {edit.name: self._composed(edit, faces, inversion, prepared, base, scene) for edit in edits}
+        if not edits:
+            return Rendered(base.image, {})
+        scene, quiet = self.composer.prepare(faces, inversion, base), colour_noise(base.image)
+        made = {}
+        for edit in edits:
+            composed, after = self._composed(edit, faces, inversion, prepared, base, scene)
+            made[edit.name] = replace(composed, lost=is_noise(after.image, quiet))
         return Rendered(base.image, made)
 
     def _composed(
         self, edit: Edit, faces: FaceBatch, inversion: Inversion, prepared: Any, base: Synthesis, scene: Any
-    ) -> Composition:
-        """One step upon the other; most edits have one."""
+    ) -> tuple[Composition, Synthesis]:
+        """One step upon the other; most edits have one. With it what the generator made of the last codes."""
         shape = faces.images.shape
         made = Composition(faces.images, faces.images.new_zeros(()).expand(shape[0], 1, *shape[2:]), faces.landmarks)
-        before, done = base, edit.terms[:0]
+        before, after, done = base, base, edit.terms[:0]
         for number, step in enumerate(self.composer.steps(edit)):
             if number:  # the last step's picture is this one's photo
                 faces = FaceBatch(made.image, made.landmarks)
@@ -83,4 +89,4 @@ class Chain:
             found = self.composer.compose(scene, after, step)
             made = replace(found, mask=torch.maximum(made.mask, found.mask) if number else found.mask)
             before, done = after, terms
-        return made
+        return made, after
