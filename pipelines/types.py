@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -122,11 +122,13 @@ class Composition:
         image: n x 3 x R x R, [-1, 1].
         mask: n x 1 x R x R in [0, 1]: 0 where it is the source photo; ones where nothing was composed.
         landmarks: n x 68 x 2, where the face's landmarks are now; None: where they were.
+        lost: n booleans: the edit went so far that no face is left (`pipelines.stages.noise`); None: nobody looked.
     """
 
     image: Tensor
     mask: Tensor
     landmarks: Tensor | None = None
+    lost: Tensor | None = None
 
 
 @dataclass(frozen=True)

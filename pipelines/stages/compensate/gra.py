@@ -76,7 +76,9 @@ def reconstruct(
     return sources, generator.features(latents, (TOP,), inject=inject)[TOP]
 
 
-def editing(network: GRANetwork, sources: Mapping[Point, Source]) -> tuple[dict[Point, Injection], dict[Point, Aligned]]:
+def editing(
+    network: GRANetwork, sources: Mapping[Point, Source]
+) -> tuple[dict[Point, Injection], dict[Point, Aligned]]:
     """The editing stream, as injections into a pass of edited codes, and what they align in that pass."""
     found: dict[Point, Aligned] = {}
 
