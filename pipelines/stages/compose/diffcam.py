@@ -47,7 +47,7 @@ class DiffCAMComposer:
     """
 
     version = VERSION
-    points = (POINT,)
+    points: tuple[int | str, ...] = (POINT,)
 
     def __init__(
         self,

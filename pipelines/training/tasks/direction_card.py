@@ -107,7 +107,7 @@ def measure(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
     Raises:
         UsageError: a file or the folder of photos cannot be used.
     """
-    store.require([*METER, *LIKENESS])
+    store.pull([*METER, *LIKENESS])
     first = f"{_names(spec.measure)[0]}=1"
     known = EditSpec(inputs=(Path("-"),), edits=(first, "age:=0"), direction_files=spec.measure)  # type: ignore[arg-type]
     plan = plan_chain(known, store)
