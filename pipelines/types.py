@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -100,7 +100,8 @@ class Inversion(KeptTensors):
     Attributes:
         latents: n x L x 512, W+ with the average latent already added.
         residuals: point -> n x C x r x r, added to the edited code's own feature there (empty: none).
-        deltas: parameter of the generator -> n x its shape, added to it for this face alone (pivotal tuning).
+        deltas: parameter of the generator -> n x its shape, added to it for this face alone (pivotal tuning); or two factors
+            of such a matrix, named as `pipelines.stages.render.whole_delta` reads them.
         scores: name -> n values (final loss terms), for the manifest.
     """
 
@@ -121,19 +122,30 @@ class Composition:
         image: n x 3 x R x R, [-1, 1].
         mask: n x 1 x R x R in [0, 1]: 0 where it is the source photo; ones where nothing was composed.
         landmarks: n x 68 x 2, where the face's landmarks are now; None: where they were.
+        lost: n booleans: the edit went so far that no face is left (`pipelines.stages.noise`); None: nobody looked.
     """
 
     image: Tensor
     mask: Tensor
     landmarks: Tensor | None = None
+    lost: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the device makes of a batch: `base` n x 3 x R x R (the inversion) and a `Composition` an edit, by its name."""
+    """What the device makes of a batch.
+
+    Attributes:
+        base: n x 3 x R x R, the inversion.
+        edits: an edit's name -> its composition.
+        notes: of each measured edit, face by face: what the manifest is to tell of it, by name.
+        missed: its name -> of how many faces the amount was not reached.
+    """
 
     base: Tensor
     edits: Mapping[str, Composition]
+    notes: Sequence[Mapping[str, float]] = ()
+    missed: Mapping[str, int] = field(default_factory=dict)
 
 
 class Generator(Protocol):
@@ -166,8 +178,10 @@ class Generator(Protocol):
     ) -> Synthesis:
         """As `synthesize`, but `image` is the n x 3 x 256 x 256 area-downsampled picture, through a cheaper head."""
 
-    def features(self, w: Tensor, points: tuple[Point, ...]) -> dict[Point, Tensor]:
-        """The plain features at `points` alone; nothing above the highest of them is computed."""
+    def features(
+        self, w: Tensor, points: tuple[Point, ...], inject: Mapping[Point, Injection] | None = None
+    ) -> dict[Point, Tensor]:
+        """The features at `points` alone, after what is injected there; nothing above the highest of them is computed."""
 
 
 @runtime_checkable
@@ -179,6 +193,16 @@ class PartGenerator(Generator, Protocol):
 
         Near borders that are not the whole picture's it is wrong, as convolutions see nothing beyond them.
         """
+
+
+@runtime_checkable
+class SketchGenerator(Generator, Protocol):
+    """A generator with a second, coarser and cheaper head than that of `preview`."""
+
+    def sketch(
+        self, w: Tensor, inject: Mapping[Point, Injection] | None = None, collect: tuple[Point, ...] = ()
+    ) -> Synthesis:
+        """As `preview`, n x 3 x 128 x 128."""
 
 
 class Embedder(Protocol):

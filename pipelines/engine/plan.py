@@ -18,6 +18,7 @@ from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
 from pipelines.engine.input.listing import Listing, list_input
 from pipelines.engine.job import Job
+from pipelines.engine.portraits import with_references
 from pipelines.engine.reading.crops import ExistingCrops, build_align_reader, build_invert_reader, reader_weights
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before, pictures_before
@@ -43,6 +44,7 @@ def plan_run(spec: AlignSpec, store: WeightStore) -> Job:
     if not isinstance(spec, InvertSpec):
         return _align_job(spec, store)
     if isinstance(spec, EditSpec):
+        spec = with_references(spec, store)
         _check_edit(spec)
     return _chain_job(spec, plan_chain(spec, store), store)
 
@@ -86,8 +88,16 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
         prepare=partial(store.pull, weights),
         workers=_workers(spec, _decoders(devices)),
         devices=devices,
-        about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store),
+        about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store)
+        | _regularized(spec, planned),
     )
+
+
+def _regularized(spec: InvertSpec, planned: ChainPlan) -> dict[str, str]:
+    """Which faces an encoder that is fitted to each photo was kept good on."""
+    if "cycle" not in planned.method.refine:
+        return {}
+    return {"regularized_with": str(spec.regularize_with or "generated faces")}
 
 
 def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped: bool = False) -> Listing:
