@@ -259,11 +259,13 @@ class EditSpec(InvertSpec):
 
     Attributes:
         edits: what to make; texts are read as `pipelines.edits.parse_edits` reads them.
+        like: reference portraits, as `pipelines.stages.edit.references` reads them; each makes one more edit.
         latents: a folder whose current codes are used again (a run, or its ``latents`` folder).
         direction_files: more directions, from the user's own files.
         compose: what puts an edit into the photo (``none``: nothing does); None: the method's own.
         region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``,
             ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
+        deghost: whether the composer ``diffcam`` takes ghosts out of what it composed.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
         paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
     """
@@ -276,6 +278,13 @@ class EditSpec(InvertSpec):
             *("Edit", ("--attr",), "NAME=S", "attributes"),
         ),
     ] = ()
+    like: Annotated[
+        tuple[str, ...],
+        Option(
+            "Bring faces to a portrait's values, as REF.jpg=smile,yaw; or a CSV of such lines. Repeat for more.",
+            *("Edit", ("--like",), "REF=NAMES"),
+        ),
+    ] = ()
     latents: Annotated[Path | None, Option("Folder whose current codes are used again.", "Edit")] = None
     direction_files: Annotated[
         tuple[Path, ...],
@@ -286,6 +295,9 @@ class EditSpec(InvertSpec):
         str | None,
         Option("Where edits may be: face, mouth, eyes, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"),
     ] = None
+    deghost: Annotated[
+        Literal["on", "off"], Option("--compose diffcam: take ghosts out of the composed picture.", "Edit")
+    ] = "on"
     masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
     paste: Annotated[bool, Option("Also put each edited face back into its photo.", "Edit")] = False
 

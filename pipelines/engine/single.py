@@ -10,6 +10,7 @@ import torch
 
 from pipelines.devices import resolve_device
 from pipelines.engine.device.fetch import fetch, levels, shares
+from pipelines.engine.portraits import with_references
 from pipelines.engine.reading.crops import invert_faces
 from pipelines.engine.types import LoadedFace, Photo
 from pipelines.images.pixels import resize_u8, to_tensor
@@ -37,6 +38,7 @@ def render_one(spec: InvertSpec, store: WeightStore, picture: U8Image) -> dict[s
         PhotoError: no face, or no aligned crop.
         UsageError, WeightsError: as of `edit`.
     """
+    spec = with_references(spec, store) if isinstance(spec, EditSpec) else spec
     plan, device = plan_chain(spec, store), resolve_device(spec.device)
     face = invert_faces(spec, store, plan.landmarks).faces(Photo("picture", "picture"), picture)[0]
     edits = spec.edits if isinstance(spec, EditSpec) else ()

@@ -35,6 +35,7 @@ class Parts:
         device: where parts go.
         directions: what the run's edits may use (None: a run without edits).
         region: where edits may change the photo, as `EditSpec.region`.
+        deghost: whether composers that can take ghosts out do so, as `EditSpec.deghost`.
         fitting: what was asked of parts that fit one photo (None: nothing).
     """
 
@@ -44,9 +45,10 @@ class Parts:
         device: torch.device,
         directions: DirectionSet | None = None,
         region: str | None = None,
+        deghost: bool = True,
         fitting: Fitting | None = None,
     ) -> None:
-        self.region = region
+        self.region, self.deghost = region, deghost
         self.fitting = fitting or Fitting()
         self.store = store
         self.device = device

@@ -22,10 +22,16 @@ methods: Registry[Method] = Registry("method")
 
 
 def add_method(
-    name: str, embed: str, refine: tuple[str, ...] = (), compensate: str = "residual", *, summary: str
+    name: str,
+    embed: str,
+    refine: tuple[str, ...] = (),
+    compensate: str = "residual",
+    *,
+    compose: str = "detail",
+    summary: str,
 ) -> None:
-    """Register a method; its edits are composed by the default composer."""
-    methods.add(name, Method(embed, refine, compensate, "detail", summary))
+    """Register a method; its edits are composed by the default composer where no other is named."""
+    methods.add(name, Method(embed, refine, compensate, compose, summary))
 
 
 add_method("optimize", "optimize", summary="codes by gradient descent: edits best, likeness limited")
@@ -39,6 +45,14 @@ add_method(
     (),
     "sdic-wide",
     summary="encoder and one pass of SDIC, whose residual stays under edits as a fitted one does: quick, for composed edits",
+)
+add_method(
+    "diffcam",
+    "encoder",
+    (),
+    "sdic-wide",
+    compose="diffcam",
+    summary="as photo, but the edited render itself is laid into the photo where the edit is (Diff-CAM), without ghosts",
 )
 add_method(
     "feature",

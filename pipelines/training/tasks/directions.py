@@ -19,6 +19,7 @@ from pipelines.stages.entry import Parts, generators
 from pipelines.training.run import LICENCE, Report, write_asset
 from pipelines.training.specs import DirectionsSpec
 from pipelines.training.tasks import direction_fit as fitting
+from pipelines.training.tasks.direction_card import measure
 from pipelines.types import Generator
 from pipelines.weights.store import WeightStore
 
@@ -34,7 +35,10 @@ DESCRIPTIONS = {
 
 
 def train(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
-    """Fit, calibrate and measure the directions of every attribute; goes on from the faces that were measured before."""
+    """Fit, calibrate and measure the directions of every attribute; goes on from the faces that were measured before. With
+    `spec.measure` only those files' directions are measured."""
+    if spec.measure:
+        return measure(spec, store, report)
     parts = Parts(store, torch.device("cpu"))
     generator = generators.get("mobile-ffhq").build(parts)
     finder = DlibFinder(store.path("landmarks-68"))
