@@ -237,7 +237,7 @@ class EditSpec(InvertSpec):
         latents: a folder whose current codes are used again (a run, or its ``latents`` folder).
         direction_files: more directions, from the user's own files.
         compose: what puts an edit into the photo (``none``: nothing does); None: the method's own.
-        region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``,
+        region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``, ``glasses``,
             ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
         paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
@@ -266,7 +266,7 @@ class EditSpec(InvertSpec):
     compose: Annotated[str | None, Option("Another composer than the method's, or none.", "Method")] = None
     region: Annotated[
         str | None,
-        Option("Where edits may be: face, mouth, eyes, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"),
+        Option("Where edits may be: face, mouth, eyes, glasses, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"),
     ] = None
     masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
     paste: Annotated[bool, Option("Also put each edited face back into its photo.", "Edit")] = False
