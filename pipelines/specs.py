@@ -237,8 +237,8 @@ class EditSpec(InvertSpec):
         latents: a folder whose current codes are used again (a run, or its ``latents`` folder).
         direction_files: more directions, from the user's own files.
         compose: what puts an edit into the photo (``none``: nothing does); None: the method's own.
-        region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``, ``glasses``,
-            ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
+        region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``,
+            ``glasses``, ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
         paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
     """
