@@ -26,7 +26,7 @@ def with_references(spec: EditSpec, store: WeightStore) -> EditSpec:
     """
     if not spec.like:
         return spec
-    store.require(METER)
+    store.pull(METER)
     scales = measured_scales()
     aligner = build_aligner(spec.model_copy(update={"faces": "largest", "min_size": 0}), store)
     amounts = Amounts(attribute_meter(store), scales)

@@ -22,7 +22,8 @@ from pipelines.stages.edit.direction_files import read_directions
 from pipelines.stages.edit.direction_set import DirectionEditor, DirectionSet
 from pipelines.stages.edit.directions import Scale, measured_scales, own_directions
 from pipelines.stages.entry import Parts, compensators, composers, hashes, identity, refiners
-from pipelines.stages.methods import Method, chosen_parts
+from pipelines.stages.fitting import Fitting
+from pipelines.stages.methods import QUALITIES, Method, chosen_parts
 from pipelines.stages.preview import preview_of
 from pipelines.stages.published import embedder_entry, generator_entry
 from pipelines.types import Compensator, Composer, Embedder, Generator, Refiner
@@ -37,7 +38,8 @@ class ChainPlan:
         method: the parts' names.
         generator, encoder, compile: as in the spec.
         directions: the user's own direction files.
-        region: as in the spec.
+        region, deghost: as in the spec.
+        fitting: what the spec asks of parts that fit one photo.
         weights: catalogue entries, `requires` included.
         landmarks: whether some part looks at the faces' landmarks.
         codes: decides what latents files hold (they are re-used while it is equal).
@@ -52,6 +54,8 @@ class ChainPlan:
     compile: bool = False
     directions: tuple[Path, ...] = ()
     region: str | None = None
+    deghost: bool = True
+    fitting: Fitting = field(default_factory=Fitting)
     weights: tuple[str, ...] = ()
     landmarks: bool = True
     codes: str = ""
@@ -85,13 +89,23 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
         UsageError: an unknown generator, method, part or attribute; an unreadable direction file.
     """
     compose = spec.compose if isinstance(spec, EditSpec) else "none"
-    method = chosen_parts(spec.method, spec.embed, spec.refine, spec.compensate, compose)
+    name = QUALITIES[spec.quality] if spec.quality else spec.method
+    method = chosen_parts(name, spec.embed, spec.refine, spec.compensate, compose)
     entries = _entries(method, spec.generator, spec.encoder, store)
     files = _checked(spec.direction_files) if isinstance(spec, EditSpec) else ()
-    codes = [spec.generator, *(line for part in entries.coding() for line in identity(part, store))]
+    fitting = Fitting.asked(spec, method.embed, entries.coding())
+    codes = [spec.generator]
+    for part in entries.coding():
+        codes += [*identity(part, store), *fitting.lines(part.options)]
     inversion = [*codes, *identity(entries.compensator, store)]
     region = spec.region if isinstance(spec, EditSpec) else None
+    deghost = not (isinstance(spec, EditSpec) and spec.deghost == "off")
+    if not deghost and not method.compose.startswith("diffcam"):
+        raise UsageError(
+            f"--deghost off is for --compose diffcam; '{method.compose}' has no ghosts to take out: leave it away"
+        )
     edited = [*inversion, DirectionEditor.version, *identity(entries.composer, store), *_region(region)]
+    edited += [] if deghost else ["ghosts stay"]
     names = [name for part in entries.all() for name in part.weights]
     measured = isinstance(spec, EditSpec) and any(edit.aims for edit in spec.edits)
     names += METER if measured else ()
@@ -102,6 +116,8 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
         compile=spec.compile,
         directions=files,
         region=region,
+        deghost=deghost,
+        fitting=fitting,
         weights=tuple(store.closure(names)),
         landmarks=any(part.landmarks for part in entries.all()),
         codes=_digest(codes),
@@ -128,7 +144,7 @@ def build_chain(
     entries = _entries(plan.method, plan.generator, plan.encoder, store)
     if directions is None:
         directions = _directions(plan.directions, generator_entry(plan.generator, store).num_ws)
-    parts = Parts(store, device, directions, plan.region)
+    parts = Parts(store, device, directions, region=plan.region, deghost=plan.deghost, fitting=plan.fitting)
     generator = entries.generator.build(parts)
     if plan.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]

@@ -10,6 +10,7 @@ import torch
 from pipelines.edits import Edit, Term, make_edit
 from pipelines.images.pixels import resize_area
 from pipelines.stages.edit.amounts import Amounts
+from pipelines.stages.noise import colour_noise, is_noise
 from pipelines.types import (
     Compensator,
     Composer,
@@ -97,6 +98,7 @@ class Sitting:
         self._prepared = chain.compensator.prepare(faces, inversion)
         self.base = chain.compensator.render(self._prepared, inversion.latents, chain.composer.points)
         self._scene = chain.composer.prepare(faces, inversion, self.base) if composed else None
+        self._quiet = colour_noise(self.base.image) if composed else None
 
     def faces_alone(self) -> Iterator[Sitting]:
         """Each face for itself."""
@@ -112,7 +114,7 @@ class Sitting:
         chain, faces, scene = self.chain, self.faces, self._scene
         shape = faces.images.shape
         made = Composition(faces.images, faces.images.new_zeros(()).expand(shape[0], 1, *shape[2:]), faces.landmarks)
-        before, done = self.base, edit.terms[:0]
+        before, after, done = self.base, self.base, edit.terms[:0]
         for number, step in enumerate(chain.composer.steps(edit)):
             if number:  # the last step's picture is this one's photo
                 faces = FaceBatch(made.image, made.landmarks)
@@ -122,7 +124,7 @@ class Sitting:
             found = chain.composer.compose(scene, after, step)
             made = replace(found, mask=torch.maximum(made.mask, found.mask) if number else found.mask)
             before, done = after, terms
-        return made
+        return made if self._quiet is None else replace(made, lost=is_noise(after.image, self._quiet))
 
     def _render(self, terms: Sequence[Term]) -> Synthesis:
         chain = self.chain
@@ -136,4 +138,10 @@ def _joined(parts: Sequence[Composition]) -> Composition:
     """Several faces' compositions as one batch."""
     images, masks = torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
     landmarks = [part.landmarks for part in parts if part.landmarks is not None]
-    return Composition(images, masks, torch.cat(landmarks) if len(landmarks) == len(parts) else None)
+    lost = [part.lost for part in parts if part.lost is not None]
+    return Composition(
+        images,
+        masks,
+        torch.cat(landmarks) if len(landmarks) == len(parts) else None,
+        torch.cat(lost) if len(lost) == len(parts) else None,
+    )

@@ -53,7 +53,7 @@ def generator_entry(name: str, store: WeightStore) -> GeneratorEntry:
 def _with_rows(entry: Entry[Generator]) -> GeneratorEntry:
     if isinstance(entry, GeneratorEntry):
         return entry
-    return GeneratorEntry(entry.build, entry.weights, entry.version, entry.landmarks, ROWS)
+    return GeneratorEntry(entry.build, entry.weights, entry.version, entry.landmarks, num_ws=ROWS)
 
 
 def embedder_entry(name: str, encoder: str | None, store: WeightStore, num_ws: int) -> Entry[Embedder]:

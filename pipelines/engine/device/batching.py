@@ -63,12 +63,13 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _Made:
-    """A batch on the host: n x H x W x 3 pictures and n x H x W masks by their kinds, all uint8."""
+    """A batch on the host: n x H x W x 3 pictures and n x H x W masks by their kinds, all uint8; n booleans: lost edits."""
 
     sound: Tensor
     inversion: Inversion
     pictures: Mapping[str, Tensor]
     masks: Mapping[str, Tensor]
+    lost: Mapping[str, Tensor]
     ms: Mapping[str, float]
     notes: Sequence[Mapping[str, float]]
 
@@ -163,6 +164,8 @@ class Batcher:
         images = {INVERSION: made.base, **{name: each.image for name, each in made.edits.items()}}
         away = [finite(inversion.latents, *images.values()), *(levels(each) for each in images.values())]
         away += [shares(made.edits[name].mask) for name in masked]
+        looked = {name: each.lost for name, each in made.edits.items() if each.lost is not None}
+        away += looked.values()
         count = len(faces) if LATENTS in asked else 0
         stored = [tensor[:count].to(how.disk) if how.disk else tensor for how, _, tensor in inversion.tensors()]
         sound, *rest = fetch([*away, *stored])
@@ -171,7 +174,9 @@ class Batcher:
         ms |= {} if codes else {"invert": share * (inverted - started)}
         pictures = dict(zip(images, rest, strict=False))
         masks = dict(zip(masked, rest[len(images) :], strict=False))
-        done = _Made(sound, inversion.holding(rest[len(images) + len(masked) :]), pictures, masks, ms, made.notes)
+        lost = dict(zip(looked, rest[len(images) + len(masked) :], strict=False))
+        codes_here = rest[len(images) + len(masked) + len(looked) :]
+        done = _Made(sound, inversion.holding(codes_here), pictures, masks, lost, ms, made.notes)
         return (self._result(face, place, done) for place, face in enumerate(faces))
 
     def _open(self) -> Chain:
@@ -193,9 +198,12 @@ class Batcher:
         if not made.sound[place]:
             message = "the result holds NaN or infinity; try another --method"
             return _failed(face, Failure("invert", "diverged", message))
+        lost = [name for name, each in made.lost.items() if each[place]]
         key, files = face.record.key, list[OutFile]()
         for output in face.missing:
             edit, kind, make = edit_of(output.kind), output.kind, None
+            if edit in lost:
+                continue
             if kind in made.pictures:
                 make = partial(encode, made.pictures[kind][place].numpy(), output.suffix[1:])
             elif kind == LATENTS:
@@ -208,6 +216,9 @@ class Batcher:
         scores = {name: float(values[place]) for name, values in made.inversion.scores.items()}
         scores |= made.notes[place] if made.notes else {}
         record = replace(face.record, scores={**face.record.scores, **scores}, ms={**face.record.ms, **made.ms})
+        if lost:
+            message = f"no face is left at {', '.join(lost)}; choose a strength nearer to 0 (ranges: --list-attrs)"
+            record = replace(record, status="failed", error=Failure("edit", "noise", message))
         return Result(record, tuple(files), place=face.place, changes=self._changes(face, place, made))
 
     def _changes(self, face: FaceJob, place: int, made: _Made) -> tuple[Change, ...]:
@@ -218,8 +229,8 @@ class Batcher:
         original = _sized(face.face.crop, len(base)) if self._settings.composed else base
         changes = []
         for output in face.missing:
-            if output.per == "photo":
-                edit = edit_of(output.kind)
+            edit = edit_of(output.kind)
+            if output.per == "photo" and not (edit in made.lost and made.lost[edit][place]):
                 mask = made.masks[edit][place].numpy() if self._settings.composed else None
                 changes.append(Change(output, made.pictures[edit][place].numpy(), original, mask))
         return tuple(changes)

@@ -32,7 +32,7 @@ from pipelines.stages.compose.manners import (
     known_manner,
     measured_manner,
 )
-from pipelines.stages.compose.state import WORK, Prepared, joined, prepared
+from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepared, sized
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
@@ -71,7 +71,7 @@ class DetailComposer:
     @torch.no_grad()
     def prepare(self, faces: FaceBatch, inversion: Inversion, base: Synthesis) -> list[Prepared]:
         """One entry a face on a CPU, one for all elsewhere; `inversion` is not read."""
-        images, made = _large(faces.images), _large(base.image)
+        images, made = large(faces.images), large(base.image)
         if images.device.type != "cpu":
             return [prepared(images, faces.landmarks, made)]
         marks = faces.points()
@@ -81,28 +81,14 @@ class DetailComposer:
     def compose(self, state: list[Prepared], edited: Synthesis, edit: Edit) -> Composition:
         """The pictures of one step, rendered as `edited`; at strength 0 the photos, bit for bit."""
         [(name, strength)] = edit.terms
-        side, made = edited.image.shape[-1], _large(edited.image)
+        side, made = edited.image.shape[-1], large(edited.image)
         if not strength:
-            return _sized(joined([_unchanged(part) for part in state]), side)
+            return sized(joined([_unchanged(part) for part in state]), side)
         manner, parts, done = self.manner(name), [], 0
         for part in state:
             parts.append(compose_one(part, made[done : done + len(part.images)], manner, self.region))
             done += len(part.images)
-        return _sized(joined(parts), side)
-
-
-def _large(x: Tensor) -> Tensor:
-    """Pictures below the working side as squares of pixels (of small test generators); others as they are."""
-    times = WORK // x.shape[-1]
-    return x.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3) if times > 1 else x
-
-
-def _sized(made: Composition, side: int) -> Composition:
-    """Undo `_large`: one pixel of each square, so that what is the photo's stays so to the last bit."""
-    step = made.image.shape[-1] // side
-    if step == 1:
-        return made
-    return Composition(made.image[..., ::step, ::step], made.mask[..., ::step, ::step], made.landmarks)
+        return sized(joined(parts), side)
 
 
 def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | Tensor | None = None) -> Composition:
@@ -136,10 +122,10 @@ def build_detail(parts: Parts, generator: Generator) -> Composer:
             return Manner(cast(Way, direction.way), cast(Region, direction.region or "face"))
         return _measured(generator, parts.directions, name)
 
-    return DetailComposer(manner, _region(parts.region))
+    return DetailComposer(manner, region_of(parts.region))
 
 
-def _region(asked: str | None) -> str | Tensor | None:
+def region_of(asked: str | None) -> str | Tensor | None:
     """A name, or a grey picture from a file, n x 1 x R x R in [0, 1]. Raises UsageError for anything else."""
     if asked is None or asked in regions.NAMED:
         return asked
@@ -155,4 +141,4 @@ def _measured(generator: Generator, directions: DirectionSet, name: str) -> Mann
     codes = generator.w_avg.expand(1, generator.num_ws, -1)
     pair = torch.cat((codes, directions.apply(codes, [(name, 1.0)])))
     base, edited = generator.synthesize(pair).image.split(1)
-    return measured_manner(_large(base), _large(edited))
+    return measured_manner(large(base), large(edited))

@@ -111,7 +111,7 @@ def measure(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
     Raises:
         UsageError: a file or the folder of photos cannot be used.
     """
-    store.require([*METER, *LIKENESS])
+    store.pull([*METER, *LIKENESS])
     chain = measuring_chain(store, spec.measure)
     directions = [each for path in spec.measure for each in read_directions(path, chain.generator.num_ws)]
     bench = bench_of(chain, store, spec)
