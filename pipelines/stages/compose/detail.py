@@ -93,6 +93,8 @@ class DetailComposer:
 
 def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | Tensor | None = None) -> Composition:
     """One edit of the faces of `state`; edited n x 3 x R x R; `region` as of `DetailComposer`."""
+    if region is None and manner.way == "skin" and manner.region != "face":
+        region = manner.region
     asked = None if region is None else regions.asked_region(state.face, WORK, region)
     if manner.way == "skin":
         image, mask, landmarks = *skin.transfer(state, edited, asked), state.face.points
