@@ -36,6 +36,8 @@ class Change:
         light: added to the moved photo; novel: share of the render there; tone: added to the render.
         lids: share of the openings that is eyes, whose colour is not the edit's to choose.
         landmarks: n x 68 x 2, shares, after the edit.
+        onto: where the edited render is read, (dx, dy) in pixels of 256, so that it lies on the photo.
+        behind: share of the photo's background, of heads that turn.
     """
 
     mask: Tensor
@@ -45,6 +47,8 @@ class Change:
     tone: Tensor
     lids: Tensor
     landmarks: Tensor
+    onto: Tensor
+    behind: Tensor | None = None
 
 
 def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,7 +63,7 @@ def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None =
 
 def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> Change:
     """What a shape edit does; edited n x 3 x 256 x 256."""
-    found = edit_flow(state.render, edited)
+    edited, found, onto = registered(state, edited)
     landmarks = regions.moved_landmarks(state.face.points, found)
     mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
@@ -71,8 +75,20 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
         mask,
         _openings(state, landmarks, region, found),
         landmarks,
+        onto,
         EYE_LIMITS if region == "eyes" else LIMITS,
     )
+
+
+def registered(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The edited render brought onto the photo as its unedited one is: the picture, the flow from it to `state.matched`,
+    and where it was read, a flow; edited n x 3 x 256 x 256.
+
+    An inversion seldom lies quite on its photo. What corrects that belongs to the face and goes along with its motion.
+    """
+    flow = edit_flow(state.render, edited)
+    onto = warp(state.shift, flow)
+    return warp(edited, onto), warp(flow, onto), onto
 
 
 @dataclass(frozen=True)
@@ -101,31 +117,35 @@ def assembled(
     mask: Tensor,
     openings: Tensor,
     landmarks: Tensor,
+    onto: Tensor,
     limits: Limits,
     gone: Tensor | None = None,
+    body: Tensor | None = None,
 ) -> Change:
     """The change from a motion: what of the rest is light, and what is new.
 
     Args:
         edited, flow, mask, openings: n x C x 256 x 256; openings: where something new may come into view.
+        body: where tone is read, n x 1 x 256 x 256; None: in the whole mask.
         gone: where what the photo shows may be gone though its unedited render hardly shows it, n x 1 x 256 x 256.
     """
     flow = flow * smoothstep(length(flow), *limits.still)
-    moved, photo = warp(state.render, flow), warp(state.photo, flow)
+    moved, photo = warp(state.matched, flow), warp(state.photo, flow)
     gap = edited - moved
-    drift = weighted_blur(gap, mask + 1e-3, DRIFT)
+    told = mask if body is None else mask * body
+    drift = weighted_blur(gap, told + 1e-3, DRIFT)
     light = gap - drift
     mismatch = blur(light, 1.5).square().mean(dim=1, keepdim=True).sqrt()
     if gone is not None:
         off = edited - photo
-        off = blur(off - weighted_blur(off, mask + 1e-3, DRIFT), 1.5)
+        off = blur(off - weighted_blur(off, told + 1e-3, DRIFT), 1.5)
         mismatch = torch.maximum(mismatch, off.square().mean(dim=1, keepdim=True).sqrt() * gone)
     near = blur(dilate(mismatch, 2), 1.5)
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
     light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
-    tone = local_tone(photo, moved, mask * torch.exp(-(near / limits.shade).square()), TONE) - drift
+    tone = local_tone(photo, moved, told * torch.exp(-(near / limits.shade).square()), TONE) - drift
     (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
-    return Change(mask, flow, light, fresh, tone, lids, landmarks)
+    return Change(mask, flow, light, fresh, tone, lids, landmarks, onto)
 
 
 def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> Tensor:
@@ -166,6 +186,11 @@ def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:
     target = window.cut(result)
     target.copy_(torch.where(window.grown(change.mask) > 0, made, target))
     _fill_openings(state, edited, change, result)
+    if change.behind is not None:
+        plate, hidden = state.plate
+        photo = window.cut(state.images)
+        ground = torch.lerp(photo, window.grown(plate), window.grown(hidden))
+        target.lerp_(ground, window.grown(change.behind))
     made = keep_tint(target, state.tint).clamp(-1, 1)
     target.copy_(torch.where(window.grown(change.mask) > 0, made, target))
     return result
@@ -173,10 +198,12 @@ def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:
 
 def _fill_openings(state: Prepared, edited: Tensor, change: Change, result: Tensor) -> None:
     """Put the render, in the photo's tone and grain, where the photo has nothing; in place."""
-    window = window_of(change.novel, state.images.shape[-1] // WORK, margin=4)
+    factor = state.images.shape[-1] // WORK
+    window = window_of(change.novel, factor, margin=4)
     if window.empty:
         return
-    render = with_grain(window.cut(edited), state.grain)
+    render = warp(edited, window.grown(change.onto) * factor, window.corner, mode="bicubic")
+    render = with_grain(render, state.grain)
     render = render + white_kept(render, window.grown(change.tone))
     grey = luma(render)
     render = grey + (render - grey) * (1 - (1 - EYE_CHROMA) * window.grown(change.lids))
