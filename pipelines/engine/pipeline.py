@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 
 from pipelines.engine.events import Progress
@@ -50,6 +50,7 @@ class Pipeline:
         self._unaligned: list[str] = []
         self._faceless: list[str] = []
         self._stale = 0
+        self._missed: Mapping[str, int] = {}
 
     def run(
         self, make_work: Callable[[], Work], part: str, fork: bool = True, spare: list[Decoder] | None = None
@@ -96,6 +97,7 @@ class Pipeline:
         for result in work.flush():
             writer.submit(result)
         self._stale = getattr(work, "stale", 0)
+        self._missed = getattr(work, "missed", {})
 
     def _wait(self, writer: Writer) -> None:
         """As long as results cannot be moved on (see `engine.gate`)."""
@@ -188,6 +190,12 @@ class Pipeline:
             self.progress.warn(f"no face was found in {_named(self._faceless, '')}; the result is a guess")
         if self._stale:
             self.progress.warn(f"{self._stale} codes on disk belong to other pixels, methods or weights; made anew")
+        for edit, count in sorted(self._missed.items()):
+            if count:
+                self.progress.warn(
+                    f"{edit} was not reached on {count} faces, which go as far as their range allows; the manifest's scores "
+                    f"'{edit}:...' have what was asked and what was reached"
+                )
 
 
 def _named(keys: list[str], verb: str = " are") -> str:

@@ -14,7 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipelines.errors import PhotoError
-from pipelines.types import Inversion, Kept
+from pipelines.kept import Kept
+from pipelines.types import Inversion
 
 FORMAT = "ganinv-latents-1"
 KindT = TypeVar("KindT", bound=Inversion)

@@ -114,3 +114,17 @@ def joined(parts: list[Composition]) -> Composition:
     landmarks = [part.landmarks for part in parts if part.landmarks is not None]
     image, mask = torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
     return Composition(image, mask, torch.cat(landmarks))
+
+
+def large(x: Tensor) -> Tensor:
+    """Pictures below the working side as squares of pixels (of small test generators); others as they are."""
+    times = WORK // x.shape[-1]
+    return x.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3) if times > 1 else x
+
+
+def sized(made: Composition, side: int) -> Composition:
+    """Undo `large`: one pixel of each square, so that what is the photo's stays so to the last bit."""
+    step = made.image.shape[-1] // side
+    if step == 1:
+        return made
+    return Composition(made.image[..., ::step, ::step], made.mask[..., ::step, ::step], made.landmarks)
