@@ -25,6 +25,7 @@ BESIDE = (0.35, 0.9)  # units around the outline in which hair and ears are
 FAR = (0.055, 0.085)  # units of mean motion: about yaw 0.5 and 0.9; above, what the head uncovers is wider than the rim
 DIFFERENT = (0.12, 0.3)  # rms of edited - unedited render, [-1, 1] units
 OWN = 0.2  # more of it, where the face is before and after
+CONTOUR = 2  # px of 256: this wide, the photo's own contour is not carried along
 LIMITS = Limits(new=0.12, shade=0.25, still=(0.15, 0.5))
 
 
@@ -56,8 +57,9 @@ def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> C
     mask = mask * anybody
     now = regions.soft(regions.polygon_distance(regions.oval(after_face), WORK // 4), after_face.unit, 0.0, 0.15)
     # What is of the face before and after is the photo's, moved: much more must speak for the render there.
-    limits = replace(LIMITS, new=LIMITS.new + OWN * torch.minimum(state.skin, inner))
-    carried = warp(before, flow)
+    own = torch.minimum(warp(state.skin, flow), inner)
+    limits = replace(LIMITS, new=LIMITS.new + OWN * own)
+    carried = warp(1 - dilate(1 - before, CONTOUR), flow)
     gone = left * (1 - enlarge(now, 4))
     change = assembled(state, edited, flow, mask, mask, landmarks, onto, limits, gone, torch.minimum(after, carried))
     # Where the moved photo has background and the person comes, only the render knows what is there.

@@ -6,7 +6,7 @@ it does not (teeth, the inside of a mouth, an eye that opens), it is the edited 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ INSIDE, NEAR = (-0.02, 0.08), (0.18, 0.26)  # units around lips or lids: always 
 BEARD = (0.2, 0.5)  # darker than the face's mean by this, [-1, 1] units
 DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
+SHORT = 1.0  # the smoothed flow falls short of a mouth's corners by so much
 TONE = 8.0  # px of 256
 
 
@@ -34,7 +35,7 @@ class Change:
     Attributes:
         mask: where it may; flow: (dx, dy) in pixels of 256, already faded out by the mask.
         light: added to the moved photo; novel: share of the render there; tone: added to the render.
-        lids: share of the openings that is eyes, whose colour is not the edit's to choose.
+        lids: share of the openings that is eyes, whose colour is not the edit's to choose; None: no eyes.
         landmarks: n x 68 x 2, shares, after the edit.
         onto: where the edited render is read, (dx, dy) in pixels of 256, so that it lies on the photo.
         behind: share of the photo's background, of heads that turn.
@@ -45,7 +46,7 @@ class Change:
     light: Tensor
     novel: Tensor
     tone: Tensor
-    lids: Tensor
+    lids: Tensor | None
     landmarks: Tensor
     onto: Tensor
     behind: Tensor | None = None
@@ -64,11 +65,13 @@ def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None =
 def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> Change:
     """What a shape edit does; edited n x 3 x 256 x 256."""
     edited, found, onto = registered(state, edited)
+    if region == "mouth":
+        found = found * SHORT
     landmarks = regions.moved_landmarks(state.face.points, found)
     mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
         mask = mask * state.mouth
-    return assembled(
+    change = assembled(
         state,
         edited,
         found * mask,
@@ -78,6 +81,10 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
         onto,
         EYE_LIMITS if region == "eyes" else LIMITS,
     )
+    if region == "mouth":
+        return change
+    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
+    return replace(change, lids=lids)
 
 
 def registered(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,8 +151,7 @@ def assembled(
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
     light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
     tone = local_tone(photo, moved, told * torch.exp(-(near / limits.shade).square()), TONE) - drift
-    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
-    return Change(mask, flow, light, fresh, tone, lids, landmarks, onto)
+    return Change(mask, flow, light, fresh, white_kept(edited, tone), None, landmarks, onto)
 
 
 def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> Tensor:
@@ -181,18 +187,16 @@ def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:
     if window.empty:
         return state.images
     moved = warp(state.images, window.grown(change.flow) * factor, window.corner, mode="bicubic")
-    made = moved + window.grown(change.light)
     result = state.images.clone()
-    target = window.cut(result)
-    target.copy_(torch.where(window.grown(change.mask) > 0, made, target))
+    target, photo = window.cut(result), window.cut(state.images)
+    target.copy_(moved.add_(window.grown(change.light)))
     _fill_openings(state, edited, change, result)
     if change.behind is not None:
         plate, hidden = state.plate
-        photo = window.cut(state.images)
         ground = torch.lerp(photo, window.grown(plate), window.grown(hidden))
         target.lerp_(ground, window.grown(change.behind))
     made = keep_tint(target, state.tint).clamp(-1, 1)
-    target.copy_(torch.where(window.grown(change.mask) > 0, made, target))
+    target.copy_(torch.where(window.grown(change.mask) > 0, made, photo))
     return result
 
 
@@ -204,8 +208,9 @@ def _fill_openings(state: Prepared, edited: Tensor, change: Change, result: Tens
         return
     render = warp(edited, window.grown(change.onto) * factor, window.corner, mode="bicubic")
     render = with_grain(render, state.grain)
-    render = render + white_kept(render, window.grown(change.tone))
-    grey = luma(render)
-    render = grey + (render - grey) * (1 - (1 - EYE_CHROMA) * window.grown(change.lids))
+    render = render + window.grown(change.tone)
+    if change.lids is not None:
+        grey = luma(render)
+        render = grey + (render - grey) * (1 - (1 - EYE_CHROMA) * window.grown(change.lids))
     target = window.cut(result)
     target.add_(window.grown(change.novel) * (render - target))
