@@ -258,7 +258,9 @@ class GRASpec(LoopSpec):
     perceptual: Annotated[float, Option("Weight of the perceptual term.", LOSSES)] = Field(default=0.8, ge=0)
     identity: Annotated[float, Option("Weight of the identity term.", LOSSES)] = Field(default=0.1, ge=0)
     small: Annotated[float, Option("Weight of the residuals' size.", LOSSES)] = Field(default=0.01, ge=0)
-    stages: Annotated[Literal["all", "last"], Option("last: an ablation, the stage at 64 px alone.", "Networks")] = "all"
+    stages: Annotated[Literal["all", "last"], Option("last: an ablation, the stage at 64 px alone.", "Networks")] = (
+        "all"
+    )
     confident: Annotated[bool, Option("Ablation: confidence of aligned residuals, or none.", "Networks")] = True
 
 

@@ -110,7 +110,9 @@ class Aligner(nn.Module):
         """What edits need of the unedited face; both n x C x r x r, evened units."""
         return Source(feature, self.key(feature), residual)
 
-    def forward(self, edited: Tensor, source: Source, parents: Tensor | None = None, keep: int | None = None) -> Aligned:
+    def forward(
+        self, edited: Tensor, source: Source, parents: Tensor | None = None, keep: int | None = None
+    ) -> Aligned:
         """Align to `edited` n x C x r x r (evened), near what the stage below chose.
 
         Args:
@@ -120,7 +122,9 @@ class Aligner(nn.Module):
         query, key = tokens(self.query(edited)), tokens(source.key)
         index = search(query, key, self.scale, keep or self.keep, parents)
         found = match(query, key, self.scale, index)
-        trust = torch.sigmoid(self.slope * (found.likeness - self.threshold)).unflatten(1, edited.shape[2:]).unsqueeze(1)
+        trust = (
+            torch.sigmoid(self.slope * (found.likeness - self.threshold)).unflatten(1, edited.shape[2:]).unsqueeze(1)
+        )
         moved = mix(found, source.residual)
         if self.confident:
             moved = trust * moved

@@ -1,7 +1,7 @@
 """Gradual residuals for any generator with features at 16, 32 and 64 px: pyramid, residual modules, aligners.
 
-After Li et al., "Gradual Residuals Alignment" (AAAI 2024, arXiv 2402.14398), of which only the idea and the framework's figure were
-to be had: lost detail is added stage by stage, coarse to fine, each stage seeing the generator's feature as the
+After Li et al., "Gradual Residuals Alignment" (AAAI 2024, arXiv 2402.14398), of which only the idea and the framework's
+figure were to be had: lost detail is added stage by stage, coarse to fine, each stage seeing the generator's feature as the
 stages below have corrected it. The inside is ours, and shares its blocks, and may share its weights, with the lean SDIC
 (`pipelines.models.sdic.lean`): the pyramid is that hourglass over (source, base, source - base). Last layers are zeros, so that
 the untrained network changes nothing.
@@ -123,7 +123,9 @@ class GRANetwork(nn.Module):
     def calibrate(self, generator: Generator, samples: int = 64, seed: int = 0) -> None:
         """Take the statistics of codes and features from `generator`, over `samples` random faces, in float64."""
         rng = torch.Generator().manual_seed(seed)
-        sums = {point: [torch.zeros_like(self.evening(point).mean, dtype=torch.float64) for _ in "ab"] for point in POINTS}
+        sums = {
+            point: [torch.zeros_like(self.evening(point).mean, dtype=torch.float64) for _ in "ab"] for point in POINTS
+        }
         for start in range(0, samples, 4):
             z = torch.randn(min(4, samples - start), len(self.w_avg), generator=rng)
             made = generator.features(generator.map(z.to(generator.device)), POINTS)
@@ -172,7 +174,9 @@ def take_sdic(network: GRANetwork, tensors: Mapping[str, Tensor]) -> None:
         raise WeightsError(f"these SDIC weights do not fit: {str(error).splitlines()[-1].strip()}") from None
     lacking = [key for key in left.missing_keys if key.startswith(("map", "encode", "latent", "residual.64"))]
     if lacking or left.unexpected_keys:
-        raise WeightsError(f"these are no weights of a lean SDIC with all its parts ({(lacking + left.unexpected_keys)[0]})")
+        raise WeightsError(
+            f"these are no weights of a lean SDIC with all its parts ({(lacking + left.unexpected_keys)[0]})"
+        )
 
 
 def load_gra(tensors: Mapping[str, Tensor], num_ws: int = 18) -> GRANetwork:

@@ -1,7 +1,7 @@
 """What gradual residuals learn: photos come back through their codes, and residuals follow edits.
 
-Photos train the reconstruction stream, as `pipelines.training.tasks.sdic` does; feature pairs and artificial misalignment train the
-aligners (Li et al., arXiv 2402.14398, name the latter; the former are ours). No weight belongs to both.
+Photos train the reconstruction stream, as `pipelines.training.tasks.sdic` does; feature pairs and artificial misalignment
+train the aligners (Li et al., arXiv 2402.14398, name the latter; the former are ours). No weight belongs to both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.embed.encoder import EncoderEmbedder, EncoderNetwork
 from pipelines.stages.entry import embedders
 from pipelines.training.bf16 import HalfGenerator
-from pipelines.training.checkpoint import load_state
 from pipelines.training.data.feature_pairs import draw_feature_pairs
 from pipelines.training.data.photos import FacePhotos
 from pipelines.training.loop import Loop, chances
@@ -53,7 +52,14 @@ def train(spec: GRASpec, store: WeightStore, report: Report) -> Path:
         raise UsageError(f"'{spec.encoder}' is no trained encoder; a compensator is trained on an encoder's codes")
     directions = DirectionSet(own_directions(generator.num_ws))
     task = GRATask(
-        spec, generator, encoder.network, place.parts.likeness(), directions, place.photos, place.mean_landmarks(), place.device
+        spec,
+        generator,
+        encoder.network,
+        place.parts.likeness(),
+        directions,
+        place.photos,
+        place.mean_landmarks(),
+        place.device,
     )
     Loop(spec, _network(spec, generator, store), task, place.accelerator, report, place.digest).run()
     what = f"gradual residuals and their alignment for {spec.generator} and the codes of '{spec.encoder}'"
