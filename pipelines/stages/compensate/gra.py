@@ -1,9 +1,9 @@
 """`--compensate gra`: what the codes lack, found coarse to fine once per photo, and aligned coarse to fine with every edit.
 
 Two streams through the generator's lower blocks (Li et al., arXiv 2402.14398; `pipelines.models.gra.network`). The
-reconstruction stream adds a residual at 16, 32 and 64 px, each found from the photo and from the feature as it arrives there, corrected
-below. The editing stream starts from the edited codes and adds at each point the same residual, brought to where the edited
-feature wants it. At strength 0 both are one, exactly.
+reconstruction stream adds a residual at 16, 32 and 64 px, each found from the photo and from the feature as it arrives there,
+corrected below. The editing stream starts from the edited codes and adds at each point the same residual, brought to where
+the edited feature wants it. At strength 0 both are one, exactly.
 """
 
 from __future__ import annotations
