@@ -59,9 +59,9 @@ def home(name: str, face: regions.Face) -> Tensor:
     return regions.eyes_region(face, SIDE) > 0 if name in EYES else inside(face)
 
 
-def figures(mask: Tensor, name: str, face: regions.Face) -> list[float]:
+def figures(mask: Tensor, at_home: Tensor, outline: Tensor) -> list[float]:
     total = mask.sum().clamp_min(1e-6)
-    share, outside = (float((mask * part).sum() / total) for part in (home(name, face), ~inside(face)))
+    share, outside = (float((mask * part).sum() / total) for part in (at_home, ~outline))
     return [share, outside, float((mask == 0).float().mean())]
 
 
@@ -83,12 +83,14 @@ def measure(folder: Path, weights: Path | None, strength: float) -> dict[tuple[s
             continue
         face, codes = regions.face_of(points), encoder.embed(FaceBatch(to_tensor([picture]))).latents
         before = generator.features(codes, (POINT,))[POINT]
+        outline = inside(face)
         for name in directions.names():
+            at_home = home(name, face)
             for edit in (make_edit([(name, strength)]), make_edit([(name, -strength)])):
                 change = generator.features(directions.apply(codes, edit.terms), (POINT,))[POINT] - before
                 for kind, classifier in kinds.items():
                     mask = edit_mask(evidence(classifier, change, edit))
-                    found.setdefault((name, kind), []).append(figures(mask, name, face))
+                    found.setdefault((name, kind), []).append(figures(mask, at_home, outline))
     return found
 
 

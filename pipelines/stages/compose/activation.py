@@ -16,10 +16,13 @@ LOW, HIGH = 0.15, 0.45  # of the greatest evidence: below the first nothing is t
 SOFT = 1.0  # px of 32
 
 
-def change_size(change: Tensor) -> Tensor:
-    """n x C x 64 x 64 -> n x 1 x 32 x 32: how much a feature changed there more than everywhere; no training."""
-    size = (change - change.mean(dim=(2, 3), keepdim=True)).square().mean(dim=1, keepdim=True)
-    return F.avg_pool2d(size, change.shape[-1] // SIDE).sqrt()
+def change_energy(change: Tensor) -> Tensor:
+    """n x C x 64 x 64 -> n x 1 x 32 x 32: how much a feature changed there more than everywhere; needs no training.
+
+    Squared, over all channels, each less its mean over the picture: a style that changes shifts every place alike.
+    """
+    local = change - change.mean(dim=(2, 3), keepdim=True)
+    return F.avg_pool2d(local.square().mean(dim=1, keepdim=True), change.shape[-1] // SIDE)
 
 
 def evidence(network: LeanDiffCAM | None, change: Tensor, edit: Edit) -> Tensor:
@@ -36,7 +39,7 @@ def evidence(network: LeanDiffCAM | None, change: Tensor, edit: Edit) -> Tensor:
     for name, strength in edit.terms:
         place = known.get(name.split("@")[0])
         if network is None or place is None:
-            made.append(change_size(change))
+            made.append(change_energy(change))
         else:
             made.append(network.maps(change if strength > 0 else -change)[:, place : place + 1].relu())
     return torch.cat(made, dim=1)
