@@ -2,8 +2,8 @@
 
     python -m benchmarks.diffcam ./faces [--weights best.safetensors]
 
-`faces` holds aligned crops (`ganinv align`). `size`: where the generator's feature changes most, without training; `class`: the
-trained classifier's map. Median over faces and both signs of the share of the mask's sum that lies within the attribute's part:
+`faces` holds aligned crops (`ganinv align`). `closed`: where the generator's feature changes most, without training; `trained`: the
+map of `ganinv train diffcam` times the size of the change. Median over faces and both signs of the share of the mask's sum that lies within the attribute's part:
 lower face (below the nose's base, within the outline and a quarter unit around), eyes with lids and brows. `outside`: the share
 beyond the face's outline; `zero`: the share of the picture that stays the photo's.
 """
@@ -26,7 +26,6 @@ from pipelines.stages.align.aligner import locate
 from pipelines.stages.align.detectors import build_locator
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.activation import edit_mask, evidence
-from pipelines.stages.compose.diffcam import MASKS
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import Parts, embedders
@@ -72,10 +71,11 @@ def measure(folder: Path, weights: Path | None, strength: float) -> dict[tuple[s
     parts = Parts(store, torch.device("cpu"))
     generator = generator_entry("mobile-ffhq", store).build(parts)
     encoder, finder = embedders.get("encoder").build(parts, generator), build_locator(store)
-    network = load_lean_diffcam(parts.tensors(MASKS) if weights is None else load_state(weights)["network"])
     directions = DirectionSet(own_directions(generator.num_ws))
     found: dict[tuple[str, str], list[list[float]]] = {}
-    kinds: dict[str, LeanDiffCAM | None] = {"size": None, "class": network}
+    kinds: dict[str, LeanDiffCAM | None] = {"closed": None}
+    if weights is not None:
+        kinds["trained"] = load_lean_diffcam(load_state(weights)["network"])
     for path in sorted(folder.glob("*.png")):
         picture = decode(read_photo(path))
         points = torch.from_numpy(locate(picture, finder))[None]
@@ -97,7 +97,7 @@ def measure(folder: Path, weights: Path | None, strength: float) -> dict[tuple[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path)
-    parser.add_argument("--weights", type=Path, help="a training's best.safetensors instead of the shipped weights")
+    parser.add_argument("--weights", type=Path, help="best.safetensors of a run of ganinv train diffcam")
     parser.add_argument("--strength", type=float, default=2.0)
     args = parser.parse_args()
     torch.set_num_threads(1)

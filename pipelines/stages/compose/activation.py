@@ -14,6 +14,7 @@ from pipelines.stages.compose.state import WORK
 
 LOW, HIGH = 0.15, 0.45  # of the greatest evidence: below the first nothing is the edit's, above the second everything
 SOFT = 1.0  # px of 32
+SHARP = 1.5  # power of the energy: what an edit changes by the way counts less
 
 
 def change_energy(change: Tensor) -> Tensor:
@@ -28,20 +29,21 @@ def change_energy(change: Tensor) -> Tensor:
 def evidence(network: LeanDiffCAM | None, change: Tensor, edit: Edit) -> Tensor:
     """One map for each attribute of an edit: n x K x 32 x 32, never below 0.
 
-    An attribute that the network was not trained on is where the feature changed most.
+    In closed form where the feature changed most. A trained network's class maps are taken times the size of the change: alone,
+    they are as large where a little says much as where the edit is.
 
     Args:
         change: n x C x 64 x 64, edited less unedited.
         edit: decides classes and signs.
     """
     known = {} if network is None else {name: place for place, name in enumerate(network.classes)}
-    made = []
+    energy, made = change_energy(change), []
     for name, strength in edit.terms:
         place = known.get(name.split("@")[0])
         if network is None or place is None:
-            made.append(change_energy(change))
+            made.append(energy**SHARP)
         else:
-            made.append(network.maps(change if strength > 0 else -change)[:, place : place + 1].relu())
+            made.append(network.maps(change if strength > 0 else -change)[:, place : place + 1].relu() * energy.sqrt())
     return torch.cat(made, dim=1)
 
 

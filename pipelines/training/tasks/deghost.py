@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipelines.edits import Edit, make_edit
 from pipelines.images.pixels import resize_area
-from pipelines.models.diffcam.deghost import ONSET, DeghostNet, decided
+from pipelines.models.diffcam.deghost import ONSET, Decision, DeghostNet, decided
 from pipelines.models.diffcam.lean import POINT
 from pipelines.models.generators.discriminator import Discriminator
 from pipelines.models.perceptual.likeness import Likeness, Weights
@@ -152,11 +152,11 @@ class DeghostTask:
 
     def _pictures(self, network: nn.Module, ghosts: Ghosts) -> tuple[Tensor, Tensor]:
         """What the network makes, and what it ought to: the target as far as the mask lets it through."""
-        layers = [x.to(self.device) for x in (ghosts.photo, ghosts.base, ghosts.edited)]
-        mask, photo = ghosts.mask.to(self.device), layers[0]
+        photo, base, edited = (x.to(self.device) for x in (ghosts.photo, ghosts.base, ghosts.edited))
+        mask = ghosts.mask.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.half):
-            decision = network(*layers, mask)
-        made = decided(*layers, type(decision)(*(x.float() for x in decision)))
+            found = network(photo, base, edited, mask)
+        made = decided(photo, base, edited, Decision(*(x.float() for x in found)))
         gate = (mask / ONSET).clamp(max=1)
         return made, photo + gate * (ghosts.target.to(self.device) - photo)
 
