@@ -2,10 +2,11 @@
 
     python -m benchmarks.diffcam ./faces [--weights best.safetensors]
 
-`faces` holds aligned crops (`ganinv align`). `closed`: where the generator's feature changes most, without training; `trained`: the
-map of `ganinv train diffcam` times the size of the change. Median over faces and both signs of the share of the mask's sum that lies within the attribute's part:
-lower face (below the nose's base, within the outline and a quarter unit around), eyes with lids and brows. `outside`: the share
-beyond the face's outline; `zero`: the share of the picture that stays the photo's.
+`faces` holds aligned crops (`ganinv align`). `closed`: where the generator's feature changes most, without training;
+`trained`: the map of `ganinv train diffcam` times the size of the change. Medians over faces and both signs: `at home`, the
+share of the mask's sum that lies within the attribute's part, which is the lower face (below the nose's base, within the
+outline and a quarter unit around), the eyes with lids and brows, or the whole outline; `outside`, the share beyond the
+outline; `zero`, the share of the picture that stays the photo's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """`--compose diffcam`: the edited render is laid into the photo where the edit is; then ghosts are taken out.
 
-Diff-CAM editing (Song et al., ECCV 2022, arXiv 2207.08134) with means that fit one pass of a small generator: the mask is read
-off the generator's own features (`pipelines.stages.compose.activation`) and is exactly 0 away from the edit; deghosting corrects
-the composite inside the mask (`pipelines.models.diffcam.deghost`), where the official network makes the whole photo anew.
+Diff-CAM editing (Song et al., ECCV 2022, arXiv 2207.08134) with means that fit one pass of a small generator. The mask is
+read off the generator's own features (`pipelines.stages.compose.activation`) and is exactly 0 away from the edit.
+Deghosting corrects the composite inside the mask (`pipelines.models.diffcam.deghost`), where the official network makes the
+whole photo anew.
 """
 
 from __future__ import annotations
