@@ -3,10 +3,11 @@
     python -m benchmarks.diffcam ./faces [--weights best.safetensors]
 
 `faces` holds aligned crops (`ganinv align`). `closed`: where the generator's feature changes most, without training;
-`trained`: the map of `ganinv train diffcam` times the size of the change. Medians over faces and both signs: `at home`, the
-share of the mask's sum that lies within the attribute's part, which is the lower face (below the nose's base, within the
-outline and a quarter unit around), the eyes with lids and brows, or the whole outline; `outside`, the share beyond the
-outline; `zero`, the share of the picture that stays the photo's.
+`trained`: the map of `ganinv train diffcam` times the size of the change. `bounded`: as the composer uses it, as far as the
+attribute reaches by landmarks. Medians over faces and both signs: `at home`, the share of the mask's sum that lies within
+the attribute's part, which is the lower face (below the nose's base, within the outline and a quarter unit around), the
+eyes with lids and brows, or the whole outline; `outside`, the share beyond the outline; `zero`, the share of the picture
+that stays the photo's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pipelines.models.diffcam.lean import POINT, LeanDiffCAM, load_lean_diffcam
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.align.detectors import build_locator
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.activation import edit_mask, evidence
+from pipelines.stages.compose.activation import bounds, edit_masks, evidence
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import Parts, embedders
@@ -86,12 +87,13 @@ def measure(folder: Path, weights: Path | None, strength: float) -> dict[tuple[s
         before = generator.features(codes, (POINT,))[POINT]
         outline = inside(face)
         for name in directions.names():
-            at_home = home(name, face)
+            at_home, limit = home(name, face), bounds(face, name)
             for edit in (make_edit([(name, strength)]), make_edit([(name, -strength)])):
                 change = generator.features(directions.apply(codes, edit.terms), (POINT,))[POINT] - before
                 for kind, classifier in kinds.items():
-                    mask = edit_mask(evidence(classifier, change, edit))
+                    mask = edit_masks(evidence(classifier, change, edit))
                     found.setdefault((name, kind), []).append(figures(mask, at_home, outline))
+                    found.setdefault((name, f"{kind}, bounded"), []).append(figures(mask * limit, at_home, outline))
     return found
 
 

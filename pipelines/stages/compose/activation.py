@@ -8,13 +8,14 @@ from torch import Tensor
 
 from pipelines.edits import Edit
 from pipelines.models.diffcam.lean import SIDE, LeanDiffCAM
-from pipelines.models.diffcam.masks import joined_mask
+from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import blur, enlarge, smoothstep
+from pipelines.stages.compose.manners import MANNERS
+from pipelines.stages.compose.regions import Face
 from pipelines.stages.compose.state import WORK
 
-LOW, HIGH = 0.15, 0.45  # of the greatest evidence: below the first nothing is the edit's, above the second everything
-SOFT = 1.0  # px of 32
-SHARP = 1.5  # power of the energy: what an edit changes by the way counts less
+LOW, HIGH = 0.25, 0.5  # of the greatest evidence: below the first nothing is the edit's, above the second everything
+SOFT = 2.0  # px of 32: half of a mouth is no mask
 
 
 def change_energy(change: Tensor) -> Tensor:
@@ -41,19 +42,30 @@ def evidence(network: LeanDiffCAM | None, change: Tensor, edit: Edit) -> Tensor:
     for name, strength in edit.terms:
         place = known.get(name.split("@")[0])
         if network is None or place is None:
-            made.append(energy**SHARP)
+            made.append(energy)
         else:
             made.append(network.maps(change if strength > 0 else -change)[:, place : place + 1].relu() * energy.sqrt())
     return torch.cat(made, dim=1)
 
 
-def edit_mask(maps: Tensor) -> Tensor:
-    """Evidence n x K x 32 x 32 -> n x 1 x 256 x 256 in [0, 1], each class by its own greatest, then the greatest of all.
+def edit_masks(maps: Tensor) -> Tensor:
+    """Evidence n x K x 32 x 32 -> masks n x K x 256 x 256 in [0, 1], each by its own greatest.
 
-    Unlike the official mask it is exactly 0 away from the edit, which is what keeps the photo's pixels. No evidence at all
+    Unlike the official mask they are exactly 0 away from the edit, which is what keeps the photo's pixels. No evidence at all
     gives zeros.
     """
-    top = maps.amax(dim=(2, 3), keepdim=True)
-    share = torch.where(top > 0, maps / top.clamp_min(torch.finfo(maps.dtype).tiny), 0)
-    solid = smoothstep(blur(share, SOFT), LOW, HIGH)
-    return joined_mask(enlarge(solid, WORK // maps.shape[-1]))
+    wide = blur(maps, SOFT)
+    top = wide.amax(dim=(2, 3), keepdim=True)
+    share = torch.where(top > 0, wide / top.clamp_min(torch.finfo(maps.dtype).tiny), 0)
+    return enlarge(smoothstep(share, LOW, HIGH), WORK // maps.shape[-1])
+
+
+def bounds(face: Face, name: str) -> Tensor:
+    """Where an attribute may be, by landmarks: n x 1 x 256 x 256, ones for turns and for attributes that nobody described.
+
+    An edit of codes also changes what it was not asked for, and there its feature changes too: a smile narrows eyes.
+    """
+    manner = MANNERS.get(name.split("@")[0])
+    if manner is None or manner.way == "head":
+        return regions.everywhere(face, WORK)
+    return enlarge(regions.NAMED[manner.region](face, WORK // 4), 4)

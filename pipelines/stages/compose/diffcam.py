@@ -18,8 +18,9 @@ from pipelines.edits import Edit, make_edit
 from pipelines.images.pixels import resize_area
 from pipelines.models.diffcam.deghost import Decision, DeghostNet, decided, load_deghost
 from pipelines.models.diffcam.lean import POINT, LeanDiffCAM
+from pipelines.models.diffcam.masks import joined_mask
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.activation import edit_mask, evidence
+from pipelines.stages.compose.activation import bounds, edit_masks, evidence
 from pipelines.stages.compose.detail import region_of
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepared, sized
@@ -44,7 +45,7 @@ class DiffCAMComposer:
     Args:
         classifier: of `ganinv train diffcam`; None: masks in closed form (docs/decisions/0060).
         deghost: None: the plain composite.
-        region: where all edits may be, besides (`regions.asked_region`); None: anywhere.
+        region: where all edits may be (`regions.asked_region`); None: where each attribute lives, by landmarks.
     """
 
     version = VERSION
@@ -83,14 +84,21 @@ class DiffCAMComposer:
         return sized(joined(parts), edited.image.shape[-1])
 
     def _composed(self, photo: Prepared, edited: Tensor, change: Tensor, edit: Edit) -> Composition:
-        mask = edit_mask(evidence(self.classifier, change, edit))
-        if self.region is not None:
-            mask = mask * regions.asked_region(photo.face, WORK, self.region)
+        mask = self.mask(photo, change, edit)
         decision = Decision(mask, torch.zeros_like(mask), mask.new_zeros(len(mask), 3, *mask.shape[2:]))
         if self.deghost is not None:
             decision = self.deghost(photo.photo, photo.render, resize_area(edited, WORK), mask)
         image = decided(photo.images, photo.base, edited, decision)
         return Composition(image, enlarge(mask, photo.factor), photo.face.points)
+
+    def mask(self, photo: Prepared, change: Tensor, edit: Edit) -> Tensor:
+        """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face."""
+        masks = edit_masks(evidence(self.classifier, change, edit))
+        if self.region is None:
+            masks = masks * torch.cat([bounds(photo.face, name) for name, _ in edit.terms], dim=1)
+        else:
+            masks = masks * regions.asked_region(photo.face, WORK, self.region)
+        return joined_mask(masks) * photo.free
 
 
 @composers.register("diffcam", (GHOSTS,), VERSION, landmarks=True)

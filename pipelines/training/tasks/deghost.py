@@ -20,7 +20,7 @@ from pipelines.models.diffcam.deghost import ONSET, Decision, DeghostNet, decide
 from pipelines.models.diffcam.lean import POINT
 from pipelines.models.generators.discriminator import Discriminator
 from pipelines.models.perceptual.likeness import Likeness, Weights
-from pipelines.stages.compose.activation import edit_mask, evidence
+from pipelines.stages.compose.activation import edit_masks, evidence
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import compensators, embedders
@@ -92,7 +92,7 @@ class Painter:
         prepared = self.compensator.prepare(FaceBatch(photo), inversion)
         base = self.compensator.render(prepared, inversion.latents, (POINT,))
         edited = self.compensator.render(prepared, moved, (POINT,))
-        mask = edit_mask(evidence(None, edited.features[POINT] - base.features[POINT], edit))
+        mask = edit_masks(evidence(None, edited.features[POINT] - base.features[POINT], edit))
         return Ghosts(photo, resize_area(base.image, 256), resize_area(edited.image, 256), target, mask)
 
 
