@@ -5,7 +5,8 @@
 A cell is one face, one pivot and one refinement; its figures are a line of `--work`/cells.jsonl, and a cell that has one is
 not done again, so a run may be ended and started at any time. Faces come one after the other, so that rows that are not
 complete are means over the faces that every row has. Pictures are full ones; likeness and identity are measured on their
-256 px versions, as `ganinv evaluate` does. Seconds are those of the processor, on one thread. An edit is made twice: plain, and composed into the photo (`--compose detail`).
+256 px versions, as `ganinv evaluate` does. Seconds are those of the processor, on one thread. An edit is made twice: plain,
+and composed into the photo (`--compose detail`).
 """
 
 from __future__ import annotations
