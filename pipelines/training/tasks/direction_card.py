@@ -95,8 +95,6 @@ def facts(bench: Bench, direction: Direction, unit: float = 1.0, moves: str = ""
     slopes = {name: (seen[1.0].mean(name) - seen[-1.0].mean(name)) / 2 for name in bench.stds}
     most = max(slopes, key=lambda name: abs(np.nan_to_num(slopes[name])))
     own = moves or (direction.name if direction.name in slopes else most)
-        direction.name if direction.name in slopes else max(slopes, key=lambda name: abs(np.nan_to_num(slopes[name])))
-    )
     curve = {f"{strength:+g}": _short(seen[strength].mean(own)) for strength in strengths}
     sign = 1 if slopes[own] >= 0 else -1
     rows = direction.vector.abs().sum(1).nonzero().flatten()
