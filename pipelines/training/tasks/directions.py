@@ -128,7 +128,7 @@ def _calibrated(
     chain = measuring_chain(store, directions=DirectionSet(placed))
     bench = bench_of(chain, store, spec, scales)
     tensors, cards = {}, {}
-    for direction in placed:
+    for direction in sorted(placed, key=lambda direction: not made[direction.name].longest):  # the uncertain ones first
         each = made[direction.name]
         unit, found = _measured(bench, direction, each, spec)
         tensors[direction.name] = each.vector * unit
@@ -139,7 +139,7 @@ def _calibrated(
     measures = {
         name: [round(float(m), 5), round(float(s), 5)] for name, m, s in zip(MEASURED, means, stds, strict=True)
     }
-    return tensors, _card(cards, measures, len(sample.w), spec)
+    return tensors, _card({name: cards[name] for name in made}, measures, len(sample.w), spec)
 
 
 def _measured(bench: Bench, direction: Direction, made: Made, spec: DirectionsSpec) -> tuple[float, dict[str, Any]]:
