@@ -66,9 +66,7 @@ RECIPES: dict[str, Recipe] = {
         *((3, 7), "shape", "face", "brows and corners of the mouth down"),
         longest=2.0,
     ),
-    "age_a": Recipe({"age": 1}, (6, 17), "skin", "face", "older", longest=2.5),
     "age_b": Recipe({"age": 1}, (6, 17), "skin", "face", "older", LOOKS, longest=2.5),
-    "age_c": Recipe({"age": 1}, (4, 17), "skin", "face", "older", LOOKS, longest=2.5),
 }
 
 
