@@ -44,15 +44,7 @@ class Recipe:
         return max(self.target, key=lambda name: abs(self.target[name]))
 
 
-LOOKS = frozenset({"eyeshadow", "eyebrows", "beard", "hair", "hair_warm", "lipstick", "face_width", "brows_up"})
 RECIPES: dict[str, Recipe] = {
-    "glasses": Recipe(
-        {"glasses": 1}, (0, 5), "skin", "glasses", "glasses on; less takes them off hardly ever", longest=2.0
-    ),
-    "lipstick": Recipe({"lipstick": 1}, (6, 17), "skin", "mouth", "lips redder and darker"),
-    "eyeshadow": Recipe({"eyeshadow": 1}, (6, 17), "skin", "eyes", "upper lids darker, as made up"),
-    "eyebrows": Recipe({"eyebrows": 1}, (4, 10), "skin", "eyes", "brows darker and fuller"),
-    "beard": Recipe({"beard": 1}, (4, 17), "skin", "mouth", "beard and its shadow on chin and upper lip", longest=3.0),
     "light": Recipe({"light": 1}, (6, 17), "skin", "face", "light from the viewer's right", longest=3.0),
     "brows_up": Recipe({"brows_up": 1}, (3, 7), "shape", "eyes", "brows raised", longest=2.0),
     "face_width": Recipe({"face_width": 1}, (0, 5), "shape", "face", "wider jaw", longest=2.0),
@@ -66,7 +58,13 @@ RECIPES: dict[str, Recipe] = {
         *((3, 7), "shape", "face", "brows and corners of the mouth down"),
         longest=2.0,
     ),
-    "age_b": Recipe({"age": 1}, (6, 17), "skin", "face", "older", LOOKS, longest=2.5),
+    "glasses": Recipe(
+        {"glasses": 1}, (0, 5), "skin", "glasses", "glasses on; less takes them off hardly ever", longest=2.0
+    ),
+    "lipstick": Recipe({"lipstick": 1}, (6, 17), "skin", "mouth", "lips redder and darker"),
+    "eyeshadow": Recipe({"eyeshadow": 1}, (6, 17), "skin", "eyes", "upper lids darker, as made up"),
+    "eyebrows": Recipe({"eyebrows": 1}, (4, 10), "skin", "eyes", "brows darker and fuller"),
+    "beard": Recipe({"beard": 1}, (4, 17), "skin", "mouth", "beard and its shadow on chin and upper lip", longest=3.0),
 }
 
 
