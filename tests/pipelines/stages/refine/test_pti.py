@@ -12,6 +12,7 @@ from pipelines.models.generators.mobile import MobileStyleGAN
 from pipelines.models.generators.stylegan2 import StyleGAN2
 from pipelines.models.perceptual.likeness import Weights
 from pipelines.records.latents import load_inversion, save_inversion
+from pipelines.stages.refine.orthogonal import OrthogonalSteps
 from pipelines.stages.refine.projection import far_code
 from pipelines.stages.refine.pti import PTIRefiner, PTISettings
 from pipelines.stages.refine.tuning import Tuning, fitting_rank, tuned_layers
@@ -62,6 +63,27 @@ def test_a_face_does_not_depend_on_its_batch_and_runs_repeat(
     other = PTIRefiner(generator, tiny_likeness(), FAST, seed=6).refine(faces[1:], start[1:])
     assert all(torch.equal(alone.deltas[name][0], delta[1]) for name, delta in both.deltas.items())
     assert any(not torch.equal(other.deltas[name], delta) for name, delta in alone.deltas.items())
+
+
+def test_a_tuning_that_was_cut_off_is_done_anew_to_the_same_numbers(
+    generator: StyleGAN2, faces: FaceBatch, start: Inversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed run leaves no half tuning behind: its item is not in the manifest, and begins again."""
+    refiner = PTIRefiner(generator, tiny_likeness(), FAST)
+    whole = refiner.refine(faces[:1], start[:1])
+    seen: list[float] = []
+
+    def cut_off(self: OrthogonalSteps, size: float) -> None:
+        seen.append(size)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OrthogonalSteps, "step", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            refiner.refine(faces[:1], start[:1])
+    again = refiner.refine(faces[:1], start[:1])
+    assert all(torch.equal(again.deltas[name], delta) for name, delta in whole.deltas.items())
 
 
 def test_what_is_stored_makes_the_same_picture(generator: StyleGAN2, faces: FaceBatch, start: Inversion) -> None:
