@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 
 from pipelines.engine.events import Progress
@@ -52,6 +52,7 @@ class Pipeline:
         self._noted: dict[str, list[str]] = {}  # what is to be said of photos -> their keys
         self._homeless: list[str] = []
         self._stale = 0
+        self._missed: Mapping[str, int] = {}
 
     def run(
         self, make_work: Callable[[], Work], part: str, fork: bool = True, spare: list[Decoder] | None = None
@@ -98,6 +99,7 @@ class Pipeline:
         for result in work.flush():
             writer.submit(result)
         self._stale = getattr(work, "stale", 0)
+        self._missed = getattr(work, "missed", {})
 
     def _wait(self, writer: Writer) -> None:
         """As long as results cannot be moved on (see `engine.gate`)."""
@@ -204,6 +206,12 @@ class Pipeline:
                 f"{self._stale} codes that were found are not used and made anew: they are damaged, or of another method, "
                 "other weights or other pixels than this run's"
             )
+        for edit, count in sorted(self._missed.items()):
+            if count:
+                self.progress.warn(
+                    f"{edit} was not reached on {count} faces, which go as far as their range allows; the manifest's scores "
+                    f"'{edit}:...' have what was asked and what was reached"
+                )
 
 
 def _named(keys: list[str], verb: str = " are", what: str = "faces") -> str:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pipelines.errors import PhotoError
 from pipelines.files import parse_json
-from pipelines.types import Inversion, Kept
+from pipelines.kept import Kept
+from pipelines.types import Inversion
 
 FORMAT = "ganinv-latents-1"
 KindT = TypeVar("KindT", bound=Inversion)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UsageError
+from pipelines.files import replacing
 from pipelines.records import field_checks
 from pipelines.records.field_checks import Stat as Stat
 from pipelines.records.field_checks import Status as Status
@@ -237,13 +238,10 @@ class ManifestWriter(LineWriter):
 
 
 def _replace(path: Path, lines: Iterable[str]) -> None:
-    part = path.with_name(path.name + ".part")
     try:
-        with open(part, "w", encoding="ascii", newline="\n") as file:
+        with replacing(path) as part, open(part, "w", encoding="ascii", newline="\n") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise cannot_write(path, error) from None

@@ -25,7 +25,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipelines.errors import WeightsError
-from pipelines.files import parse_json
+from pipelines.files import parse_json, replacing
 from pipelines.weights.assets import packed_path
 from pipelines.weights.catalogue import WeightEntry
 from pipelines.weights.download import SourceError, sha256_of
@@ -289,10 +289,6 @@ def _again(entry: WeightEntry) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file under a passing name, then rename."""
-    part = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    try:
+    """Write a small text file, whole or not at all. Raises OSError."""
+    with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
