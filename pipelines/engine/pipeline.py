@@ -198,7 +198,7 @@ class Pipeline:
             self.progress.warn(f"no face was found in {_named(self._faceless, '')}; the result is a guess")
         if self._homeless:
             self.progress.warn(
-                f"{_named(self._homeless)} not pasted: no run of align says which photo they were cut from; "
+                f"{_named(self._homeless)} not pasted: they are crops, and no run of align says of which photo; "
                 "give the folder that align wrote, or the photos with --align"
             )
         if self._stale:

@@ -202,7 +202,7 @@ def test_crops_whose_photo_nobody_knows_are_named_once_with_the_reason(tmp_path:
     summary = run_job(edit_job(raw, out, fake=GivenCrops(), paste=True))
     assert (summary.ok, (out / "photos").exists()) == (2, False)
     [warning] = summary.warnings
-    assert warning.startswith("2 faces ('p00', 'p01') are not pasted: no run of align says")
+    assert warning.startswith("2 faces ('p00', 'p01') are not pasted: they are crops")
 
 
 def test_a_jpeg_without_its_end_is_used_and_that_is_told_and_noted(tmp_path: Path) -> None:
