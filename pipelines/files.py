@@ -1,13 +1,16 @@
-"""Files that are whole or not there: written beside their place, then renamed."""
+"""Files that are whole or not there: written beside their place, then renamed. And what JSON of unknown origin says."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import OutputError
 
@@ -57,3 +60,29 @@ def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
     except OSError as error:
         reason = _DISK_TROUBLE.get(error.errno or 0, f"{error.strerror or error}; choose another --output")
         raise OutputError(f"cannot write '{path}': {reason}") from error
+
+
+def parse_json(text: bytes | str) -> Any:
+    """The value of a JSON document that anybody may have written.
+
+    Raises ValueError for all that is none, and for what no caller can use: brackets nested too deep, numbers that neither 64
+    bits nor a float hold.
+    """
+    try:
+        return json.loads(text, parse_int=_whole, parse_float=_real)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value.bit_length() > 64:
+        raise ValueError("a number beyond 64 bits")
+    return value
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number beyond a float's range")
+    return value
