@@ -46,7 +46,7 @@ class Match:
         own = torch.arange(side * side, device=self.index.device)[None, :, None]
         dx = (self.weights * (self.index % side - own % side)).sum(dim=2)
         dy = (self.weights * (self.index // side - own // side)).sum(dim=2)
-        return torch.stack((dx, dy), dim=1).unflatten(2, (side, side))
+        return torch.stack((dx, dy), dim=1).view(-1, 2, side, side)
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def mix(found: Match, values: Tensor) -> Tensor:
     """values n x C x r x r, read where `found` says and averaged: the same shape."""
     rows = values.flatten(2).transpose(1, 2)
     mixed = (found.weights.unsqueeze(2) @ gathered(rows, found.index)).squeeze(2)
-    return mixed.transpose(1, 2).unflatten(2, values.shape[2:])
+    return mixed.transpose(1, 2).reshape(values.shape)
 
 
 def gathered(rows: Tensor, index: Tensor) -> Tensor:

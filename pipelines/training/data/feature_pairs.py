@@ -71,7 +71,7 @@ def draw_feature_pairs(
         residual: dict[Point, Tensor] = {}
 
         def correct(x: Tensor, point: Point) -> Tensor:
-            mask = F.adaptive_avg_pool2d(masks, x.shape[2:])
+            mask = F.adaptive_avg_pool2d(masks, (x.shape[2], x.shape[3]))
             whole = wanted[point].lerp(occluder[point], mask) - x
             arrived[point] = x
             residual[point] = whole * shares[:, points.index(point), None, None, None]

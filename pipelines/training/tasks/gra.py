@@ -166,7 +166,9 @@ class GRATask:
     def _image_terms(self, made: Tensor, faces: Tensor, weights: Weights) -> Mapping[str, Tensor]:
         with torch.autocast(self.device.type, enabled=False):
             landmarks = self.landmarks.expand(len(faces), -1, -1)
-            return self.likeness(made.float(), self.likeness.target(faces, landmarks, weights), weights)
+            target = self.likeness.target(faces, landmarks, weights)
+            terms: Mapping[str, Tensor] = self.likeness(made.float(), target, weights)
+        return terms
 
     def validate(self, network: nn.Module) -> tuple[dict[str, float], tuple[Tensor, ...]]:
         """Image terms of held-out photos in the full picture, and errors of held-out pairs; each where it is trained."""
