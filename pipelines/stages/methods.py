@@ -46,6 +46,7 @@ add_method(
     "sdic-wide",
     summary="encoder and one pass of SDIC, whose residual stays under edits as a fitted one does: quick, for composed edits",
 )
+add_method("gra", "encoder", (), "gra", summary="encoder, then gradual residuals by one pass, aligned to every edit")
 add_method(
     "diffcam",
     "encoder",
@@ -66,6 +67,31 @@ add_method(
     ("feature",),
     summary="the same from nothing: 55 steps for codes, 52 for the rest",
 )
+add_method(
+    "lsap-o",
+    "lsap-o",
+    summary="codes by gradient descent, held near the generator's own by LSAP's distance",
+)
+add_method(
+    "pti",
+    "lsap",
+    ("pti",),
+    summary="encoder, then the generator itself tuned to this photo; about a minute",
+)
+add_method(
+    "cycle+pti",
+    "cycle",
+    ("cycle", "pti"),
+    summary="the same from codes of an encoder that was fitted to this photo first",
+)
+add_method(
+    "best",
+    "encoder",
+    ("sdic", "feature", "feature-where-poor"),
+    summary="feature, and twice as many steps for photos on which it was poor",
+)
+
+QUALITIES = {"fast": "photo", "balanced": "feature", "best": "best"}  # `--quality` -> the method that it means
 
 
 def chosen_parts(
