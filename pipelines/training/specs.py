@@ -54,7 +54,8 @@ class DirectionsSpec(TrainSpec):
 
     Attributes:
         measure: direction files, as `ganinv edit --direction` takes them, to be measured instead.
-        photos: aligned faces on which they are measured; None: generated ones.
+        photos: aligned faces on which directions are measured, composed; None: generated ones.
+        keep: take the shipped directions of shape and pose as they are.
     """
 
     task = "pipelines.training.tasks.directions"
@@ -69,9 +70,12 @@ class DirectionsSpec(TrainSpec):
             "Measure a direction file of your own and write its card. Repeat for more.", DATA, ("--measure",), "FILE"
         ),
     ] = ()
-    photos: Annotated[
-        Path | None, Option("With --measure: a folder of aligned faces, instead of generated ones.", DATA)
-    ] = None
+    photos: Annotated[Path | None, Option("Measure on a folder of aligned faces, instead of generated ones.", DATA)] = (
+        None
+    )
+    keep: Annotated[
+        bool, Option("Keep the shipped directions of shape and pose; refit those made by recipe.", SCHEDULE)
+    ] = False
 
 
 class LoopSpec(TrainSpec):

@@ -37,14 +37,15 @@ class Glasses(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:
             x = F.relu(conv(x))
-        return self.out(F.avg_pool2d(x, (5, 2)).flatten(1))[:, 0]
+        logits: Tensor = self.out(F.avg_pool2d(x, (5, 2)).flatten(1))[:, 0]
+        return logits
 
     @torch.no_grad()
     def measure(self, images: Sequence[U8Image], landmarks: Sequence[F32Array]) -> F32Array:
         """n pictures uint8 H x W x 3, RGB, and their 68 x 2 landmarks in pixels -> n logits, within 4; mean of both hands."""
         strips = torch.cat([eye_strip(image, points) for image, points in zip(images, landmarks, strict=True)])
-        logits = (self(strips) + self(strips.flip(3))) / 2
-        return logits.clamp(-_SURE, _SURE).numpy()
+        logits: F32Array = ((self(strips) + self(strips.flip(3))) / 2).clamp(-_SURE, _SURE).numpy()
+        return logits
 
 
 def load_glasses(tensors: Mapping[str, Tensor]) -> Glasses:

@@ -83,15 +83,18 @@ class Bench:
         return Seen(dict(zip(self.stds, np.array(rows).T, strict=True)), np.array(identity))
 
 
-def facts(bench: Bench, direction: Direction, unit: float = 1.0) -> dict[str, Any]:
+def facts(bench: Bench, direction: Direction, unit: float = 1.0, moves: str = "") -> dict[str, Any]:
     """What the card says of one direction: what it moves, how far, what comes along, and what is left of the person.
 
-    `unit`: how much of the vector is to be called 1.
+    Args:
+        unit: how much of the vector is to be called 1.
+        moves: the attribute that it is for; "": the one of its own name, or what moves most.
     """
     strengths = STRENGTHS
     seen = {strength: bench.at(direction.name, strength * unit) for strength in strengths}
     slopes = {name: (seen[1.0].mean(name) - seen[-1.0].mean(name)) / 2 for name in bench.stds}
-    own = direction.name if direction.name in slopes else max(slopes, key=lambda name: abs(np.nan_to_num(slopes[name])))
+    most = max(slopes, key=lambda name: abs(np.nan_to_num(slopes[name])))
+    own = moves or (direction.name if direction.name in slopes else most)
     curve = {f"{strength:+g}": _short(seen[strength].mean(own)) for strength in strengths}
     sign = 1 if slopes[own] >= 0 else -1
     rows = direction.vector.abs().sum(1).nonzero().flatten()
