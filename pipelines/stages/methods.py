@@ -53,7 +53,7 @@ add_method(
     (),
     "sdic-wide",
     compose="diffcam",
-    summary="as photo, but the edited render itself is laid into the photo where the edit is (Diff-CAM), without ghosts",
+    summary="as photo, but the edited render itself is laid into the photo where the edit is (Diff-CAM)",
 )
 add_method(
     "feature",

@@ -263,7 +263,7 @@ class DeghostSpec(LoopSpec):
     """Train the deghosting of the composer diffcam; a second call goes on, in the drawing of pairs, too.
 
     Attributes:
-        encoder, compensate: the chain whose renders are composed.
+        encoder, compensator: the chain whose renders are composed.
         pairs: ghosted pictures, drawn once and kept in the folder: photos and generated faces in turn.
         edits: attributes of the edits.
         least, most: their strengths, either way.
@@ -274,7 +274,7 @@ class DeghostSpec(LoopSpec):
 
     output: Annotated[Path, OUTPUT] = Path("runs/deghost")
     encoder: Annotated[str, Option("Trained encoder that gives the photos' codes.", "Networks")] = "encoder"
-    compensate: Annotated[str, Option("Compensator whose renders are composed.", "Networks")] = "sdic-wide"
+    compensator: Annotated[str, Option("Compensator whose renders are composed.", "Networks")] = "sdic-wide"
     pairs: Annotated[int, Option("Ghosted pictures to draw.", DATA)] = Field(default=600, ge=40)
     edits: Annotated[tuple[str, ...], Option("An attribute to edit; repeat for more.", DATA, ("--edit",))] = (
         *("smile", "mouth_open", "eyes_open", "age", "gender"),

@@ -23,6 +23,7 @@ SEEN = 13  # photo, render, edited render, edited less unedited, mask
 ONSET = 0.1  # of the mask, from which corrections count in full
 RESERVE = -3.0  # logit of every correction at first
 TINT = 0.25  # largest correction of colour
+STILL = 0.1  # change of the render, of a picture in [-1, 1], at which the photo's detail falls to 1/e
 
 
 class Decision(NamedTuple):
@@ -65,7 +66,15 @@ class DeghostNet(nn.Module):
         gate = (mask / ONSET).clamp(max=1)
         more, less = torch.sigmoid(more + RESERVE), torch.sigmoid(less + RESERVE)
         share = mask + gate * (more * (1 - mask) - less * mask)
-        return Decision(share, share * torch.sigmoid(detail + RESERVE), gate * TINT * torch.tanh(tint))
+        kept = share * torch.sigmoid(detail + RESERVE) * stillness(base, edited)
+        return Decision(share, kept, gate * TINT * torch.tanh(tint))
+
+
+def stillness(base: Tensor, edited: Tensor) -> Tensor:
+    """n x 1 x H x W in (0, 1]: less where the edit moves contours, as the photo's detail of before belongs elsewhere there."""
+    gap = (edited - base).abs().mean(dim=1, keepdim=True)
+    near = F.avg_pool2d(F.pad(gap, (4, 4, 4, 4), mode="replicate"), 9, stride=1)
+    return torch.exp(-(near / STILL).square())
 
 
 def decided(photo: Tensor, base: Tensor, edited: Tensor, decision: Decision) -> Tensor:

@@ -23,6 +23,7 @@ from pipelines.stages.compose import regions
 from pipelines.stages.compose.activation import bounds, edit_masks, evidence
 from pipelines.stages.compose.detail import region_of
 from pipelines.stages.compose.filters import enlarge
+from pipelines.stages.compose.manners import MANNERS
 from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepared, sized
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
@@ -95,10 +96,17 @@ class DiffCAMComposer:
         """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face."""
         masks = edit_masks(evidence(self.classifier, change, edit))
         if self.region is None:
-            masks = masks * torch.cat([bounds(photo.face, name) for name, _ in edit.terms], dim=1)
+            masks = masks * torch.cat([_limit(photo, name) for name, _ in edit.terms], dim=1)
         else:
             masks = masks * regions.asked_region(photo.face, WORK, self.region)
         return joined_mask(masks) * photo.free
+
+
+def _limit(photo: Prepared, name: str) -> Tensor:
+    """`bounds`; nothing of an edit of the mouth where no mouth is seen, as through a mask."""
+    made = bounds(photo.face, name)
+    manner = MANNERS.get(name.split("@")[0])
+    return made * photo.mouth if manner is not None and manner.region == "mouth" else made
 
 
 @composers.register("diffcam", (GHOSTS,), VERSION, landmarks=True)

@@ -42,7 +42,7 @@ def train(spec: DeghostSpec, store: WeightStore, report: Report) -> Path:
     """Draw the composites, then train on them; goes on where it stopped in either."""
     place = Workplace(spec, store)
     embedder = embedders.get(spec.encoder).build(place.parts, place.generator)
-    compensator = compensators.get(spec.compensate).build(place.parts, place.generator)
+    compensator = compensators.get(spec.compensator).build(place.parts, place.generator)
     painter = Painter(spec, place, embedder, compensator)
     bank = GhostBank(spec.output / "pairs", spec.pairs)
     bank.fill(painter.draw, report)
@@ -51,7 +51,7 @@ def train(spec: DeghostSpec, store: WeightStore, report: Report) -> Path:
     start_from(network, spec.init)
     task = DeghostTask(spec, bank, place.parts.likeness(), place.device, place.ranks)
     Loop(spec, network, task, place.accelerator, report, place.digest).run()
-    what = f"deghosting of composites with renders of {spec.generator} by '{spec.encoder}' and '{spec.compensate}'"
+    what = f"deghosting of composites with renders of {spec.generator} by '{spec.encoder}' and '{spec.compensator}'"
     data = f"{spec.pairs} composites: of {len(place.photos.train)} real aligned faces, and of generated ones, in turn"
     chosen = "least sum of pixel, perceptual and contour terms on held-out composites"
     return place.write_best(f"deghost-{spec.generator}", what, data, chosen)
