@@ -264,7 +264,7 @@ class EditSpec(InvertSpec):
         direction_files: more directions, from the user's own files.
         compose: what puts an edit into the photo (``none``: nothing does); None: the method's own.
         region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``,
-            ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
+            ``glasses``, ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         deghost: whether the composer ``diffcam`` takes ghosts out of what it composed.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
         paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
@@ -293,7 +293,9 @@ class EditSpec(InvertSpec):
     compose: Annotated[str | None, Option("Another composer than the method's, or none.", "Method")] = None
     region: Annotated[
         str | None,
-        Option("Where edits may be: face, mouth, eyes, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"),
+        Option(
+            "Where edits may be: face, mouth, eyes, glasses, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"
+        ),
     ] = None
     deghost: Annotated[
         Literal["on", "off"], Option("--compose diffcam: take ghosts out of the composed picture.", "Edit")

@@ -133,11 +133,17 @@ def direction_set(spec: InvertSpec, store: WeightStore) -> DirectionSet:
     return _directions(files, generator_entry(spec.generator, store).num_ws)
 
 
-def build_chain(plan: ChainPlan, store: WeightStore, device: torch.device) -> Chain:
-    """Load every part of `plan` onto `device`; this process's allocator keeps what it has from now on."""
+def build_chain(
+    plan: ChainPlan, store: WeightStore, device: torch.device, directions: DirectionSet | None = None
+) -> Chain:
+    """Load every part of `plan` onto `device`; this process's allocator keeps what it has from now on.
+
+    `directions`: others than the plan's, of a training that has none yet.
+    """
     keep_freed_memory()
     entries = _entries(plan.method, plan.generator, plan.encoder, store)
-    directions = _directions(plan.directions, generator_entry(plan.generator, store).num_ws)
+    if directions is None:
+        directions = _directions(plan.directions, generator_entry(plan.generator, store).num_ws)
     parts = Parts(store, device, directions, region=plan.region, deghost=plan.deghost, fitting=plan.fitting)
     generator = entries.generator.build(parts)
     if plan.compile:

@@ -37,16 +37,13 @@ class LeanDiffCAM(nn.Module):
 
     def __init__(self, classes: Sequence[str], channels: int = 512, width: int = WIDTH) -> None:
         super().__init__()
+        self.classes = tuple(classes)
         self.names: Tensor = nn.Buffer(torch.tensor(list("\n".join(classes).encode()), dtype=torch.uint8))
         self.spread: Tensor = nn.Buffer(torch.ones(channels))
         self.read = conv(channels, width, 1)
         self.first = conv(width, width)
         self.second = conv(width, width)
         self.fc = nn.Linear(width, len(classes))
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(bytes(self.names.to(torch.uint8).tolist()).decode().split("\n"))
 
     def calibrate(self, features: Tensor) -> None:
         """Take the unit of each channel from plain features n x C x 64 x 64."""

@@ -18,7 +18,7 @@ from pipelines.types import F32Array, U8Image
 
 F64Array = npt.NDArray[np.float64]
 
-APPEARANCE: Final = ("lips", "brows", "lids", "beard", "hair", "hair_warm", "skin", "light")
+APPEARANCE: Final = ("lipstick", "eyebrows", "eyeshadow", "beard", "hair", "hair_warm", "skin", "light")
 
 _CHEEKS: Final = ((36, 31, 48, 2), (45, 35, 54, 14))  # in whose middle a cheek lies: viewer's left, right
 _OUTER: Final = tuple(range(48, 60))
@@ -34,9 +34,9 @@ _UPPER_LIP: Final = (54, 53, 52, 51, 50, 49, 48)
 def appearance(image: U8Image, landmarks: F32Array) -> dict[str, float]:
     """The appearance of one face.
 
-    - ``lips``: how much redder (a*) and darker the lips are than the cheeks; lipstick.
-    - ``brows``: how much darker (L*) the brows are than the skin above them.
-    - ``lids``: how much darker the upper lids are than the cheeks; eye make-up, and deep-set or shaded eyes.
+    - ``lipstick``: how much redder (a*) and darker the lips are than the cheeks.
+    - ``eyebrows``: how much darker (L*) the brows are than the skin above them.
+    - ``eyeshadow``: how much darker the upper lids are than the cheeks; eye make-up, and deep-set or shaded eyes.
     - ``beard``: how much darker chin and upper lip are than the cheeks.
     - ``hair``: L* of what is above the forehead, 0 black to 100 white; a hat counts as hair, a bald head as light hair.
     - ``hair_warm``: its b*: grey and black 0, blond and red 15 to 30.
@@ -57,9 +57,9 @@ def appearance(image: U8Image, landmarks: F32Array) -> dict[str, float]:
     cheeks = (left + right) / 2
     lips, brows, hair = parts.lips(), parts.brows(), parts.hair()
     return {
-        "lips": float((lips - cheeks)[1] - 0.5 * (lips - cheeks)[0]),
-        "brows": float((parts.above_brows() - brows)[0]),
-        "lids": float((cheeks - parts.lids())[0]),
+        "lipstick": float((lips - cheeks)[1] - 0.5 * (lips - cheeks)[0]),
+        "eyebrows": float((parts.above_brows() - brows)[0]),
+        "eyeshadow": float((cheeks - parts.lids())[0]),
         "beard": float((cheeks - parts.beard())[0]),
         "hair": float(hair[0]),
         "hair_warm": float(hair[2]),

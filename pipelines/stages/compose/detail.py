@@ -19,6 +19,7 @@ from torch import Tensor
 from pipelines.edits import Edit, make_edit
 from pipelines.errors import PhotoError, UsageError
 from pipelines.images.decode import decode, read_photo
+from pipelines.models.faces.matte import PersonMatte
 from pipelines.stages.compose import head, regions, shape, skin
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.manners import (
@@ -32,12 +33,14 @@ from pipelines.stages.compose.manners import (
     known_manner,
     measured_manner,
 )
-from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepared, sized
+from pipelines.stages.compose.state import WORK, Matte, Prepared, everybody, joined, large, prepared, sized
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
+from pipelines.weights.formats.tflite import read_tflite
 
-VERSION = "1"
+VERSION = "2"
+MATTE = "person-matte"
 
 
 class DetailComposer:
@@ -47,13 +50,17 @@ class DetailComposer:
     Args:
         manner: attribute -> how its edits are composed.
         region: where all edits may be, instead of where each attribute lives (`regions.asked_region`); None: the latter.
+        matte: see `state.Prepared`; without one a turned head's background is the render's.
     """
 
     version = VERSION
     points: tuple[Point, ...] = ()  # pictures are enough
 
-    def __init__(self, manner: MannerOf = known_manner, region: str | Tensor | None = None) -> None:
+    def __init__(
+        self, manner: MannerOf = known_manner, region: str | Tensor | None = None, matte: Matte = everybody
+    ) -> None:
         self.manner = manner
+        self.matte = matte
         self.region = region
 
     def steps(self, edit: Edit) -> Sequence[Edit]:
@@ -73,9 +80,10 @@ class DetailComposer:
         """One entry a face on a CPU, one for all elsewhere; `inversion` is not read."""
         images, made = large(faces.images), large(base.image)
         if images.device.type != "cpu":
-            return [prepared(images, faces.landmarks, made)]
+            return [prepared(images, faces.landmarks, made, self.matte)]
         marks = faces.points()
-        return [prepared(images[i : i + 1], marks[i : i + 1], made[i : i + 1]) for i in range(len(images))]
+        each = zip(images.split(1), marks.split(1), made.split(1), strict=True)
+        return [prepared(*face, self.matte) for face in each]
 
     @torch.no_grad()
     def compose(self, state: list[Prepared], edited: Synthesis, edit: Edit) -> Composition:
@@ -93,6 +101,8 @@ class DetailComposer:
 
 def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | Tensor | None = None) -> Composition:
     """One edit of the faces of `state`; edited n x 3 x R x R; `region` as of `DetailComposer`."""
+    if region is None and manner.way == "skin" and manner.region != "face":
+        region = manner.region
     asked = None if region is None else regions.asked_region(state.face, WORK, region)
     if manner.way == "skin":
         image, mask, landmarks = *skin.transfer(state, edited, asked), state.face.points
@@ -107,7 +117,7 @@ def _unchanged(state: Prepared) -> Composition:
     return Composition(state.images, torch.zeros_like(state.images[:, :1]), state.face.points)
 
 
-@composers.register("detail", version=f"{VERSION} {MANNERS}", landmarks=True)
+@composers.register("detail", version=f"{VERSION} {MANNERS}", weights=(MATTE,), landmarks=True)
 def build_detail(parts: Parts, generator: Generator) -> Composer:
     """A direction of whose manner neither `MANNERS` nor its card tells is measured once, on the generator's average face."""
 
@@ -120,7 +130,8 @@ def build_detail(parts: Parts, generator: Generator) -> Composer:
             return Manner(cast(Way, direction.way), cast(Region, direction.region or "face"))
         return _measured(generator, parts.directions, name)
 
-    return DetailComposer(manner, region_of(parts.region))
+    matte = PersonMatte(read_tflite(parts.store.path(MATTE))).requires_grad_(False).eval().to(parts.device)
+    return DetailComposer(manner, region_of(parts.region), matte)
 
 
 def region_of(asked: str | None) -> str | Tensor | None:

@@ -6,8 +6,8 @@ at 256 px by the default method; then every attribute is measured in the result,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ from pipelines.stages.build import build_chain, plan_chain
 from pipelines.stages.chain import Chain, Sitting
 from pipelines.stages.edit.amounts import Amounts
 from pipelines.stages.edit.direction_files import read_directions
-from pipelines.stages.edit.direction_set import Direction
-from pipelines.stages.edit.directions import attribute_scales, own_directions
+from pipelines.stages.edit.direction_set import Direction, DirectionSet
+from pipelines.stages.edit.directions import attribute_scales
 from pipelines.stages.entry import LIKENESS, Parts
 from pipelines.training.run import Report, write_asset
 from pipelines.training.specs import DirectionsSpec
@@ -83,9 +83,13 @@ class Bench:
         return Seen(dict(zip(self.stds, np.array(rows).T, strict=True)), np.array(identity))
 
 
-def facts(bench: Bench, direction: Direction, strengths: Sequence[float] = STRENGTHS) -> dict[str, Any]:
-    """What the card says of one direction: what it moves, how far, what comes along, and what is left of the person."""
-    seen = {strength: bench.at(direction.name, strength) for strength in strengths}
+def facts(bench: Bench, direction: Direction, unit: float = 1.0) -> dict[str, Any]:
+    """What the card says of one direction: what it moves, how far, what comes along, and what is left of the person.
+
+    `unit`: how much of the vector is to be called 1.
+    """
+    strengths = STRENGTHS
+    seen = {strength: bench.at(direction.name, strength * unit) for strength in strengths}
     slopes = {name: (seen[1.0].mean(name) - seen[-1.0].mean(name)) / 2 for name in bench.stds}
     own = direction.name if direction.name in slopes else max(slopes, key=lambda name: abs(np.nan_to_num(slopes[name])))
     curve = {f"{strength:+g}": _short(seen[strength].mean(own)) for strength in strengths}
@@ -108,10 +112,7 @@ def measure(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
         UsageError: a file or the folder of photos cannot be used.
     """
     store.pull([*METER, *LIKENESS])
-    first = f"{_names(spec.measure)[0]}=1"
-    known = EditSpec(inputs=(Path("-"),), edits=(first, "age:=0"), direction_files=spec.measure)  # type: ignore[arg-type]
-    plan = plan_chain(known, store)
-    chain = build_chain(plan, store, torch.device("cpu"))
+    chain = measuring_chain(store, spec.measure)
     directions = [each for path in spec.measure for each in read_directions(path, chain.generator.num_ws)]
     bench = bench_of(chain, store, spec)
     cards = {}
@@ -127,8 +128,10 @@ def measure(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
     return write_asset(spec.output, "measured", {each.name: each.vector for each in directions}, card)
 
 
-def _names(files: Iterable[Path]) -> list[str]:
-    return [direction.name for path in files for direction in read_directions(path, len(own_directions(18)[0].vector))]
+def measuring_chain(store: WeightStore, files: tuple[Path, ...] = (), directions: DirectionSet | None = None) -> Chain:
+    """The default method with a meter; of the user's files, or of other directions than the shipped ones."""
+    plan = plan_chain(EditSpec(inputs=(Path("-"),), direction_files=files), store)
+    return build_chain(replace(plan, measured=True), store, torch.device("cpu"), directions)
 
 
 def manner_of(chain: Chain, name: str) -> dict[str, str]:
@@ -137,8 +140,8 @@ def manner_of(chain: Chain, name: str) -> dict[str, str]:
     return {"way": found.way, "region": found.region}
 
 
-def bench_of(chain: Chain, store: WeightStore, spec: DirectionsSpec) -> Bench:
-    """The bench of a spec's photos, or of generated faces."""
+def bench_of(chain: Chain, store: WeightStore, spec: DirectionsSpec, stds: Mapping[str, float] | None = None) -> Bench:
+    """The bench of a spec's photos, or of generated faces; `stds`: as of `Bench`, else the shipped card's."""
     if chain.sketch is None:
         raise ValueError("a bench needs a chain with a meter")
     sketch, amounts = chain.sketch
@@ -160,7 +163,7 @@ def bench_of(chain: Chain, store: WeightStore, spec: DirectionsSpec) -> Bench:
         for code in codes[:, None].expand(-1, chain.generator.num_ws, -1).split(1):
             image = chain.generator.preview(code).image.clamp(-1, 1)
             sittings.append(Sitting(sketch, FaceBatch(image, _points_of(image, points)), Inversion(code)))
-    return Bench(sittings, amounts, _describer(store, points), attribute_scales())
+    return Bench(sittings, amounts, _describer(store, points), stds or attribute_scales())
 
 
 def _points_of(image: Tensor, points: Callable[[U8Image], Tensor]) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,22 @@ from torch import Tensor
 
 from pipelines.images.pixels import to_uint8
 from pipelines.models.faces.agegender import AgeGender
-from pipelines.models.faces.attributes import ATTRIBUTES, AttributeMeter
+from pipelines.models.faces.attributes import ATTRIBUTES, MEASURED, AttributeMeter
 from pipelines.models.faces.finders import DlibFinder
+from pipelines.models.faces.glasses import GLASSES_ASSET, load_glasses
 from pipelines.stages.align.aligner import locate
+from pipelines.stages.edit.direction_set import Direction, DirectionSet
 from pipelines.stages.edit.directions import ASSET
 from pipelines.stages.entry import Parts, generators
 from pipelines.training.run import LICENCE, Report, write_asset
 from pipelines.training.specs import DirectionsSpec
 from pipelines.training.tasks import direction_fit as fitting
-from pipelines.training.tasks.direction_card import measure
+from pipelines.training.tasks.direction_card import Bench, bench_of, facts, manner_of, measure, measuring_chain
+from pipelines.training.tasks.direction_recipes import RECIPES, recipe_vector
 from pipelines.types import Generator
 from pipelines.weights.store import WeightStore
 
+NUM_WS = 18  # rows of mobile-ffhq
 DESCRIPTIONS = {
     "smile": "mouth corners up and apart",
     "mouth_open": "inner lips apart",
@@ -34,6 +40,31 @@ DESCRIPTIONS = {
 }
 
 
+UNITS = {"age": "years", "yaw": "degrees", "pitch": "degrees", "gender": "logits"} | dict.fromkeys(
+    ("smile", "mouth_open", "eyes_open", "brows_up", "face_width"), "eye distances"
+)
+COLOUR = "CIELAB"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A direction before it is calibrated: `vector` 512; `longest` 0: its unit is right already."""
+
+    vector: Tensor
+    rows: tuple[int, int]
+    what: str
+    unit: str
+    way: str = ""
+    region: str = ""
+    longest: float = 0.0
+
+    def direction(self, name: str) -> Direction:
+        """In its rows."""
+        placed = torch.zeros(NUM_WS, 512)
+        placed[self.rows[0] : self.rows[1] + 1] = self.vector
+        return Direction(name, placed, self.unit, "ganinv", self.way, self.region)
+
+
 def train(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
     """Fit, calibrate and measure the directions of every attribute; goes on from the faces that were measured before. With
     `spec.measure` only those files' directions are measured."""
@@ -42,11 +73,64 @@ def train(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
     parts = Parts(store, torch.device("cpu"))
     generator = generators.get("mobile-ffhq").build(parts)
     finder = DlibFinder(store.path("landmarks-68"))
-    meter = AttributeMeter(finder, AgeGender(store.path("age-dlib"), store.path("gender-dlib")))
-    sample = _sample(generator, meter, spec, report)
+    people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
+    meter = AttributeMeter(finder, people, load_glasses(store.tensors(GLASSES_ASSET)))
+    everything = _sample(generator, meter, spec, report)
+    sample = fitting.Sample(everything.w, everything.values[:, : len(ATTRIBUTES)])
     fits, scores = _fit(generator, meter, _describer(parts, finder), sample, spec, report)
-    tensors = {name: torch.from_numpy(fit.vector).float() for name, fit in fits.items()}
-    return write_asset(spec.output, ASSET, tensors, _card(fits, scores, sample, spec))
+    vectors = {name: torch.from_numpy(fit.vector).float() for name, fit in fits.items()}
+    made = {
+        name: Made(vectors[name], fit.layers, DESCRIPTIONS[name], UNITS.get(name, "")) for name, fit in fits.items()
+    }
+    made |= _recipes(generator, everything)
+    r2 = dict(zip(ATTRIBUTES, scores.tolist(), strict=True))
+    return write_asset(spec.output, ASSET, *_calibrated(made, everything, r2, spec, store, report))
+
+
+def _recipes(generator: Generator, sample: fitting.Sample) -> dict[str, Made]:
+    whiten = generator.w_whiten.numpy()
+    b, _ = fitting.gradients(sample, generator.w_avg.numpy(), whiten)
+    made = {}
+    for name, each in RECIPES.items():
+        vector = torch.from_numpy(recipe_vector(each, b, MEASURED, whiten)).float()
+        made[name] = Made(vector, each.rows, each.what, UNITS.get(name, COLOUR), each.way, each.region, each.longest)
+    return made
+
+
+def _calibrated(
+    made: Mapping[str, Made],
+    sample: fitting.Sample,
+    r2: Mapping[str, float],
+    spec: DirectionsSpec,
+    store: WeightStore,
+    report: Report,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The vectors in their units, and the card: all measured on composed pictures."""
+    means, stds = sample.values.mean(0), sample.values.std(0)
+    scales = dict(zip(MEASURED, stds.tolist(), strict=True))
+    placed = [each.direction(name) for name, each in made.items()]
+    chain = measuring_chain(store, directions=DirectionSet(placed))
+    bench = bench_of(chain, store, spec, scales)
+    tensors, cards = {}, {}
+    for direction in placed:
+        name, each = direction.name, made[direction.name]
+        unit = _unit(bench, direction, each.longest) if each.longest else 1.0
+        found = facts(bench, direction, unit) | manner_of(chain, name)
+        tensors[name] = each.vector * unit
+        more = {"std": round(scales[found["moves"]], 5), "r2": round(r2[name], 3)} if name in r2 else {}
+        cards[name] = {"description": each.what, "unit": each.unit, **more, **found}
+        report({"attribute": name, **cards[name]})
+    measures = {
+        name: [round(float(m), 5), round(float(s), 5)] for name, m, s in zip(MEASURED, means, stds, strict=True)
+    }
+    return tensors, _card(cards, measures, len(sample.w), spec)
+
+
+def _unit(bench: Bench, direction: Direction, longest: float) -> float:
+    """How much of the plain step moves one deviation, as a mean over -2 to +2."""
+    name = direction.name
+    slope = (bench.at(name, 2.0).mean(name) - bench.at(name, -2.0).mean(name)) / 4
+    return min(longest, 1 / slope) if slope > 1 / longest else longest
 
 
 def _sample(generator: Generator, meter: AttributeMeter, spec: DirectionsSpec, report: Report) -> fitting.Sample:
@@ -54,7 +138,7 @@ def _sample(generator: Generator, meter: AttributeMeter, spec: DirectionsSpec, r
     if kept.exists():
         data = np.load(kept)
         return fitting.Sample(data["w"], data["values"])
-    sample = fitting.draw(generator, meter, ATTRIBUTES, spec.faces, spec.seed, report)
+    sample = fitting.draw(generator, meter, MEASURED, spec.faces, spec.seed, report)
     spec.output.mkdir(parents=True, exist_ok=True)
     np.savez(kept, w=sample.w, values=sample.values)
     return sample
@@ -104,27 +188,15 @@ def _fit(
 
 
 def _card(
-    fits: dict[str, fitting.Fit], scores: np.ndarray, sample: fitting.Sample, spec: DirectionsSpec
+    cards: Mapping[str, Any], measures: Mapping[str, list[float]], faces: int, spec: DirectionsSpec
 ) -> dict[str, Any]:
-    std = sample.values.std(0)
-    directions = {
-        name: {
-            "description": DESCRIPTIONS[name],
-            "layers": list(fit.layers),
-            "std": round(float(std[k]), 5),
-            "r2": round(float(scores[k]), 3),
-            "curve": fit.curve,
-            "range": list(fitting.useful_range(fit.curve)),
-            "leakage": fit.leakage,
-            "identity_distance_at_2": fit.identity,
-        }
-        for k, (name, fit) in enumerate(fits.items())
-    }
+    photos = " --photos FOLDER" if spec.photos else ""
     return {
         "name": ASSET,
-        "what": "directions in W of mobile-ffhq, one attribute each; +1 = one standard deviation of the measured attribute",
-        "data": f"{len(sample.w)} generated faces (no photos); response measured on {spec.bench} others",
-        "command": f"ganinv train directions --faces {spec.faces} --bench {spec.bench} --seed {spec.seed}",
+        "what": "directions in W of mobile-ffhq, one attribute each; +1 = about one standard deviation of the attribute",
+        "data": f"{faces} generated faces; measured, composed, on {spec.bench} {'photos' if spec.photos else 'others'}",
+        "command": f"ganinv train directions --faces {spec.faces} --bench {spec.bench} --seed {spec.seed}{photos}",
         "licence": LICENCE,
-        "directions": directions,
+        "measures": dict(measures),
+        "directions": dict(cards),
     }

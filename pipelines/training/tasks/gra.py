@@ -25,7 +25,6 @@ from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.embed.encoder import EncoderEmbedder, EncoderNetwork
 from pipelines.stages.entry import embedders
 from pipelines.training.bf16 import HalfGenerator
-from pipelines.training.checkpoint import load_state
 from pipelines.training.data.feature_pairs import draw_feature_pairs
 from pipelines.training.data.photos import FacePhotos
 from pipelines.training.loop import Loop, chances

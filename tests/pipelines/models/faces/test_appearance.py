@@ -36,7 +36,7 @@ def drawn(points: F32Array, part: range | None = None, colour: tuple[int, int, i
     return np.array(image)
 
 
-@pytest.mark.parametrize(("part", "name"), [(range(48, 60), "lips"), (range(17, 22), "brows")])
+@pytest.mark.parametrize(("part", "name"), [(range(48, 60), "lipstick"), (range(17, 22), "eyebrows")])
 def test_a_painted_part_is_seen_in_its_own_figure(points: F32Array, part: range, name: str) -> None:
     plain = appearance(drawn(points), points)
     painted = appearance(drawn(points, part, (150, 20, 40)), points)
