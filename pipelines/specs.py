@@ -21,7 +21,7 @@ Shard = tuple[int, int]
 _DEVICE = re.compile(r"auto|mps|cpu(:\d+)?|cuda(:\d+(,\d+)*)?")
 
 # Names that help and a shell's completion show without loading what knows them; tests compare them with the registries.
-DETECTORS = ("dlib", "facexlib", "facexlib-resnet50")
+DETECTORS = ("dlib", "facexlib", "facexlib-resnet50", "yunet")
 
 INPUT = Option("Photos: folders, images, .txt lists of paths, archives, URLs, or - (paths on stdin).", metavar="INPUT")
 FACES = Option("Aligned faces (or photos, with --align): folders, images, lists, archives or -.", metavar="INPUT")
@@ -239,7 +239,10 @@ class EditSpec(InvertSpec):
         region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``,
             ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
-        paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
+        paste: also put the edited faces of each photo back into it (`photos/EDIT/KEY`, in the photo's own format).
+        paste_format: of those photos: ``own``, or another one; png, tif and bmp keep every pixel outside the faces.
+        keep_gps: keep in them where the photo was taken.
+        provenance: note in them that a trained model altered the photo (XMP, IPTC's digital source type).
     """
 
     output: Annotated[Path, OUTPUT] = Path("edits")
@@ -261,7 +264,13 @@ class EditSpec(InvertSpec):
         Option("Where edits may be: face, mouth, eyes, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"),
     ] = None
     masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
-    paste: Annotated[bool, Option("Also put each edited face back into its photo.", "Edit")] = False
+    paste: Annotated[bool, Option("Also put the edited faces of each photo back into it.", "Edit")] = False
+    paste_format: Annotated[
+        Literal["own", "png", "jpg", "webp", "tif"],
+        Option("Format of the pasted photos: the photo's own, or another.", "Edit"),
+    ] = "own"
+    keep_gps: Annotated[bool, Option("Keep where the photo was taken in pasted photos.", "Edit")] = False
+    provenance: Annotated[bool, Option("Note in pasted photos that a trained model altered them.", "Edit")] = True
 
     @field_validator("edits", mode="before")
     @classmethod

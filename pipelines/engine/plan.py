@@ -27,7 +27,8 @@ from pipelines.records.manifest import fingerprint
 from pipelines.records.outputs import CODES, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec, RunSpec
 from pipelines.stages.align.aligner import Aligner
-from pipelines.stages.align.detectors import LANDMARKS, detectors
+from pipelines.stages.align.detectors import LANDMARKS, YUNET, detectors
+from pipelines.stages.align.search import Search
 from pipelines.stages.build import ChainPlan, build_chain, plan_chain
 from pipelines.stages.paste import PASTE_VERSION
 from pipelines.weights.store import WeightStore
@@ -126,8 +127,9 @@ def chain_outputs(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> t
         if spec.masks:
             outputs.append(Output(mask_of(name), "face", ".png", fingerprint("mask", decides, spec.seed, faces)))
         if spec.paste:
-            photo = fingerprint("photo", PASTE_VERSION, decides, spec.seed, faces)
-            outputs.append(Output(photo_of(name), "photo", ".jpg", photo))
+            style = [spec.paste_format, spec.keep_gps, spec.provenance]
+            photo = fingerprint("photo", PASTE_VERSION, decides, spec.seed, faces, style)
+            outputs.append(Output(photo_of(name), "photo", "", photo))  # the suffix is the photo's own
     return tuple(outputs)
 
 
@@ -230,9 +232,9 @@ def _faces_identity(spec: InvertSpec, store: WeightStore) -> list[object]:
 def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
     """What decides a photo's crops."""
     detector = detectors.get(spec.detector)
-    hashes = [store.sha256(name) for name in detector.entries]
+    hashes = [store.sha256(name) for name in (*detector.entries, YUNET)]
     options = [spec.size, spec.faces, spec.min_score, spec.min_size]
-    return [Aligner.version, spec.detector, detector.version, *hashes, *options]
+    return [Aligner.version, Search.version, spec.detector, detector.version, *hashes, *options]
 
 
 def _workers(spec: RunSpec, cores: int) -> int:

@@ -46,6 +46,8 @@ class Record:
         ms: stage -> milliseconds.
         error: why the item failed.
         stat: the source's (bytes, mtime in ns) when it was read: lets a resume skip without reading 100,000 photos.
+        found: the way in which the face was found: a detector's name, or ``yunet turned 90`` and the like; "" where
+            nobody searched.
     """
 
     key: str
@@ -60,6 +62,7 @@ class Record:
     ms: Mapping[str, float] = field(default_factory=dict)
     error: Failure | None = None
     stat: Stat | None = None
+    found: str = ""
     v: int = VERSION
 
     def to_line(self) -> str:
@@ -79,6 +82,7 @@ class Record:
             "ms": {name: round(value, 1) for name, value in self.ms.items()},
             "error": {"stage": error.stage, "code": error.code, "message": error.message} if error else None,
             "stat": self.stat,
+            **({"found": self.found} if self.found else {}),
         }
         return json.dumps(body, ensure_ascii=True, separators=(",", ":")) + "\n"
 
@@ -99,6 +103,7 @@ class Record:
                 ms={field_checks.text(stage): field_checks.number(each) for stage, each in body["ms"].items()},
                 error=field_checks.failure(body.get("error")),
                 stat=field_checks.stat(body.get("stat")),
+                found=field_checks.text(body.get("found", "")),
             )
         except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
             raise ValueError(f"not a record of this tool ({type(error).__name__}: {error})") from None
