@@ -99,7 +99,7 @@ def as_format(original: Original, suffix: str) -> Original:
         return original
     plain = original.mode in ("L", "RGB") and original.bits == 8
     exact = form in ("PNG", "TIFF") and original.mode in ("L", "LA", "RGB", "RGBA", "I;16") and original.bits <= 16
-    saving = {"lossless": True, "exact": True, "method": 4} if form == "WEBP" else {}
+    saving: dict[str, Any] = {"lossless": True, "exact": True, "method": 4} if form == "WEBP" else {}
     saving = {"compression": "tiff_adobe_deflate"} if form == "TIFF" else saving
     if plain or exact or (form == "WEBP" and original.mode == "RGBA" and original.bits == 8):
         return replace(original, format=form, saving=saving)

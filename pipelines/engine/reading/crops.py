@@ -14,7 +14,7 @@ from pipelines.images.geometry import crop_quad, side, spread_68
 from pipelines.images.pixels import resize_u8
 from pipelines.specs import AlignSpec, InvertSpec
 from pipelines.stages.align.aligner import AlignedFace, locate, misalignment
-from pipelines.stages.align.detectors import LANDMARKS, YUNET, build_aligner, build_locator, detectors
+from pipelines.stages.align.detectors import LANDMARKS, build_aligner, build_locator, search_weights
 from pipelines.types import F32Array, FaceFinder, Quad, U8Image
 from pipelines.weights.store import StoreConfig, WeightStore
 
@@ -165,7 +165,6 @@ def _all_68(face: AlignedFace, locator: FaceFinder) -> F32Array:
 
 def reader_weights(spec: AlignSpec) -> tuple[str, ...]:
     """The catalogue entries that a run's reader needs, without loading anything."""
-    search = (*detectors.get(spec.detector).entries, YUNET)
     if not isinstance(spec, InvertSpec):
-        return tuple(dict.fromkeys(search))
-    return tuple(dict.fromkeys((*(search if spec.align else ()), LANDMARKS)))
+        return search_weights(spec)
+    return tuple(dict.fromkeys((*(search_weights(spec) if spec.align else ()), LANDMARKS)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,6 +81,8 @@ class Aligner:
             only add mirrored borders.
         search: where the finder finds nothing, and the second look at what it is not sure of; None: neither.
         sure: least score with which a find of `finder` needs no second look.
+        choose: (photo, squares of its faces, the largest first) -> which one is meant; `faces` does not count then.
+        margin: how much wider than FFHQ's the crops are at each edge, as a share of its side.
     """
 
     version = "5"  # 2: large faces of large JPEGs are cut from a reduced decode; 3: bicubic sampling;
@@ -95,6 +98,8 @@ class Aligner:
         keep_aligned: bool = True,
         search: Search | None = None,
         sure: float = -math.inf,
+        choose: Callable[[U8Image, Sequence[F64Array]], int] | None = None,
+        margin: float = 0.0,
     ) -> None:
         self.finder = finder
         self.size = size
@@ -104,6 +109,8 @@ class Aligner:
         self.keep_aligned = keep_aligned
         self.search = search
         self.sure = sure
+        self.choose = choose
+        self.margin = margin
 
     def __call__(self, photo: U8Image, thorough: bool = True) -> list[AlignedFace]:
         """uint8 H x W x 3 -> one or more faces, the largest first.
@@ -130,7 +137,10 @@ class Aligner:
             raise PhotoError(
                 "face-too-small", f"the largest face spans {widest:.0f} px, below --min-size {self.min_size}"
             )
-        chosen = large if self.faces == "all" else large[:1]
+        if self.choose is not None:
+            chosen = [large[self.choose(photo, [one.quad for one in large])]]
+        else:
+            chosen = large if self.faces == "all" else large[:1]
         return [self._aligned(photo, one) for one in chosen]
 
     def _placed(self, photo: U8Image, faces: list[Face], way: str) -> list[_Placed]:
@@ -152,11 +162,13 @@ class Aligner:
 
     def _aligned(self, photo: U8Image, one: _Placed) -> AlignedFace:
         whole = _shares(one.face.landmarks, photo)
-        if self.keep_aligned and _is_square(photo) and misalignment(whole) <= ALIGNED_LIMIT:
+        if self.keep_aligned and not self.margin and _is_square(photo) and misalignment(whole) <= ALIGNED_LIMIT:
             return AlignedFace(None, one.face.score, resize_u8(photo, self.size, self.size), whole, one.way)
-        landmarks = to_crop(one.face.landmarks, one.quad).astype(np.float32)
-        crop = crop_quad(photo, one.quad, self.size)
-        return AlignedFace(as_quad(one.quad), one.face.score, crop, landmarks, one.way)
+        middle = one.quad.mean(0)
+        quad = middle + (1 + 2 * self.margin) * (one.quad - middle)
+        landmarks = to_crop(one.face.landmarks, quad).astype(np.float32)
+        crop = crop_quad(photo, quad, self.size)
+        return AlignedFace(as_quad(quad), one.face.score, crop, landmarks, one.way)
 
 
 def shows(landmarks: F32Array, photo: U8Image) -> bool:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from pipelines.models.faces.dlib_resnet import load_dlib_resnet
 from pipelines.models.faces.finders import DlibFinder, RetinaFinder
 from pipelines.models.faces.yunet import YuNetFinder
 from pipelines.registry import Registry
 from pipelines.specs import AlignSpec
 from pipelines.stages.align.aligner import Aligner
 from pipelines.stages.align.search import Search
+from pipelines.stages.align.select import Choice, Like, ordinal
 from pipelines.types import FaceFinder
+from pipelines.weights.formats.dlib_dat import read_dlib_resnet
 from pipelines.weights.store import WeightStore
 
-LANDMARKS, YUNET = "landmarks-68", "yunet"
+LANDMARKS, YUNET, PERSON = "landmarks-68", "yunet", "id-dlib"
 _CLEAR = 0.5  # of dlib's margin: eyes without a mouth, and worse, were found with up to 0.9, most with less than 0.5
 _FIRST_SIDE = 640  # px: holds every face that is wider than an eighth of the photo
 _CROP_SIDE = 256  # px: a face of an aligned crop is about 115 px wide then, and at least 80 are needed
@@ -73,4 +77,22 @@ def build_aligner(spec: AlignSpec, store: WeightStore) -> Aligner:
         min_size=spec.min_size,
         search=Search(YuNetFinder(store.path(YUNET))),
         sure=detector.sure,
+        choose=_choice(spec, store),
+        margin=spec.margin,
     )
+
+
+def _choice(spec: AlignSpec, store: WeightStore) -> Choice | None:
+    if spec.select is None or not spec.selects_person:
+        return None if spec.select is None else ordinal(spec.select)
+    plain = spec.model_copy(
+        update={"select": None, "faces": "largest", "min_score": None, "min_size": 0, "margin": 0.0}
+    )
+    network = load_dlib_resnet(read_dlib_resnet(store.path(PERSON))).eval()
+    return Like(Path(spec.select), build_aligner(plain, store), build_locator(store), network)
+
+
+def search_weights(spec: AlignSpec) -> tuple[str, ...]:
+    """The catalogue entries that finding and choosing faces needs."""
+    more = (PERSON, LANDMARKS) if spec.selects_person else ()
+    return tuple(dict.fromkeys((*detectors.get(spec.detector).entries, YUNET, *more)))

@@ -83,7 +83,7 @@ class Search:
             for face in self._finder.look(copy[top : top + WINDOW, left : left + WINDOW], _SURE):
                 points = (face.landmarks + (left, top) + 0.5) * (width / columns, height / rows) - 0.5
                 box = np.array(face.box) + (left, top, left, top)
-                faces.append((replace(face, landmarks=_back(points, turn, width, height)), box))
+                faces.append((replace(face, landmarks=_back(points, turn, width, height).astype(np.float32)), box))
         return _single(faces)
 
     def _seen(self, photo: U8Image, quad: F64Array) -> F32Array | None:

@@ -223,3 +223,17 @@ def test_a_name_that_is_too_long_with_its_suffix_is_cut(tmp_path: Path) -> None:
     chain = FakeChain()
     assert run_job(edit_job(raw, out, ["age=-1"], chain=chain)).ok == 3
     assert chain.inverted == []
+
+
+def test_an_animation_shows_all_edits_also_when_they_are_there_already(tmp_path: Path) -> None:
+    raw, out = write_photos(tmp_path / "raw", 2), tmp_path / "out"
+    edits = ["smile=-2:2:2"]
+    run_job(edit_job(raw, out, edits))
+    chain = FakeChain()
+    assert run_job(edit_job(raw, out, edits, chain=chain, animate=True)).ok == 2
+    assert chain.inverted == []
+    with Image.open(out / "animation" / "p00.webp") as shown:
+        assert (
+            shown.n_frames == 2 * len(read_manifest(out)["p00"].outputs.keys() & {"smile-2", "smile+0", "smile+2"}) - 2
+        )
+    assert read_manifest(out)["p01"].outputs["animation"] == "animation/p01.webp"

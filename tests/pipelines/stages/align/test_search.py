@@ -14,6 +14,7 @@ from pipelines.images.pixels import decode, resize_u8
 from pipelines.models.faces.yunet import YuNetFinder
 from pipelines.stages.align.aligner import AlignedFace, Aligner, shows
 from pipelines.stages.align.search import Search
+from pipelines.stages.align.select import ordinal
 from pipelines.types import Face, U8Image
 from pipelines.weights.assets import packed_path
 
@@ -101,3 +102,31 @@ def test_a_chin_and_a_forehead_are_no_faces() -> None:
     chin = photo()[int(points[:2, 1].mean() + 0.1 * side(ffhq_quad(points))) :]
     with pytest.raises(PhotoError, match="no face"):
         aligned(np.ascontiguousarray(chin))
+
+
+def two(left: int = 10, right: int = 260) -> U8Image:
+    """A small face on the left, a large one on the right."""
+    picture = np.full((300, 500, 3), 128, np.uint8)
+    picture[40:160, left : left + 120] = resize_u8(FACE, 120, 120)
+    picture[40:232, right : right + 192] = FACE
+    return picture
+
+
+@pytest.mark.parametrize(("name", "middle"), [("largest", 355), ("left", 70), ("right", 355), ("0", 355), ("1", 70)])
+def test_one_face_is_chosen_by_its_place(name: str, middle: float) -> None:
+    (face,) = Aligner(Nothing(), size=32, search=SEARCH, choose=ordinal(name))(two())
+    assert np.mean(np.asarray(face.quad)[:, 0]) == pytest.approx(middle, abs=15)
+
+
+def test_a_number_that_no_face_has_is_that_photos_trouble() -> None:
+    with pytest.raises(PhotoError, match="2 faces") as caught:
+        Aligner(Nothing(), size=32, search=SEARCH, choose=ordinal("2"))(two())
+    assert caught.value.code == "no-such-face"
+
+
+def test_a_margin_makes_the_crop_wider_about_the_same_middle() -> None:
+    plain = aligned(photo())
+    (wide,) = Aligner(Nothing(), size=96, search=SEARCH, margin=0.25)(photo())
+    assert side(wide.quad or ()) == pytest.approx(1.5 * side(plain.quad or ()), rel=1e-6)
+    np.testing.assert_allclose(np.mean(wide.quad or (), 0), np.mean(plain.quad or (), 0), atol=1e-3)
+    np.testing.assert_allclose(wide.landmarks, (plain.landmarks - 0.5) / 1.5 + 0.5, atol=1e-4)
