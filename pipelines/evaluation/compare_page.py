@@ -15,7 +15,7 @@ from pipelines.evaluation.loading import load_row
 from pipelines.evaluation.pairing import Row, pair_run
 from pipelines.evaluation.report import Detail, ReportRow, Shot, render_page
 from pipelines.evaluation.scatter import scatter_of
-from pipelines.files import write_atomic
+from pipelines.files import parse_json, write_atomic
 from pipelines.images.pixels import encode
 from pipelines.types import U8Image
 
@@ -109,7 +109,7 @@ def _script_hash() -> str:
 
 def _is_ours(path: Path) -> bool:
     try:
-        body = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        body = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return False
     return isinstance(body, dict) and {"runs", "lines", "disagreements"} <= body.keys()

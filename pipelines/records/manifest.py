@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UsageError
+from pipelines.files import replacing
 from pipelines.records import field_checks
 from pipelines.records.field_checks import Stat as Stat
 from pipelines.records.field_checks import Status as Status
@@ -45,6 +46,7 @@ class Record:
         prints: kind -> what decided that output: digest + options + stage versions + weights, hashed.
         ms: stage -> milliseconds.
         error: why the item failed.
+        notes: sentences about a photo that was used although something is wrong with it.
         stat: the source's (bytes, mtime in ns) when it was read: lets a resume skip without reading 100,000 photos.
         found: the way in which the face was found: a detector's name, or ``yunet turned 90`` and the like; "" where
             nobody searched.
@@ -61,6 +63,7 @@ class Record:
     prints: Mapping[str, str] = field(default_factory=dict)
     ms: Mapping[str, float] = field(default_factory=dict)
     error: Failure | None = None
+    notes: tuple[str, ...] = ()
     stat: Stat | None = None
     found: str = ""
     v: int = VERSION
@@ -83,6 +86,7 @@ class Record:
             "error": {"stage": error.stage, "code": error.code, "message": error.message} if error else None,
             "stat": self.stat,
             **({"found": self.found} if self.found else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
         return json.dumps(body, ensure_ascii=True, separators=(",", ":")) + "\n"
 
@@ -102,6 +106,7 @@ class Record:
                 prints={field_checks.path(kind): field_checks.ascii(p) for kind, p in body.get("prints", {}).items()},
                 ms={field_checks.text(stage): field_checks.number(each) for stage, each in body["ms"].items()},
                 error=field_checks.failure(body.get("error")),
+                notes=tuple(field_checks.path(note) for note in body.get("notes", ())),
                 stat=field_checks.stat(body.get("stat")),
                 found=field_checks.text(body.get("found", "")),
             )
@@ -238,13 +243,10 @@ class ManifestWriter(LineWriter):
 
 
 def _replace(path: Path, lines: Iterable[str]) -> None:
-    part = path.with_name(path.name + ".part")
     try:
-        with open(part, "w", encoding="ascii", newline="\n") as file:
+        with replacing(path) as part, open(part, "w", encoding="ascii", newline="\n") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise cannot_write(path, error) from None

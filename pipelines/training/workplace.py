@@ -24,6 +24,8 @@ from pipelines.training.specs import LoopSpec
 from pipelines.types import Generator
 from pipelines.weights.store import WeightStore
 
+CHOSEN = "least sum of pixel, perceptual and identity terms on held-out real faces"
+
 
 class Workplace:
     """The photos, the device and the frozen generator of one run.
@@ -60,16 +62,16 @@ class Workplace:
             write_atomic(kept, json.dumps(found.tolist()).encode())
         return torch.tensor(json.loads(kept.read_text()))
 
-    def write_best(self, name: str, what: str, data: str) -> Path:
-        """The run's best averaged weights in half precision, as the asset `name` with its card."""
+    def write_best(self, name: str, what: str, data: str, chosen: str = CHOSEN) -> Path:
+        """The run's best averaged weights in half precision, as the asset `name` with its card; `chosen`: by which figure."""
         best = load_state(self.spec.output / BEST)
         settings = self.spec.decisive(self.digest)
         card: dict[str, Any] = {
             "name": name,
             "what": what,
             "data": data,
-            "settings": {key: value for key, value in settings.items() if key != "init"},
-            "chosen": "least sum of pixel, perceptual and identity terms on held-out real faces",
+            "settings": {key: value for key, value in settings.items() if key not in ("init", "aligners")},
+            "chosen": chosen,
             "step": best["step"],
             "validation": best["figures"],
             "licence": LICENCE,

@@ -235,11 +235,13 @@ class MobileStyleGAN(nn.Module):
             styles += [above.style(rows[:, 2 * i + 1]), above.conv2.affine(rows[:, 2 * i + 2])]
         return styles[0], torch.cat([*styles, self.head_affine(rows[:, HEAD_ROW])], dim=1)
 
-    def features(self, w: Tensor, points: tuple[Point, ...]) -> dict[Point, Tensor]:
+    def features(
+        self, w: Tensor, points: tuple[Point, ...], inject: Mapping[Point, Injection] | None = None
+    ) -> dict[Point, Tensor]:
         """The features at `points` alone; nothing above the highest of them is computed."""
         rows = as_rows(w, self.num_ws)
         highest = max(points, key=lambda point: [step.point for step in self.steps].index(point))
-        return self._climb(rows, {}, points, highest)[1]
+        return self._climb(rows, inject or {}, points, highest)[1]
 
     def _climb(
         self, rows: Tensor, inject: Mapping[Point, Injection], collect: tuple[Point, ...], last: Point

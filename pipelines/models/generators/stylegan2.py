@@ -201,9 +201,11 @@ class StyleGAN2(nn.Module):
         made = self.synthesize(w, inject, collect)
         return Synthesis(resize_area(made.image, PREVIEW_SIZE), made.features)
 
-    def features(self, w: Tensor, points: tuple[Point, ...]) -> dict[Point, Tensor]:
-        """The plain features at `points` alone; nothing above the highest of them is computed."""
-        return self._pass(self._reader(as_rows(w, self.num_ws)), {}, points, False, "stored").features
+    def features(
+        self, w: Tensor, points: tuple[Point, ...], inject: Mapping[Point, Injection] | None = None
+    ) -> dict[Point, Tensor]:
+        """The features at `points` alone; nothing above the highest of them is computed."""
+        return self._pass(self._reader(as_rows(w, self.num_ws)), inject or {}, points, False, "stored").features
 
     def _pass(
         self,

@@ -72,6 +72,11 @@ class DiscrepancyNet(nn.Module):
         self.head = conv(a, 12, zero=True)
 
     def forward(self, source: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        discrepancy, levels = self.levels(source, base)
+        return discrepancy, levels[-1]
+
+    def levels(self, source: Tensor, base: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The map, and what the hourglass holds on its way up: n x 192 x 16 x 16, n x 128 x 32 x 32, n x 64 x 64 x 64."""
         difference = source - base
         seen = torch.cat((source, base, difference), dim=1)
         x = self.stem(F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last))
@@ -79,10 +84,12 @@ class DiscrepancyNet(nn.Module):
         for down, work in zip(self.down, self.work, strict=True):
             skips.append(x)
             x = work(down(act(x)))
+        levels = [x]
         for up, merge in zip(self.up, self.merge, strict=False):
             x = merge(skips.pop() + F.interpolate(up(x), scale_factor=2.0))
+            levels.append(x)
         top = skips.pop() + F.interpolate(self.up[2](x), scale_factor=2.0)
-        return difference + F.pixel_shuffle(self.head(act(top)), 2), x
+        return difference + F.pixel_shuffle(self.head(act(top)), 2), levels
 
 
 class MapEncoder(nn.Module):

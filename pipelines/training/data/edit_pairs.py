@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.edit.direction_set import DirectionSet
-from pipelines.training.data.occluders import KINDS, STILL_KINDS, draw_detail, paste
+from pipelines.training.data.occluders import KINDS, STILL_KINDS, Detail, draw_detail, paste
 from pipelines.types import Generator
 
 TURNS = ("yaw", "pitch")  # edits that turn the head; what sits on it would have to turn along
@@ -34,6 +34,7 @@ class PairSettings:
         plain: share of pairs without any detail, which have nothing to keep but the encoder's error.
         psi: truncation, uniform in this range.
         noise: largest deviation of the codes' error, in units of w's deviation; uniform from 0 for each pair.
+        pulled: largest share by which a pair's codes err towards another face's; uniform from 0 for each pair.
         full: pictures from whole synthesis instead of the generator's cheap head.
     """
 
@@ -44,6 +45,7 @@ class PairSettings:
     plain: float = 0.15
     psi: tuple[float, float] = (0.5, 1.0)
     noise: float = 0.35
+    pulled: float = 0.0
     full: bool = False
 
 
@@ -71,7 +73,9 @@ class EditPairs:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
+    """What a seed says of a pair: the codes, their error, and the edit (name, strength)."""
+
     w: Tensor  # L x 512, with truncation
     error: Tensor  # L x 512
     term: tuple[str, float]
@@ -87,7 +91,7 @@ def draw_edit_pairs(
         UsageError: `settings.edits` names an unknown direction.
     """
     settings = settings or PairSettings()
-    pairs = [_draw(generator, seed, settings) for seed in seeds]
+    pairs = [draw_pair(generator, seed, settings) for seed in seeds]
     w = torch.stack([pair.w for pair in pairs])
     change = torch.cat([directions.apply(torch.zeros_like(w[:1]), [pair.term]) for pair in pairs])
     codes = w + torch.stack([pair.error for pair in pairs])
@@ -98,10 +102,10 @@ def draw_edit_pairs(
     return EditPairs(before, codes, codes + change, after, mask, tuple(p.term for p in pairs), tuple(kinds))
 
 
-def _draw(generator: Generator, seed: int, settings: PairSettings) -> _Pair:
+def draw_pair(generator: Generator, seed: int, settings: PairSettings) -> Pair:
+    """Drawn on the host, so that a seed means the same face on every device."""
     rng = torch.Generator().manual_seed(seed)
     low, high = settings.psi
-    # Drawn on the host, so that a seed means the same face on every device.
     z = torch.randn(1, len(generator.w_avg), generator=rng).to(generator.device)
     share, deviation, edit, strength = torch.rand(4, generator=rng).tolist()
     error = torch.randn(generator.num_ws, len(generator.w_avg), generator=rng)
@@ -112,7 +116,10 @@ def _draw(generator: Generator, seed: int, settings: PairSettings) -> _Pair:
     scaled = error.to(w) * generator.w_std * (deviation * settings.noise)
     name = settings.edits[min(int(edit * len(settings.edits)), len(settings.edits) - 1)]
     term = (name, (2 * strength - 1) * settings.strength)
-    return _Pair(w.unsqueeze(0).repeat(generator.num_ws, 1), scaled, term)
+    if settings.pulled:
+        other = generator.map(torch.randn(1, len(generator.w_avg), generator=rng).to(generator.device))[0]
+        scaled = scaled + float(torch.rand(1, generator=rng)) * settings.pulled * (other - w)
+    return Pair(w.unsqueeze(0).repeat(generator.num_ws, 1), scaled, term)
 
 
 def _pictures(generator: Generator, codes: Tensor, full: bool) -> Tensor:
@@ -125,17 +132,22 @@ def _decorate(
     seed: int, edit: str, settings: PairSettings, before: Tensor, after: Tensor, mask: Tensor
 ) -> tuple[str, ...]:
     """Paste one pair's detail into both pictures, in place; returns its kinds."""
-    if np.random.default_rng((seed, 1)).random() < settings.plain:
+    detail = pair_detail(seed, edit, settings)
+    if detail is None:
         return ()
-    kinds = settings.kinds
-    if edit.split("@")[0] in TURNS:
-        kinds = tuple(kind for kind in kinds if kind in STILL_KINDS)
-    if not kinds:
-        return ()
-    detail = draw_detail(seed, kinds, settings.most)
     before[:], mask[:] = paste(before, [detail])
     after[:], _ = paste(after, [detail])
     return detail.kinds
+
+
+def pair_detail(seed: int, edit: str, settings: PairSettings) -> Detail | None:
+    """What both pictures of a pair carry; None: nothing."""
+    if np.random.default_rng((seed, 1)).random() < settings.plain:
+        return None
+    kinds = settings.kinds
+    if edit.split("@")[0] in TURNS:
+        kinds = tuple(kind for kind in kinds if kind in STILL_KINDS)
+    return draw_detail(seed, kinds, settings.most) if kinds else None
 
 
 def draw_codes(generator: Generator, rng: torch.Generator) -> Tensor:
