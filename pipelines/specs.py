@@ -21,7 +21,8 @@ Shard = tuple[int, int]
 _DEVICE = re.compile(r"auto|mps|cpu(:\d+)?|cuda(:\d+(,\d+)*)?")
 
 # Names that help and a shell's completion show without loading what knows them; tests compare them with the registries.
-DETECTORS = ("dlib", "facexlib", "facexlib-resnet50")
+SIDES = ("largest", "left", "right")
+DETECTORS = ("dlib", "facexlib", "facexlib-resnet50", "yunet")
 
 INPUT = Option("Photos: folders, images, .txt lists of paths, archives, URLs, or - (paths on stdin).", metavar="INPUT")
 FACES = Option("Aligned faces (or photos, with --align): folders, images, lists, archives or -.", metavar="INPUT")
@@ -169,6 +170,9 @@ class AlignSpec(RunSpec):
     Attributes:
         size: side of the crops in pixels.
         faces: the largest face of a photo, or all.
+        select: one face of a photo: ``largest``, ``left`` or ``right`` (the viewer's), its number from 0 in the order of
+            `faces` ``all``, or a photo of the person who is meant.
+        margin: how much wider than FFHQ's the crops are at each edge, as a share of its side; for `align` alone.
         detector: a name of `pipelines.stages.align.detectors.detectors`.
         min_score: drop faces below this detector confidence (dlib: signed margin, RetinaFace: probability).
         min_size: drop faces smaller than this many photo pixels.
@@ -177,11 +181,33 @@ class AlignSpec(RunSpec):
     output: Annotated[Path, OUTPUT] = Path("faces")
     size: Annotated[int, Option("Side of the crops in pixels.", "Faces")] = Field(default=1024, ge=16, le=8192)
     faces: Annotated[Literal["largest", "all"], Option("Which faces of a photo.", "Faces")] = "largest"
+    select: Annotated[
+        str | None,
+        Option("One face: largest, left, right, a number from 0, or a photo of the person.", "Faces", metavar="WHICH"),
+    ] = None
+    margin: Annotated[float, Option("Wider crops: so much at each edge, as a share of the side.", "Faces")] = Field(
+        default=0.0, ge=0, le=2, allow_inf_nan=False
+    )
     detector: Annotated[str, Option(f"One of {', '.join(DETECTORS)}.", "Faces", complete="detectors")] = "dlib"
     min_score: Annotated[float | None, Option("Drop faces below this detector confidence.", "Faces")] = Field(
         default=None, allow_inf_nan=False
     )
     min_size: Annotated[int, Option("Drop faces smaller than so many photo pixels.", "Faces")] = Field(default=0, ge=0)
+
+    @property
+    def selects_person(self) -> bool:
+        """Whether `select` is a photo of somebody."""
+        return self.select is not None and self.select not in SIDES and not self.select.isdecimal()
+
+    @model_validator(mode="after")
+    def _check_select(self) -> AlignSpec:
+        if self.select is not None and self.faces == "all":
+            raise ValueError("select names one face, faces all takes each: choose one")
+        if self.selects_person and not Path(str(self.select)).is_file():
+            raise ValueError(
+                f"--select '{self.select}' is neither largest, left, right nor a number, and there is no such photo"
+            )
+        return self
 
 
 class InvertSpec(AlignSpec):
@@ -245,6 +271,10 @@ class InvertSpec(AlignSpec):
     def _check_alignment(self) -> InvertSpec:
         if self.align and self.aligned:
             raise ValueError("align crops the faces, aligned says that they are cropped already: choose one")
+        if self.select is not None and not self.align:
+            raise ValueError("select chooses a face of a photo: it needs --align")
+        if self.margin:
+            raise ValueError("margin is for ganinv align alone: generators need the plain crop")
         return self
 
     @model_validator(mode="after")
@@ -267,7 +297,11 @@ class EditSpec(InvertSpec):
             ``glasses``, ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         deghost: whether the composer ``diffcam`` takes ghosts out of what it composed.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
-        paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
+        animate: also show each face's edits one after the other, forth and back (`animation/KEY.webp`).
+        paste: also put the edited faces of each photo back into it (`photos/EDIT/KEY`, in the photo's own format).
+        paste_format: of those photos: ``own``, or another one; png, tif and bmp keep every pixel outside the faces.
+        keep_gps: keep in them where the photo was taken.
+        provenance: note in them that a trained model altered the photo (XMP, IPTC's digital source type).
     """
 
     output: Annotated[Path, OUTPUT] = Path("edits")
@@ -301,7 +335,14 @@ class EditSpec(InvertSpec):
         Literal["on", "off"], Option("--compose diffcam: take ghosts out of the composed picture.", "Edit")
     ] = "on"
     masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
-    paste: Annotated[bool, Option("Also put each edited face back into its photo.", "Edit")] = False
+    animate: Annotated[bool, Option("Also an animation of each face's edits (WebP), for sweeps.", "Edit")] = False
+    paste: Annotated[bool, Option("Also put the edited faces of each photo back into it.", "Edit")] = False
+    paste_format: Annotated[
+        Literal["own", "png", "jpg", "webp", "tif"],
+        Option("Format of the pasted photos: the photo's own, or another.", "Edit"),
+    ] = "own"
+    keep_gps: Annotated[bool, Option("Keep where the photo was taken in pasted photos.", "Edit")] = False
+    provenance: Annotated[bool, Option("Note in pasted photos that a trained model altered them.", "Edit")] = True
 
     @field_validator("edits", mode="before")
     @classmethod

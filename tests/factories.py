@@ -26,7 +26,7 @@ from pipelines.engine.reading.reader import PhotoReader, pixel_digest
 from pipelines.engine.types import LoadedFace, Photo
 from pipelines.errors import PhotoError
 from pipelines.images.pixels import to_uint8
-from pipelines.records.outputs import FACE, INVERSION, LATENTS, Output, mask_of, photo_of
+from pipelines.records.outputs import ANIMATION, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
 from pipelines.specs import AlignSpec, EditSpec
 from pipelines.types import Composition, FaceBatch, Inversion, Quad, Rendered, U8Image
 
@@ -156,6 +156,7 @@ def edit_outputs(
         outputs.append(Output(name, "face", f".{spec.format}", f"{own} {spec.format}"))
         outputs += [Output(mask_of(name), "face", ".png", own)] if spec.masks else []
         outputs += [Output(photo_of(name), "photo", ".jpg", own)] if spec.paste else []
+    outputs += [Output(ANIMATION, "face", ".webp", made)] if spec.animate else []
     return tuple(outputs)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pipelines.engine.events import Progress
 from pipelines.engine.job import Job
+from pipelines.engine.output.paste import PhotoStyle
 from pipelines.engine.output.transfer import Gate
 from pipelines.engine.output.writer import Writer
 from pipelines.engine.reading.decoder import Decoder
@@ -17,6 +18,7 @@ from pipelines.engine.resume.ledger import Ledger, face_keys
 from pipelines.engine.stage import Work
 from pipelines.engine.types import FaceJob, Loaded, Origin, PastePlace, Photo, Result, Task
 from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.specs import EditSpec, RunSpec
 from pipelines.stages.align.aligner import ALIGNED_LIMIT
 
 _LOOK_SECONDS = 0.05
@@ -70,7 +72,7 @@ class Pipeline:
         stream = DecoderPool(self._taken(), job.make_reader, workers, job.spec.timeout, fork, spare)
         try:
             manifest = ManifestWriter(job.spec.output, part)
-            writer = Writer(job.spec.output, manifest)
+            writer = Writer(job.spec.output, manifest, style=_style(job.spec))
             try:
                 self._pump(stream, writer, make_work())
             finally:
@@ -161,6 +163,7 @@ class Pipeline:
             missing = ledger.missing(photo, key, digest, placed, faces)
         scores = {"faces": faces, **face.scores}
         record = replace(record, quad=face.quad, scores=scores, ms=loaded.ms, notes=loaded.notes, stat=loaded.stat)
+        record = replace(record, found=face.found)
         pasted = any(output.per == "photo" for output in missing)
         origin = Origin(photo.path, digest, face.quad) if face.quad else photo.origin
         if origin is None and any(output.per == "photo" for output in self._job.outputs):
@@ -212,6 +215,10 @@ class Pipeline:
                     f"{edit} was not reached on {count} faces, which go as far as their range allows; the manifest's scores "
                     f"'{edit}:...' have what was asked and what was reached"
                 )
+
+
+def _style(spec: RunSpec) -> PhotoStyle | None:
+    return PhotoStyle(spec.paste_format, spec.keep_gps, spec.provenance) if isinstance(spec, EditSpec) else None
 
 
 def _named(keys: list[str], verb: str = " are", what: str = "faces") -> str:

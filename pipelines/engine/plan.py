@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,10 +25,11 @@ from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before, pictures_before
 from pipelines.errors import UsageError
 from pipelines.records.manifest import fingerprint
-from pipelines.records.outputs import CODES, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
+from pipelines.records.outputs import ANIMATION, CODES, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec, RunSpec
 from pipelines.stages.align.aligner import Aligner
-from pipelines.stages.align.detectors import LANDMARKS, detectors
+from pipelines.stages.align.detectors import LANDMARKS, detectors, search_weights
+from pipelines.stages.align.search import Search
 from pipelines.stages.build import ChainPlan, build_chain, plan_chain
 from pipelines.stages.paste import PASTE_VERSION
 from pipelines.weights.store import WeightStore
@@ -135,8 +137,12 @@ def chain_outputs(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> t
         if spec.masks:
             outputs.append(Output(mask_of(name), "face", ".png", fingerprint("mask", decides, spec.seed, faces)))
         if spec.paste:
-            photo = fingerprint("photo", PASTE_VERSION, decides, spec.seed, faces)
-            outputs.append(Output(photo_of(name), "photo", ".jpg", photo))
+            style = [spec.paste_format, spec.keep_gps, spec.provenance]
+            photo = fingerprint("photo", PASTE_VERSION, decides, spec.seed, faces, style)
+            outputs.append(Output(photo_of(name), "photo", "", photo))  # the suffix is the photo's own
+    if spec.animate:
+        frames = [planned.edits[edit.name] for edit in spec.edits]
+        outputs.append(Output(ANIMATION, "face", ".webp", fingerprint("animation", frames, spec.seed, faces)))
     return tuple(outputs)
 
 
@@ -239,9 +245,14 @@ def _faces_identity(spec: InvertSpec, store: WeightStore) -> list[object]:
 def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
     """What decides a photo's crops."""
     detector = detectors.get(spec.detector)
-    hashes = [store.sha256(name) for name in detector.entries]
-    options = [spec.size, spec.faces, spec.min_score, spec.min_size]
-    return [Aligner.version, spec.detector, detector.version, *hashes, *options]
+    hashes = [store.sha256(name) for name in search_weights(spec)]
+    options: list[object] = [spec.size, spec.faces, spec.min_score, spec.min_size]
+    if spec.select is not None or spec.margin:
+        person = (
+            hashlib.sha256(Path(spec.select).read_bytes()).hexdigest() if spec.selects_person and spec.select else ""
+        )
+        options += [person or spec.select, spec.margin]
+    return [Aligner.version, Search.version, spec.detector, detector.version, *hashes, *options]
 
 
 def _workers(spec: RunSpec, usual: int) -> int:

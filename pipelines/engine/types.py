@@ -70,6 +70,7 @@ class LoadedFace:
         landmarks: 68 x 2 shares of the crop's side, NaN where no face was found; None where nobody asked.
         pixels: sha256 of `crop`, hex: equal pixels have equal codes, however they were cut ("" where nobody asked).
         scores: ``detector`` (its confidence), ``misalignment`` (share of the side, see `stages.align.aligner.misalignment`).
+        found: the way in which it was found; "" where nobody searched.
     """
 
     crop: U8Image
@@ -77,6 +78,7 @@ class LoadedFace:
     landmarks: F32Array | None = None
     pixels: str = ""
     scores: dict[str, float] = field(default_factory=dict)
+    found: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 from pipelines.errors import NoInputError, UsageError
@@ -10,9 +14,13 @@ from pipelines.evaluation.compare import RESAMPLES, Comparison
 from pipelines.evaluation.loading import load_row
 from pipelines.evaluation.pairing import Row, pair_run
 from pipelines.evaluation.report import Detail, ReportRow, Shot, render_page
+from pipelines.evaluation.scatter import scatter_of
 from pipelines.files import parse_json, write_atomic
+from pipelines.images.pixels import encode
+from pipelines.types import U8Image
 
 ROWS = 40  # pictures shown, about 40 KB a run each
+FULL = 12  # of them at full size behind a click, about 150 KB a run each
 MARK = "compare.json"
 
 
@@ -41,10 +49,13 @@ def write_comparison(comparison: Comparison, folder: Path, offline: bool = False
 
 
 def render_comparison(comparison: Comparison, offline: bool = False) -> bytes:
-    """The page, self-contained and without scripts."""
+    """The page, self-contained; its one script moves the slider between a source and an edit."""
     headers, table = comparison.table()
     return render_page(
         "compare.html.j2",
+        script_hash=_script_hash(),
+        full=FULL,
+        scatter=scatter_of(comparison),
         runs=list(comparison.runs),
         resamples=RESAMPLES,
         headers=headers,
@@ -59,8 +70,8 @@ def _rows(comparison: Comparison, offline: bool) -> list[ReportRow]:
     """The pictures on which the runs disagree most: the source, then every run's."""
     by_run = {name: _by_key(folder) for name, folder in comparison.runs.items()}
     shown = (
-        _row(key, edit, {name: rows[key] for name, rows in by_run.items() if key in rows}, offline)
-        for key, edit, _ in comparison.disagreements[:ROWS]
+        _row(key, edit, {name: rows[key] for name, rows in by_run.items() if key in rows}, offline, place < FULL)
+        for place, (key, edit, _) in enumerate(comparison.disagreements[:ROWS])
     )
     return [row for row in shown if row is not None]
 
@@ -73,15 +84,27 @@ def _by_key(folder: Path) -> dict[str, Row]:
         return {}
 
 
-def _row(key: str, edit: str, rows: dict[str, Row], offline: bool) -> ReportRow | None:
+def _row(key: str, edit: str, rows: dict[str, Row], offline: bool, full: bool) -> ReportRow | None:
     loaded = {name: load_row(row, offline=offline) for name, row in rows.items()}
     results = {name: row.results[edit] for name, row in loaded.items() if edit in row.results}
     source = next((row.source for row in loaded.values() if row.source is not None), None)
     if source is None or not results:
         return None
-    shots = [Shot.of("source", source.image), *(Shot.of(name, result.image) for name, result in results.items())]
+    shots = [_shot("source", source.image, source.full, full)]
+    shots += [_shot(name, result.image, result.full, full) for name, result in results.items()]
     details = [Detail.of(name, source.full, result.full) for name, result in results.items()]
     return ReportRow(f"{key}: {edit}", shots, details)
+
+
+def _shot(label: str, image: U8Image, whole: U8Image, full: bool) -> Shot:
+    return replace(Shot.of(label, image), full=encode(whole, "jpg", 88) if full else b"")
+
+
+def _script_hash() -> str:
+    """What the page's policy lets run: this script alone."""
+    script = resources.files("pipelines.evaluation").joinpath("templates", "slider.js").read_text("utf-8")
+    shown = script.removesuffix("\n")  # as the template engine includes it
+    return base64.b64encode(hashlib.sha256(shown.encode("utf-8")).digest()).decode("ascii")
 
 
 def _is_ours(path: Path) -> bool:

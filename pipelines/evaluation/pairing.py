@@ -14,7 +14,7 @@ from pipelines.evaluation.places import Places
 from pipelines.evaluation.written import CONTACT, FOLDER
 from pipelines.images.pixels import IMAGE_SUFFIXES
 from pipelines.records.manifest import MANIFEST, Record, has_manifest, read_manifest
-from pipelines.records.outputs import FACE, INVERSION, LATENTS, MASKS, PHOTOS
+from pipelines.records.outputs import ANIMATION, FACE, INVERSION, LATENTS, MASKS, PHOTOS
 from pipelines.types import Quad
 
 RUN = "run"  # no kind of output: what a problem speaks of where the run itself failed
@@ -145,7 +145,7 @@ def _outputs(places: Places, record: Record) -> tuple[dict[str, str], dict[str, 
     found: dict[str, str] = {}
     refused = []
     for kind, path in record.outputs.items():
-        picture = Path(path).suffix.lower() in IMAGE_SUFFIXES and not kind.startswith(PHOTOS)
+        picture = Path(path).suffix.lower() in IMAGE_SUFFIXES and kind != ANIMATION and not kind.startswith(PHOTOS)
         if picture or kind == LATENTS:
             try:
                 found[kind] = places.of(path)

@@ -25,11 +25,13 @@ _THUMBNAIL = 192  # px; shown at up to 168, so that it is sharp on dense screens
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture of a row: what it shows, a JPEG thumbnail, and its values (metric -> value, None: not measured)."""
+    """One picture of a row: what it shows, a JPEG thumbnail, its values (metric -> value, None: not measured), and
+    a JPEG of the whole picture where the page is to hold it."""
 
     label: str
     jpeg: bytes
     values: Mapping[str, float | None] = field(default_factory=dict)
+    full: bytes = b""
 
     @classmethod
     def of(cls, label: str, image: U8Image, values: Mapping[str, float | None] | None = None) -> Shot:
@@ -39,7 +41,16 @@ class Shot:
 
     @property
     def uri(self) -> str:
-        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode("ascii")
+        return _uri(self.jpeg)
+
+    @property
+    def full_uri(self) -> str:
+        """Of the whole picture; "" where the page does not hold it."""
+        return _uri(self.full) if self.full else ""
+
+
+def _uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
 @dataclass(frozen=True)

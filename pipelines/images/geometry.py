@@ -43,7 +43,8 @@ def ffhq_quad(landmarks: npt.ArrayLike) -> F64Array:
     Raises:
         ValueError: another shape, a NaN, or points that span nothing.
     """
-    left, right, mouth = _features(np.asarray(landmarks, np.float64))
+    left, right, _, *corners = five_points(landmarks)
+    mouth = (corners[0] + corners[1]) * 0.5
     eyes = (left + right) * 0.5
     eye_to_eye = right - left
     eye_to_mouth = mouth - eyes
@@ -57,12 +58,13 @@ def ffhq_quad(landmarks: npt.ArrayLike) -> F64Array:
     return np.stack([centre - across - down, centre - across + down, centre + across + down, centre + across - down])
 
 
-def _features(points: F64Array) -> tuple[F64Array, F64Array, F64Array]:
-    """Left eye, right eye, mouth: the mean of the eyes' outlines, the middle of the mouth's corners."""
+def five_points(landmarks: npt.ArrayLike) -> F64Array:
+    """68 x 2 or 5 x 2 -> 5 x 2: the eyes (means of their outlines), nose, mouth's corners; viewer's left first."""
+    points = np.asarray(landmarks, np.float64)
     if points.shape == (68, 2):
-        return points[36:42].mean(0), points[42:48].mean(0), points[list(_MOUTH_68)].mean(0)
+        return np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], *points[list(_MOUTH_68)]])
     if points.shape == (5, 2):
-        return points[0], points[1], points[3:5].mean(0)
+        return points
     raise ValueError(f"landmarks are 68 x 2 or 5 x 2, not {' x '.join(map(str, points.shape))}")
 
 

@@ -5,18 +5,36 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 _ORIENTATION, _GPS, _EXIF_IFD = 0x0112, 0x8825, 0x8769
+_XMP = 700
 _SIZES = (0xA002, 0xA003)  # width and height of the pixels, in the EXIF directory
 # Places in the file; what has a way of its own (profile, IPTC) or shows the unedited face (small copies).
-_POINTERS = {_EXIF_IFD, _GPS, 0xA005, 0x014A, 0x0201, 0x0202, 700, 33723, 34377, 34675}
+_POINTERS = {_EXIF_IFD, _GPS, 0xA005, 0x014A, 0x0201, 0x0202, _XMP, 33723, 34377, 34675}
 _TIFF_OWN = {*range(0x00FE, 0x010E), 0x0111, *range(0x0115, 0x011D), 0x0128, 0x013D, *range(0x0140, 0x0160)}
 _XMP_TURN = re.compile(rb"(tiff:Orientation(?:=[\"']|>))\s*\d")
 _XMP_GPS = re.compile(rb"\s*exif:GPS\w+=(\"[^\"]*\"|'[^']*')|<exif:GPS(\w+)[^>]*>.*?</exif:GPS\2>", re.DOTALL)
+# The property as an attribute or as an element, whose value is a text or a resource.
+_XMP_SOURCE = re.compile(
+    rb"\s*Iptc4xmpExt:DigitalSourceType=(?:\"[^\"]*\"|'[^']*')"
+    rb"|<Iptc4xmpExt:DigitalSourceType(?:[^>]*/>|[^>]*>.*?</Iptc4xmpExt:DigitalSourceType>)",
+    re.DOTALL,
+)
+_ALTERED = (
+    b'<rdf:Description xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" rdf:about=""'
+    b' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+    b"<Iptc4xmpExt:DigitalSourceType>"
+    b"http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+    b"</Iptc4xmpExt:DigitalSourceType></rdf:Description>"
+)
+_PACKET = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">%s</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
 # Chunks that speak of the file's own coding, of further frames, or that are made anew.
 _PNG_LEFT_OUT = {
     b"IHDR",
@@ -83,11 +101,29 @@ def options(kept: Metadata, info: Mapping[Any, Any], format: str, keep_gps: bool
     if format in ("JPEG", "WEBP", "PNG", "TIFF"):
         exif, xmp = exif_bytes(kept, keep_gps, tiff=format == "TIFF"), xmp_bytes(kept, keep_gps)
         found.update({"exif": exif} if exif else {}, **({"xmp": xmp} if xmp and format in ("JPEG", "WEBP") else {}))
+        if xmp and format == "TIFF":
+            directory = TiffImagePlugin.ImageFileDirectory_v2()
+            directory.tagtype[_XMP], directory[_XMP] = 1, xmp  # bytes
+            found["tiffinfo"] = directory
     if format in ("JPEG", "PNG", "TIFF", "BMP"):
         found.update({"dpi": info["dpi"]} if "dpi" in info else {})
     if format == "JPEG":
         found.update({"extra": kept.segments}, **({"comment": info["comment"]} if "comment" in info else {}))
     return {name: value for name, value in found.items() if value}
+
+
+def altered(kept: Metadata) -> Metadata:
+    """The same with a note in the XMP: the photo is a composite that a trained model had a part in.
+
+    The note is IPTC's property Digital Source Type (IPTC Photo Metadata Standard 2023.1) with the term of its news codes.
+    An earlier source type, which holds no more, is replaced.
+    """
+    if kept.xmp and b"</rdf:RDF>" in kept.xmp:
+        rest = _XMP_SOURCE.sub(b"", kept.xmp)
+        place = rest.rindex(b"</rdf:RDF>")
+        return replace(kept, xmp=rest[:place] + _ALTERED + rest[place:])
+    # A packet without that end cannot be added to; it is left out.
+    return replace(kept, xmp=_PACKET % _ALTERED)
 
 
 def exif_bytes(kept: Metadata, keep_gps: bool, tiff: bool = False) -> bytes | None:

@@ -7,8 +7,8 @@ what 8 do not show, CMYK keeps its black, and a pixel that an edit left alone is
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ Samples = npt.NDArray[Any]
 _SUFFIXES = {"PNG": "png", "TIFF": "tif", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp", "PPM": "ppm", "JPEG2000": "jp2"}
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _QUALITY = 95
+_TILE = 256  # px: samples are changed a tile at a time, and only where an edit is
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,27 @@ def read_original(data: bytes) -> Original:
             )  # fmt: skip
 
 
-def write_like(original: Original, pixels: U8Image, mask: npt.NDArray[Any], keep_gps: bool = False) -> bytes:
+def as_format(original: Original, suffix: str) -> Original:
+    """The photo to be written in another format, by its suffix; ``own``: as it is. What the format cannot hold goes:
+    CMYK and deep samples become sRGB of 8 bits, unless it is PNG's or TIFF's grey or RGB of 8 or 16 bits."""
+    form = {name: form for form, name in _SUFFIXES.items()}.get(suffix, original.format)
+    if form == original.format:
+        return original
+    plain = original.mode in ("L", "RGB") and original.bits == 8
+    exact = form in ("PNG", "TIFF") and original.mode in ("L", "LA", "RGB", "RGBA", "I;16") and original.bits <= 16
+    saving: dict[str, Any] = {"lossless": True, "exact": True, "method": 4} if form == "WEBP" else {}
+    saving = {"compression": "tiff_adobe_deflate"} if form == "TIFF" else saving
+    if plain or exact or (form == "WEBP" and original.mode == "RGBA" and original.bits == 8):
+        return replace(original, format=form, saving=saving)
+    info = {name: value for name, value in original.info.items() if name == "dpi"}
+    return replace(
+        original, format=form, mode="RGB", bits=8, samples=original.pixels, white=255.0, info=info, saving=saving
+    )
+
+
+def write_like(
+    original: Original, pixels: U8Image, mask: npt.NDArray[Any], keep_gps: bool = False, altered: bool = False
+) -> bytes:
     """The file of an edited photo.
 
     Args:
@@ -98,6 +119,7 @@ def write_like(original: Original, pixels: U8Image, mask: npt.NDArray[Any], keep
         pixels: uint8 H x W x 3, sRGB, upright: `original.pixels` with the edits in it.
         mask: H x W, any numbers: where it is above 0, `pixels` counts; elsewhere the samples stay as they were stored.
         keep_gps: whether the place where the photo was taken is written again.
+        altered: whether a note says that a trained model altered the picture (where the format holds XMP).
 
     Returns:
         the bytes of a file of `original.format`. PNG, TIFF, BMP, PPM, JPEG 2000 and lossless WebP hold the samples
@@ -109,12 +131,18 @@ def write_like(original: Original, pixels: U8Image, mask: npt.NDArray[Any], keep
     if pixels.shape != original.pixels.shape or mask.shape != pixels.shape[:2]:
         raise ValueError(f"pixels {pixels.shape} and mask {mask.shape} must fit the photo {original.pixels.shape}")
     samples = original.samples
-    rows, columns = np.flatnonzero((mask > 0).any(1)), np.flatnonzero((mask > 0).any(0))
-    if len(rows):
-        box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    if mask.any():
         samples = samples.copy()
-        samples[box] = _edited(original, pixels, mask, box)
-    return _written(original, samples, keep_gps)
+        for box in _boxes(pixels.shape[0], pixels.shape[1]):
+            if mask[box].any() and (pixels[box] != original.pixels[box]).any():
+                samples[box] = _edited(original, pixels, mask, box)
+    return _written(original, samples, keep_gps, altered)
+
+
+def _boxes(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            yield slice(top, top + _TILE), slice(left, left + _TILE)
 
 
 def _edited(original: Original, pixels: U8Image, mask: npt.NDArray[Any], box: tuple[slice, slice]) -> Samples:
@@ -224,12 +252,15 @@ def _saving(picture: Image.Image, data: bytes) -> dict[str, Any]:
     return {"irreversible": False} if picture.format == "JPEG2000" else {}
 
 
-def _written(original: Original, samples: Samples, keep_gps: bool) -> bytes:
+def _written(original: Original, samples: Samples, keep_gps: bool, altered: bool) -> bytes:
+    if altered:
+        original = replace(original, metadata=metadata.altered(original.metadata))
     if original.format == "PNG" and samples.dtype in (np.uint8, np.uint16):
         return png_bytes(samples, metadata.png_chunks(original.metadata, original.info, keep_gps))
     notes = metadata.options(original.metadata, original.info, original.format, keep_gps)
     if original.format == "TIFF" and samples.dtype == np.uint16 and samples.shape[2] > 1:
-        return tiff_bytes(samples, notes.get("icc_profile"), notes.get("dpi"))
+        xmp = metadata.xmp_bytes(original.metadata, keep_gps)
+        return tiff_bytes(samples, notes.get("icc_profile"), notes.get("dpi"), xmp)
     mode = original.mode
     picture = Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples, mode if mode == "CMYK" else None)
     if original.format == "JPEG" and mode not in ("L", "RGB", "CMYK"):

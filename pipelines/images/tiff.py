@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 
 def tiff_bytes(
-    samples: npt.NDArray[np.uint16], icc: bytes | None = None, dpi: tuple[float, float] | None = None
+    samples: npt.NDArray[np.uint16],
+    icc: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+    xmp: bytes | None = None,
 ) -> bytes:
     """uint16 H x W x 2 to 4 (grey or RGB, with or without alpha) -> a little-endian TIFF, deflated, in one strip."""
     height, width, channels = samples.shape
@@ -33,6 +36,8 @@ def tiff_bytes(
     ]
     if channels in (2, 4):
         fields.append((338, 3, 1, struct.pack("<H", 2)))  # alpha that colours are not multiplied by
+    if xmp:
+        fields.append((700, 1, len(xmp), xmp))
     if icc:
         fields.append((34675, 7, len(icc), icc))
     body = pixels + bytes(len(pixels) % 2)

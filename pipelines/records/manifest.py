@@ -48,6 +48,8 @@ class Record:
         error: why the item failed.
         notes: sentences about a photo that was used although something is wrong with it.
         stat: the source's (bytes, mtime in ns) when it was read: lets a resume skip without reading 100,000 photos.
+        found: the way in which the face was found: a detector's name, or ``yunet turned 90`` and the like; "" where
+            nobody searched.
     """
 
     key: str
@@ -63,6 +65,7 @@ class Record:
     error: Failure | None = None
     notes: tuple[str, ...] = ()
     stat: Stat | None = None
+    found: str = ""
     v: int = VERSION
 
     def to_line(self) -> str:
@@ -82,6 +85,7 @@ class Record:
             "ms": {name: round(value, 1) for name, value in self.ms.items()},
             "error": {"stage": error.stage, "code": error.code, "message": error.message} if error else None,
             "stat": self.stat,
+            **({"found": self.found} if self.found else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
         return json.dumps(body, ensure_ascii=True, separators=(",", ":")) + "\n"
@@ -104,6 +108,7 @@ class Record:
                 error=field_checks.failure(body.get("error")),
                 notes=tuple(field_checks.path(note) for note in body.get("notes", ())),
                 stat=field_checks.stat(body.get("stat")),
+                found=field_checks.text(body.get("found", "")),
             )
         except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
             raise ValueError(f"not a record of this tool ({type(error).__name__}: {error})") from None

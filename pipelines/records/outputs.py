@@ -9,11 +9,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-FACE, LATENTS, INVERSION = "face", "latents", "inversion"
+FACE, LATENTS, INVERSION, ANIMATION = "face", "latents", "inversion", "animation"
 CODES = ".safetensors"  # the suffix of latents
 MOST_BYTES = 255  # of a file's name
 MASKS, PHOTOS = "masks/", "photos/"
-FOLDERS = frozenset({LATENTS, INVERSION, MASKS[:-1], PHOTOS[:-1]})  # that a run may fill beside its edits'
+FOLDERS = frozenset({LATENTS, INVERSION, ANIMATION, MASKS[:-1], PHOTOS[:-1]})  # that a run may fill beside its edits'
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Output:
     """One kind of output.
 
     Attributes:
-        kind: its name in the manifest: face, latents, inversion, an edit's name, masks/EDIT or photos/EDIT.
+        kind: its name in the manifest: face, latents, inversion, animation, an edit's name, masks/EDIT or photos/EDIT.
         per: whether every face has one, or every photo (whose faces then share the file).
         suffix: of its files, with the dot.
         fingerprint: everything but the input that decides it (options, versions, weights), hashed; of this kind alone.
@@ -64,4 +64,4 @@ def photo_of(edit: str) -> str:
 def edit_of(kind: str) -> str:
     """The edit that a kind shows; "" of those that show none."""
     kind = kind.removeprefix(MASKS).removeprefix(PHOTOS)
-    return "" if kind in (FACE, LATENTS, INVERSION) else kind
+    return "" if kind in (FACE, LATENTS, INVERSION, ANIMATION) else kind

@@ -23,7 +23,7 @@ from pipelines.images.geometry import F64Array, photo_to_crop, side
 from pipelines.images.pixels import resize_u8
 from pipelines.types import Quad, U8Image
 
-PASTE_VERSION = "2"  # 2: one picture a photo, the change inside the composer's mask
+PASTE_VERSION = "3"  # 2: one picture a photo, the change inside the composer's mask; 3: the photo's own format
 _ROWS = 512  # photo rows at a time, so that memory does not grow with the photo
 _UNMOVED, _MOVED = 10.0, 45.0  # grey levels, smoothed: a change of tone stays below, a displaced edge is above
 _SPREAD = 1 / 100  # of the side: sigma that joins the two flanks of a displaced edge
@@ -86,7 +86,7 @@ def add_patch(photo: U8Image, patch: Patch) -> None:
         Image.fromarray(picture)
         for picture in (patch.edited, patch.original, patch.mask, _moved(patch.edited, patch.original))
     ]
-    left, top, right, bottom = _bounds(photo, np.asarray(patch.quad, np.float64))
+    left, top, right, bottom = bounds(photo, patch.quad)
     for start in range(top, bottom, _ROWS):
         stop = min(start + _ROWS, bottom)
         numbers = photo_to_crop(patch.quad, size, left, start)
@@ -107,8 +107,9 @@ def paste(
     return result
 
 
-def _bounds(photo: U8Image, corners: F64Array) -> tuple[int, int, int, int]:
+def bounds(photo: U8Image, quad: Quad | F64Array) -> tuple[int, int, int, int]:
     """The photo's pixels that the quad can touch: left, top, right, bottom; empty where it lies outside."""
+    corners = np.asarray(quad, np.float64)
     limits = np.array([photo.shape[1], photo.shape[0]])
     low = np.clip(np.floor(corners.min(0)), 0, limits).astype(int)
     high = np.clip(np.ceil(corners.max(0)) + 1, 0, limits).astype(int)

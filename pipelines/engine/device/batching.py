@@ -17,11 +17,12 @@ from pipelines.edits import Edit
 from pipelines.engine.device.fetch import fetch, finite, levels, shares
 from pipelines.engine.types import Change, FaceJob, LoadedFace, OutFile, Result
 from pipelines.errors import PhotoError
+from pipelines.images.animation import sweep
 from pipelines.images.pixels import encode, resize_u8, to_tensor
 from pipelines.images.png import png_bytes
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
-from pipelines.records.outputs import CODES, INVERSION, LATENTS, Output, edit_of, file_name, mask_of
+from pipelines.records.outputs import ANIMATION, CODES, INVERSION, LATENTS, Output, edit_of, file_name, mask_of
 from pipelines.stages.chain import Chain
 from pipelines.types import FaceBatch, Failure, Inversion, U8Image
 
@@ -167,7 +168,10 @@ class Batcher:
 
     def _edits(self, faces: Sequence[FaceJob]) -> list[Edit]:
         """The edits that some face of the batch lacks (masks and pasted photos need their edit's picture, too)."""
-        missing = {edit_of(output.kind) for face in faces for output in face.missing}
+        kinds = {output.kind for face in faces for output in face.missing}
+        if ANIMATION in kinds:
+            return list(self._settings.edits)
+        missing = {edit_of(kind) for kind in kinds}
         return [edit for edit in self._settings.edits if edit.name in missing]
 
     def _result(self, face: FaceJob, place: int, made: _Made) -> Result:
@@ -185,6 +189,9 @@ class Batcher:
             elif kind == LATENTS:
                 about = {"fingerprint": self._codes_fingerprints(face)[0], "source": face.record.digest}
                 make = partial(bytes, save_inversion(made.inversion, place, about))
+            elif kind == ANIMATION:
+                frames = [made.pictures[each.name][place].numpy() for each in self._settings.edits]
+                make = partial(sweep, frames)
             elif kind == mask_of(edit):
                 make = partial(png_bytes, made.masks[edit][place].numpy()[:, :, None])
             if make is not None:

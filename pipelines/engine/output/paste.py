@@ -2,6 +2,7 @@
 
 The faces of a photo come one by one and out of order. Each is kept, shrunk to its place in the photo, until the last
 one has come; then the photo is read and decoded, once. So what waits for a photo takes no more memory than the photo.
+It is written as its own file was: format, mode, depth, colours, metadata (`images/original.py`).
 """
 
 from __future__ import annotations
@@ -11,18 +12,36 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from pipelines.engine.input.open import read_source
 from pipelines.engine.types import Origin, PastePlace, Result
-from pipelines.errors import PhotoError
+from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
-from pipelines.images.pixels import decode, encode
+from pipelines.images.original import Original, as_format, read_original, write_like
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import Output, edit_of
-from pipelines.stages.paste import Patch, add_patch, make_patch
-from pipelines.types import Failure, U8Image
+from pipelines.stages.paste import Patch, add_patch, bounds, make_patch
+from pipelines.types import Failure
 
 Noted = tuple[Result, Record]
+
+
+@dataclass(frozen=True)
+class PhotoStyle:
+    """How pasted photos are written.
+
+    Attributes:
+        format: ``own``, or another one.
+        keep_gps: whether the place where the photo was taken is kept.
+        provenance: whether a note says that a trained model altered the photo.
+    """
+
+    format: Literal["own", "png", "jpg", "webp", "tif"] = "own"
+    keep_gps: bool = False
+    provenance: bool = True
 
 
 @dataclass
@@ -44,11 +63,15 @@ class Paster:
 
     Args:
         folder: the run's folder.
+        style: how photos are written.
         write: how a file is written.
     """
 
-    def __init__(self, folder: Path, write: Callable[[Path, bytes], None] = write_atomic) -> None:
+    def __init__(
+        self, folder: Path, style: PhotoStyle | None = None, write: Callable[[Path, bytes], None] = write_atomic
+    ) -> None:
         self._folder = folder
+        self._style = style or PhotoStyle()
         self._write = write
         self._guard = threading.Lock()
         self._waiting: dict[str, _Gathered] = {}
@@ -78,26 +101,38 @@ class Paster:
 
     def _pasted(self, place: PastePlace, patches: dict[Output, dict[int, Patch]], record: Record) -> Record:
         """The first face's record with the photo among its outputs."""
+        outputs, prints, failure = dict(record.outputs), dict(record.prints), record.error
         try:
-            photo = _open(place.origin) if patches else None
+            photo = as_format(_open(place.origin), self._style.format) if patches else None
+            for output, faces in patches.items():
+                assert photo is not None
+                path = replace(output, suffix=f".{photo.suffix}").path(place.name)
+                self._write(self._folder / path, self._edited(photo, faces))
+                outputs[output.kind], prints[output.kind] = path, output.fingerprint
         except PhotoError as error:
-            failure = record.error or Failure("write", error.code, error.message)
-            return replace(record, status="failed", error=failure)
-        outputs, prints = dict(record.outputs), dict(record.prints)
-        for output, faces in patches.items():
-            assert photo is not None
-            picture = photo.copy()
-            for _, patch in sorted(faces.items()):
-                add_patch(picture, patch)
-            path = output.path(place.name)
-            self._write(self._folder / path, encode(picture, output.suffix[1:]))
-            outputs[output.kind], prints[output.kind] = path, output.fingerprint
-        return replace(record, outputs=outputs, prints=prints)
+            failure = failure or Failure("write", error.code, error.message)
+        except (OutputError, MemoryError):
+            raise
+        except Exception as error:  # a library tripped over this one photo: the others need not suffer
+            kind = type(error).__name__
+            sentence = f"'{place.origin.path}' could not be written again ({kind}: {error}); try --paste-format png"
+            failure = failure or Failure("write", "unexpected", sentence)
+        status = "failed" if failure else record.status
+        return replace(record, outputs=outputs, prints=prints, error=failure, status=status)
+
+    def _edited(self, photo: Original, faces: dict[int, Patch]) -> bytes:
+        """The photo's file with all faces; the largest, which is the nearest to the camera, lies over the others."""
+        pixels, near = photo.pixels.copy(), np.zeros(photo.pixels.shape[:2], np.uint8)
+        for _, patch in sorted(faces.items(), reverse=True):
+            add_patch(pixels, patch)
+            left, top, right, bottom = bounds(pixels, patch.quad)
+            near[top:bottom, left:right] = 1
+        return write_like(photo, pixels, near, self._style.keep_gps, self._style.provenance)
 
 
-def _open(origin: Origin) -> U8Image:
-    """The whole photo, uint8 H x W x 3; raises PhotoError where it is gone or not the one that was aligned."""
+def _open(origin: Origin) -> Original:
+    """The whole photo; raises PhotoError where it is gone or not the one that was aligned."""
     data = read_source(origin.path)
     if hashlib.sha256(data).hexdigest() != origin.digest:
         raise PhotoError("changed", f"'{origin.path}' has changed since its face was cut; align again")
-    return decode(data)
+    return read_original(data)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.engine.device.priority import stand_back
-from pipelines.engine.output.paste import Paster
+from pipelines.engine.output.paste import Paster, PhotoStyle
 from pipelines.engine.types import Result
 from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
@@ -27,12 +27,15 @@ class Writer:
         output: the run's folder.
         manifest: where finished items are noted.
         threads: how many encode at once.
+        style: how pasted photos are written.
     """
 
-    def __init__(self, output: Path, manifest: ManifestWriter, threads: int = 2) -> None:
+    def __init__(
+        self, output: Path, manifest: ManifestWriter, threads: int = 2, style: PhotoStyle | None = None
+    ) -> None:
         self._output = output
         self._manifest = manifest
-        self._paster = Paster(output)
+        self._paster = Paster(output, style)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write", initializer=stand_back)
         self._room = threading.BoundedSemaphore(2 * threads)
         self._finished: queue.SimpleQueue[Result] = queue.SimpleQueue()

@@ -14,7 +14,7 @@ from pipelines.images.geometry import crop_quad, side, spread_68
 from pipelines.images.pixels import resize_u8
 from pipelines.specs import AlignSpec, InvertSpec
 from pipelines.stages.align.aligner import AlignedFace, locate, misalignment
-from pipelines.stages.align.detectors import LANDMARKS, build_aligner, build_locator, detectors
+from pipelines.stages.align.detectors import LANDMARKS, build_aligner, build_locator, search_weights
 from pipelines.types import F32Array, FaceFinder, Quad, U8Image
 from pipelines.weights.store import StoreConfig, WeightStore
 
@@ -36,16 +36,16 @@ class DetectedCrops:
     """Finds and cuts the faces of a photo; `align` does both.
 
     Args:
-        align: picture -> faces, quads in the picture's pixels.
+        align: (picture, whether to search thoroughly) -> faces, quads in the picture's pixels.
         size: side of the crops; None: never look at a reduced photo (its faces' least size is asked for in pixels).
     """
 
-    def __init__(self, align: Callable[[U8Image], list[LoadedFace]], size: int | None = None) -> None:
+    def __init__(self, align: Callable[[U8Image, bool], list[LoadedFace]], size: int | None = None) -> None:
         self._align = align
         self._size = size
 
     def faces(self, photo: Photo, picture: U8Image) -> list[LoadedFace]:
-        return self._align(picture)
+        return self._align(picture, True)
 
     def shrink(self, photo: Photo, width: int, height: int) -> int:
         return 1 if self._size is None else reduction(width, height, self._size)
@@ -53,7 +53,7 @@ class DetectedCrops:
     def faces_reduced(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
         """None unless every face that was found is large: a small one needs the whole photo's pixels."""
         try:
-            faces = self._align(picture)
+            faces = self._align(picture, False)
         except PhotoError:  # a face may be too small to be found here
             return None
         least = least_side(self._size or 0)
@@ -118,8 +118,11 @@ def build_align_reader(spec: AlignSpec, config: StoreConfig) -> PhotoReader:
     """The reader of `align`: crops only."""
     aligner = build_aligner(spec, WeightStore(config))
 
-    def align(picture: U8Image) -> list[LoadedFace]:
-        return [LoadedFace(face.crop, face.quad, scores={"detector": face.score}) for face in aligner(picture)]
+    def align(picture: U8Image, thorough: bool) -> list[LoadedFace]:
+        return [
+            LoadedFace(face.crop, face.quad, scores={"detector": face.score}, found=face.way)
+            for face in aligner(picture, thorough)
+        ]
 
     return PhotoReader(DetectedCrops(align, _reducible(spec)))
 
@@ -136,12 +139,12 @@ def invert_faces(spec: InvertSpec, store: WeightStore, landmarks: bool) -> Detec
         return ExistingCrops(spec.size, locator, check=not spec.aligned, landmarks=landmarks)
     aligner = build_aligner(spec, store)
 
-    def align(picture: U8Image) -> list[LoadedFace]:
+    def align(picture: U8Image, thorough: bool) -> list[LoadedFace]:
         faces = []
-        for face in aligner(picture):
+        for face in aligner(picture, thorough):
             points = _all_68(face, locator) if landmarks else None
             digest = pixel_digest(face.crop)
-            faces.append(LoadedFace(face.crop, face.quad, points, digest, {"detector": face.score}))
+            faces.append(LoadedFace(face.crop, face.quad, points, digest, {"detector": face.score}, face.way))
         return faces
 
     return DetectedCrops(align, _reducible(spec))
@@ -163,5 +166,5 @@ def _all_68(face: AlignedFace, locator: FaceFinder) -> F32Array:
 def reader_weights(spec: AlignSpec) -> tuple[str, ...]:
     """The catalogue entries that a run's reader needs, without loading anything."""
     if not isinstance(spec, InvertSpec):
-        return detectors.get(spec.detector).entries
-    return tuple(dict.fromkeys((*(detectors.get(spec.detector).entries if spec.align else ()), LANDMARKS)))
+        return search_weights(spec)
+    return tuple(dict.fromkeys((*(search_weights(spec) if spec.align else ()), LANDMARKS)))

@@ -29,7 +29,7 @@ _LANDMARK_SIDE = 400  # px of a face box in the copy that the landmark model see
 _SHORTEST = 16  # px; a reduced copy thinner than this is not searched
 
 
-def _in_order(faces: list[Face]) -> list[Face]:
+def in_order(faces: list[Face]) -> list[Face]:
     """Largest box first; equal boxes from top to bottom, then left to right."""
 
     def rank(face: Face) -> tuple[float, float, float]:
@@ -39,7 +39,7 @@ def _in_order(faces: list[Face]) -> list[Face]:
     return sorted(faces, key=rank)
 
 
-def _scaled_copy(image: U8Image, longest: int) -> tuple[U8Image, F64Array]:
+def scaled_copy(image: U8Image, longest: int) -> tuple[U8Image, F64Array]:
     """A copy with that longest side (contiguous), and the factors (x, y) from its pixels to the picture's."""
     height, width = image.shape[:2]
     factor = max(height, width) / longest
@@ -86,14 +86,14 @@ class DlibFinder:
         usual = min(self.max_side, longest)
         faces: list[Face] = []
         for searched in sorted({min(self.first_side or usual, usual), usual, usual * 2}):
-            copy, factors = _scaled_copy(image, searched)
+            copy, factors = scaled_copy(image, searched)
             if min(copy.shape[:2]) < _SHORTEST:
                 continue
             boxes, scores, _ = detector.run(copy, 0, 0.0)
             faces = [self._face(image, predictor, box, factors, s) for box, s in zip(boxes, scores, strict=True)]
             if faces:
                 break
-        return _in_order(faces)
+        return in_order(faces)
 
     def _open(self) -> tuple[Any, Any]:
         if self._parts is None:
@@ -177,13 +177,13 @@ class RetinaFinder:
 
     def find(self, image: U8Image) -> list[Face]:
         """uint8 H x W x 3, RGB -> faces; the score is a probability in [threshold, 1]."""
-        copy, factors = _scaled_copy(image, min(self.max_side, max(image.shape[:2])))
+        copy, factors = scaled_copy(image, min(self.max_side, max(image.shape[:2])))
         if min(copy.shape[:2]) < _SHORTEST:
             return []
         with torch.inference_mode():
             # The network wants BGR in 0..255; its result has one row a face: box, score, five points.
             found = self._network.detect_faces(copy[:, :, ::-1], conf_threshold=self.threshold)
-        return _in_order([self._face(row, factors) for row in np.asarray(found, np.float64).reshape(-1, 15)])
+        return in_order([self._face(row, factors) for row in np.asarray(found, np.float64).reshape(-1, 15)])
 
     @staticmethod
     def _face(row: F64Array, factors: F64Array) -> Face:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from pipelines.errors import PhotoError
-from pipelines.images.geometry import F64Array, as_quad, crop_quad, ffhq_quad, side, spread_68, to_crop
+from pipelines.images.geometry import (
+    F64Array,
+    as_quad,
+    crop_quad,
+    ffhq_quad,
+    five_points,
+    side,
+    spread_68,
+    to_crop,
+)
 from pipelines.images.pixels import resize_u8
+from pipelines.stages.align.search import Search
 from pipelines.types import F32Array, Face, FaceFinder, Quad, U8Image
 
 ALIGNED_LIMIT = 0.1
@@ -22,6 +33,9 @@ Measured with dlib, detection and landmarks' noise included: 20 CelebA-HQ and FF
 """
 
 _LOCATE_SIDE = 448  # px: a face of an aligned crop is then about 250 px wide, three times what the detector needs
+_INSIDE = 0.03  # of the side: how far from the photo's edge an eye and a corner of the mouth must lie to be seen
+_AT_EDGE = -0.02  # a point this far outside is still guessed from what can be seen beside it
+_SAME = 0.25  # of the side: squares whose middles are this close show one face
 _FRAME = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
 
 
@@ -34,12 +48,23 @@ class AlignedFace:
         score: the finder's confidence.
         crop: uint8 size x size x 3, RGB.
         landmarks: 68 x 2 or 5 x 2 float32, (x, y) as a share of the crop's side.
+        way: what found it: the detector's name, or a way of `Search.find`.
     """
 
     quad: Quad | None
     score: float
     crop: U8Image
     landmarks: F32Array
+    way: str = ""
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A face and its FFHQ square, in photo pixels."""
+
+    face: Face
+    quad: F64Array
+    way: str
 
 
 class Aligner:
@@ -54,10 +79,14 @@ class Aligner:
             real pixels that a crop is made of, whichever finder found it. 0: any.
         keep_aligned: leave a photo as it is (only resized) when it is a crop of this kind already. Cropping again would
             only add mirrored borders.
+        search: where the finder finds nothing, and the second look at what it is not sure of; None: neither.
+        sure: least score with which a find of `finder` needs no second look.
+        choose: (photo, squares of its faces, the largest first) -> which one is meant; `faces` does not count then.
+        margin: how much wider than FFHQ's the crops are at each edge, as a share of its side.
     """
 
-    version = "4"  # 2: large faces of large JPEGs are cut from a reduced decode; 3: bicubic sampling;
-    # 4: resizing in torch, and the largest face is that of the largest square
+    version = "5"  # 2: large faces of large JPEGs are cut from a reduced decode; 3: bicubic sampling;
+    # 4: resizing in torch, and the largest face is that of the largest square; 5: the thorough search, faces that show
 
     def __init__(
         self,
@@ -67,6 +96,10 @@ class Aligner:
         min_score: float | None = None,
         min_size: int = 0,
         keep_aligned: bool = True,
+        search: Search | None = None,
+        sure: float = -math.inf,
+        choose: Callable[[U8Image, Sequence[F64Array]], int] | None = None,
+        margin: float = 0.0,
     ) -> None:
         self.finder = finder
         self.size = size
@@ -74,40 +107,88 @@ class Aligner:
         self.min_score = min_score
         self.min_size = min_size
         self.keep_aligned = keep_aligned
+        self.search = search
+        self.sure = sure
+        self.choose = choose
+        self.margin = margin
 
-    def __call__(self, photo: U8Image) -> list[AlignedFace]:
-        """uint8 H x W x 3 -> one or more faces. Raises PhotoError ``no-face`` or ``face-too-small``."""
-        found = [face for face in self.finder.find(photo) if self.min_score is None or face.score >= self.min_score]
-        placed = [(face, ffhq_quad(face.landmarks)) for face in found if _spans(face, photo)]
+    def __call__(self, photo: U8Image, thorough: bool = True) -> list[AlignedFace]:
+        """uint8 H x W x 3 -> one or more faces, the largest first.
+
+        Args:
+            thorough: search on where the finder finds nothing.
+
+        Raises:
+            PhotoError: ``no-face`` or ``face-too-small``.
+        """
+        found = self.finder.find(photo)
+        clear = [face for face in found if self.min_score is None or face.score >= self.min_score]
+        placed = self._placed(photo, clear, self.finder.name)
+        if not placed and thorough and self.search and self.min_score is None:
+            placed = self._placed(photo, *self.search.find(photo))
         if not placed:
-            raise PhotoError("no-face", f"no face was found; {_advice(self.finder.name, bool(found))}")
-        placed.sort(key=lambda one: -side(one[1]))  # detectors' boxes come in few sizes; equal squares keep their order
-        large = [(face, quad) for face, quad in placed if side(quad) >= self.min_size]
+            raise PhotoError("no-face", f"no face was found; {_advice(bool(found))}")
+        placed.sort(
+            key=lambda one: -side(one.quad)
+        )  # detectors' boxes come in few sizes; equal squares keep their order
+        large = [one for one in placed if side(one.quad) >= self.min_size]
         if not large:
-            widest = side(placed[0][1])
+            widest = side(placed[0].quad)
             raise PhotoError(
                 "face-too-small", f"the largest face spans {widest:.0f} px, below --min-size {self.min_size}"
             )
-        chosen = large if self.faces == "all" else large[:1]
-        return [self._aligned(photo, face, quad) for face, quad in chosen]
+        if self.choose is not None:
+            chosen = [large[self.choose(photo, [one.quad for one in large])]]
+        else:
+            chosen = large if self.faces == "all" else large[:1]
+        return [self._aligned(photo, one) for one in chosen]
 
-    def _aligned(self, photo: U8Image, face: Face, quad: F64Array) -> AlignedFace:
-        whole = _shares(face.landmarks, photo)
-        if self.keep_aligned and _is_square(photo) and misalignment(whole) <= ALIGNED_LIMIT:
-            return AlignedFace(None, face.score, resize_u8(photo, self.size, self.size), whole)
-        landmarks = to_crop(face.landmarks, quad).astype(np.float32)
-        return AlignedFace(as_quad(quad), face.score, crop_quad(photo, quad, self.size), landmarks)
+    def _placed(self, photo: U8Image, faces: list[Face], way: str) -> list[_Placed]:
+        """The squares of faces that can be seen, upright; each face once."""
+        placed: list[_Placed] = []
+        for face in faces:
+            seen = self._second_look(photo, face, way)
+            if seen is None or not shows(seen.landmarks, photo):
+                continue
+            quad = ffhq_quad(seen.landmarks)
+            if not any(np.hypot(*(quad.mean(0) - one.quad.mean(0))) < _SAME * side(one.quad) for one in placed):
+                placed.append(_Placed(seen, quad, way))
+        return placed
+
+    def _second_look(self, photo: U8Image, face: Face, way: str) -> Face | None:
+        if self.search is None or (way == self.finder.name and face.score >= self.sure):
+            return face
+        return self.search.settle(photo, face)
+
+    def _aligned(self, photo: U8Image, one: _Placed) -> AlignedFace:
+        whole = _shares(one.face.landmarks, photo)
+        if self.keep_aligned and not self.margin and _is_square(photo) and misalignment(whole) <= ALIGNED_LIMIT:
+            return AlignedFace(None, one.face.score, resize_u8(photo, self.size, self.size), whole, one.way)
+        middle = one.quad.mean(0)
+        quad = middle + (1 + 2 * self.margin) * (one.quad - middle)
+        landmarks = to_crop(one.face.landmarks, quad).astype(np.float32)
+        crop = crop_quad(photo, quad, self.size)
+        return AlignedFace(as_quad(quad), one.face.score, crop, landmarks, one.way)
 
 
-def _spans(face: Face, photo: U8Image) -> bool:
-    """Whether the landmarks make a square that overlaps the photo (a false find can lie outside, or in one point)."""
+def shows(landmarks: F32Array, photo: U8Image) -> bool:
+    """Whether a photo shows enough of a face: an eye, a corner of the mouth, and three of the five points.
+
+    Detectors complete what the photo's edge cuts off, eyes above a chin for example, and the crop's mirrored border
+    makes that look likely. False for landmarks that span nothing.
+
+    Args:
+        landmarks: 68 x 2 or 5 x 2, photo pixels.
+    """
     try:
-        quad = ffhq_quad(face.landmarks)
+        length = side(ffhq_quad(landmarks))
     except ValueError:
         return False
+    points = five_points(landmarks)
     height, width = photo.shape[:2]
-    low, high = quad.min(0), quad.max(0)
-    return bool(np.all(high > 0) and low[0] < width - 1 and low[1] < height - 1)
+    depth = np.minimum(points + 0.5, np.array([width, height]) - 0.5 - points).min(1) / length
+    seen = depth > _INSIDE
+    return bool(seen[:2].any() and seen[3:].any() and (depth > _AT_EDGE).sum() >= 3)
 
 
 def _is_square(photo: U8Image) -> bool:
@@ -157,9 +238,7 @@ def misalignment(landmarks: F32Array) -> float:
     return float(np.hypot(*(quad - _FRAME).T).max())
 
 
-def _advice(finder: str, at_the_edge: bool) -> str:
+def _advice(at_the_edge: bool) -> str:
     if at_the_edge:
-        return "what was found lies mostly outside the photo: leave it out, or give a wider one"
-    if finder.startswith("facexlib"):
-        return "make it larger or turn it upright, or leave this photo out"
-    return "try --detector facexlib, or leave this photo out"
+        return "what was found shows no face, or lies mostly outside the photo: leave it out, or give a wider one"
+    return "give a larger or clearer photo, or leave this one out"

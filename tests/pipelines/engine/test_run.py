@@ -192,7 +192,7 @@ def test_paste_writes_photos_and_names_a_changed_photo(tmp_path: Path) -> None:
     run_job(edit_job(raw, out, ["smile=+2"]))
     summary = run_job(edit_job(raw, out, ["smile=+2"], paste=True))
     assert summary.ok == 2
-    with Image.open(out / "photos" / "smile+2" / "p00.jpg") as pasted:
+    with Image.open(out / "photos" / "smile+2" / "p00.png") as pasted:
         assert pasted.size == (64, 64)
     assert run_job(edit_job(raw, out, ["smile=+2"], paste=True)).skipped == 2
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.errors import UsageError
-from pipelines.evaluation.compare import bootstrap, compare_runs
+from pipelines.evaluation.compare import Comparison, Interval, Line, bootstrap, compare_runs
 from pipelines.evaluation.compare_page import write_comparison
 from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.scatter import scatter_of
 from tests.pipelines.evaluation.making import make_run, make_spec
 from tests.pipelines.metrics.fakes import FakeStore
 
@@ -92,7 +96,10 @@ def test_everything_is_written_and_nothing_of_others_overwritten(tmp_path: Path)
     write_comparison(made, tmp_path / "out")
     page = (tmp_path / "out/compare.html").read_text()
     assert page.count("<article>") == 4
-    assert "<script" not in page
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)  # the one that the page's own policy allows
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in page
+    assert page.count("data-full=") >= 6  # the source and each run's picture of the rows, for the slider
     assert "r1/edits" in page
     assert (
         (tmp_path / "out/compare.md").read_text().startswith("| edit | metric | better | n | r0/edits | r1/edits |\n")
@@ -119,3 +126,26 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     evaluate(make_spec(two, "ssim", report=False), FakeStore())
     with pytest.raises(UsageError, match="no metric of one edit in common"):
         compare_runs([one, two])
+
+
+def test_distortion_and_editability_are_drawn_where_both_were_measured() -> None:
+    def line(edit: str, metric: str, *means: float) -> Line:
+        values = [Interval(mean, mean - 0.01, mean + 0.01) for mean in means]
+        return Line(edit, metric, "none", 9, values, [None, values[0]])
+
+    lines = [
+        line("inversion", "lpips-alex", 0.2, 0.4),
+        line("smile+2", "attributes.smile", 1.0, 3.0),
+        line("age-1", "attributes.age", -0.5, -1.5),
+        line("age-1", "attributes.smile", 9.0, 9.0),  # nobody asked for that
+        line("smile+2,age-1", "attributes.smile", 9.0, 9.0),
+    ]
+    drawn = scatter_of(Comparison({"a": Path("a"), "b": Path("b")}, lines, [], "lpips-alex", []))
+    assert drawn is not None
+    first, second = drawn.marks
+    assert (first.run, second.run, drawn.distortion) == ("a", "b", "lpips-alex")
+    assert first.x < second.x  # more distortion lies further right, more editability higher
+    assert first.y > second.y
+    assert first.across[0] < first.x < first.across[1]
+    assert float(drawn.y_ticks[0][1]) < 0.5 < 1.5 < float(drawn.y_ticks[-1][1])
+    assert scatter_of(Comparison({"a": Path("a"), "b": Path("b")}, lines[1:], [], "", [])) is None

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from pipelines.images.decode import decode
-from pipelines.images.original import Original, read_original, write_like
+from pipelines.images.original import Original, as_format, read_original, write_like
 from pipelines.types import U8Image
 from tests.fakes.photos import chunk, saved, scene
 from tests.pipelines.images.test_colours import grey_profile, linear_profile, with_chunks
@@ -253,3 +253,57 @@ def test_the_same_bytes_every_time() -> None:
     for data in (*LOSSLESS.values(), camera(6)):
         original = read_original(data)
         assert write_like(original, *edited(original)) == write_like(original, *edited(original))
+
+
+SOURCE_TYPE = b"http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+
+
+@pytest.mark.parametrize("name", ["png-rgb", "png-rgb16", "tiff-rgb", "tiff-rgb16", "jpeg", "webp"])
+def test_a_note_says_that_a_model_altered_the_photo(name: str) -> None:
+    data = {**LOSSLESS, "jpeg": saved(SCENE, "JPEG")}[name]
+    original = read_original(data)
+    mask = np.zeros(original.pixels.shape[:2], np.uint8)
+    assert SOURCE_TYPE not in write_like(original, original.pixels, mask)
+    once = write_like(original, original.pixels, mask, altered=True)
+    assert SOURCE_TYPE in once
+    if name != "tiff-rgb16":  # the note is XMP that another reader finds, and does not pile up
+        assert SOURCE_TYPE in (read_original(once).metadata.xmp or b"")
+    again = read_original(once)
+    twice = write_like(again, again.pixels, mask, altered=True)
+    assert twice.count(b"trainedAlgorithmicMedia") + twice.count(b"TrainedAlgorithmicMedia") == 1
+
+
+def test_other_notes_stay_beside_it() -> None:
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:format="image/jpeg"'
+        b' Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"/>'
+        b"</rdf:RDF></x:xmpmeta>"
+    )
+    original = read_original(saved(SCENE, "JPEG", xmp=packet))
+    made = write_like(original, original.pixels, np.zeros(original.pixels.shape[:2]), altered=True)
+    xmp = Image.open(io.BytesIO(made)).info["xmp"]
+    assert b'dc:format="image/jpeg"' in xmp
+    assert SOURCE_TYPE in xmp
+    assert b"digitalCapture" not in xmp
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_a_jpeg_written_as_another_format_keeps_its_pixels(suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    original = read_original(saved(SCENE, "JPEG", quality=90, exif=exif))
+    pixels, mask = edited(original)
+    made = write_like(as_format(original, suffix), pixels, mask)
+    assert (decode(made) == pixels).all()
+    assert Image.open(io.BytesIO(made)).getexif()[0x010F] == "maker"
+
+
+def test_what_another_format_cannot_hold_becomes_srgb() -> None:
+    original = as_format(read_original(saved(Image.fromarray(SCENE).convert("CMYK"), "JPEG")), "png")
+    assert (original.suffix, original.mode, original.bits, original.icc) == ("png", "RGB", 8, None)
+    assert (decode(write_like(original, *edited(original))) == edited(original)[0]).all()
+    deep = read_original(LOSSLESS["png-rgb16"])
+    assert as_format(deep, "tif").bits == 16
+    assert as_format(deep, "jpg").bits == 8
+    assert as_format(deep, "own") is deep

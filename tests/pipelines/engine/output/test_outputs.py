@@ -126,7 +126,7 @@ def test_an_edit_that_loses_the_face_is_a_failure_and_the_others_are_results(tmp
     of_nine = {"smile+9", "masks/smile+9", "photos/smile+9"}
     assert kept.outputs.keys() - lost.outputs.keys() == of_nine
     assert not [path for path in out.rglob("p00.*") if "smile+9" in path.as_posix()]
-    assert (out / "photos" / "smile+2" / "p00.jpg").is_file()
+    assert (out / "photos" / "smile+2" / "p00.png").is_file()
     again = run_job(edit_job(raw, out, ["smile=+2"], chain=Losing(), masks=True, paste=True))
     assert (again.ok + again.skipped, again.failed) == (2, 0)
 
@@ -248,3 +248,17 @@ def test_a_name_that_is_too_long_with_its_suffix_is_cut(tmp_path: Path) -> None:
     chain = FakeChain()
     assert run_job(edit_job(raw, out, ["age=-1"], chain=chain)).ok == 3
     assert chain.inverted == []
+
+
+def test_an_animation_shows_all_edits_also_when_they_are_there_already(tmp_path: Path) -> None:
+    raw, out = write_photos(tmp_path / "raw", 2), tmp_path / "out"
+    edits = ["smile=-2:2:2"]
+    run_job(edit_job(raw, out, edits))
+    chain = FakeChain()
+    assert run_job(edit_job(raw, out, edits, chain=chain, animate=True)).ok == 2
+    assert chain.inverted == []
+    with Image.open(out / "animation" / "p00.webp") as shown:
+        assert (
+            shown.n_frames == 2 * len(read_manifest(out)["p00"].outputs.keys() & {"smile-2", "smile+0", "smile+2"}) - 2
+        )
+    assert read_manifest(out)["p01"].outputs["animation"] == "animation/p01.webp"

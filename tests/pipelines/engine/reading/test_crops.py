@@ -61,8 +61,9 @@ class Finder:
 def searched(finder: Finder, size: int | None = SIZE) -> DetectedCrops:
     aligner = Aligner(finder, size=SIZE)
 
-    def align(picture: U8Image) -> list[LoadedFace]:
-        return [LoadedFace(face.crop, face.quad, pixels=pixel_digest(face.crop)) for face in aligner(picture)]
+    def align(picture: U8Image, thorough: bool) -> list[LoadedFace]:
+        faces = aligner(picture, thorough)
+        return [LoadedFace(face.crop, face.quad, pixels=pixel_digest(face.crop)) for face in faces]
 
     return DetectedCrops(align, size)
 

@@ -13,7 +13,7 @@ import torch
 from pipelines.errors import UsageError, WeightsError
 from pipelines.images.geometry import ffhq_quad, side
 from pipelines.images.pixels import decode, resize_u8
-from pipelines.models.faces.finders import DlibFinder, RetinaFinder, _in_order, _retinaface, _scaled_copy
+from pipelines.models.faces.finders import DlibFinder, RetinaFinder, _retinaface, in_order, scaled_copy
 from pipelines.types import Face, U8Image
 from pipelines.weights.store import WeightStore
 from tests.fakes.photos import scene
@@ -39,8 +39,8 @@ def test_order_is_size_then_place() -> None:
     boxes = [(50, 0, 60, 10), (0, 5, 10, 15), (0, 0, 20, 20), (5, 0, 15, 10)]
     faces = [Face(tuple(map(float, box)), 1.0, POINTS) for box in boxes]  # type: ignore[arg-type]
     expected = [(0, 0, 20, 20), (5, 0, 15, 10), (50, 0, 60, 10), (0, 5, 10, 15)]
-    assert [face.box for face in _in_order(faces)] == expected
-    assert [face.box for face in _in_order(faces[::-1])] == expected
+    assert [face.box for face in in_order(faces)] == expected
+    assert [face.box for face in in_order(faces[::-1])] == expected
 
 
 @pytest.mark.parametrize("longest", [31, 100, 333, 500, 1000])
@@ -48,7 +48,7 @@ def test_scaled_copy_keeps_places(longest: int) -> None:
     """A bright square's centre, found in the copy, scales back to where it was: no drift from rounded sizes."""
     picture = np.zeros((377, 500, 3), np.uint8)
     picture[300:340, 410:450] = 255
-    copy, factors = _scaled_copy(picture, longest)
+    copy, factors = scaled_copy(picture, longest)
     assert max(copy.shape) == longest
     weights = copy[:, :, 0].astype(float)
     centre = np.array(
