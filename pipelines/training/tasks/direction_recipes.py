@@ -45,19 +45,6 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "light": Recipe({"light": 1}, (6, 17), "skin", "face", "light from the viewer's right", longest=3.0),
-    "brows_up": Recipe({"brows_up": 1}, (3, 7), "shape", "eyes", "brows raised", longest=2.0),
-    "face_width": Recipe({"face_width": 1}, (0, 5), "shape", "face", "wider jaw", longest=2.0),
-    "surprise": Recipe(
-        {"brows_up": 1, "eyes_open": 0.8, "mouth_open": 0.8},
-        *((3, 7), "shape", "face", "brows, lids and mouth apart"),
-        longest=2.0,
-    ),
-    "anger": Recipe(
-        {"brows_up": -1, "eyes_open": -0.3, "smile": -0.5},
-        *((3, 7), "shape", "face", "brows and corners of the mouth down"),
-        longest=2.0,
-    ),
     "glasses": Recipe(
         {"glasses": 1}, (0, 5), "skin", "glasses", "glasses on; less takes them off hardly ever", longest=2.0
     ),
@@ -65,6 +52,8 @@ RECIPES: dict[str, Recipe] = {
     "eyeshadow": Recipe({"eyeshadow": 1}, (6, 17), "skin", "eyes", "upper lids darker, as made up"),
     "eyebrows": Recipe({"eyebrows": 1}, (4, 10), "skin", "eyes", "brows darker and fuller"),
     "beard": Recipe({"beard": 1}, (4, 17), "skin", "mouth", "beard and its shadow on chin and upper lip", longest=3.0),
+    "brows_up": Recipe({"brows_up": 1}, (3, 7), "shape", "eyes", "brows raised", longest=2.0),
+    "face_width": Recipe({"face_width": 1}, (0, 5), "shape", "face", "wider jaw", longest=2.0),
 }
 
 
