@@ -8,10 +8,12 @@ difference over; the rows below hold shapes. A unit is calibrated on composed pi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from pipelines.training.tasks.direction_fit import steps_from
 
 F64Array = npt.NDArray[np.float64]
 
@@ -25,7 +27,6 @@ class Recipe:
         rows: first and last row of W+ in which it acts.
         way, region: how a composer brings it in (`pipelines.stages.compose.manners`).
         what: what + does, for people.
-        free: attributes that need not be held, since they hang together with it by nature.
         longest: of one unit, as a multiple of the plain step: an attribute that the composer cannot bring to one deviation must
             not be driven out of the generator's range for it.
     """
@@ -35,7 +36,6 @@ class Recipe:
     way: str
     region: str
     what: str
-    free: frozenset[str] = field(default_factory=frozenset)
     longest: float = 4.0
 
     @property
@@ -65,7 +65,5 @@ def recipe_vector(recipe: Recipe, b: F64Array, names: Sequence[str], w_whiten: n
         names: of its rows.
         w_whiten: the generator's whitening matrix, 512 x 512.
     """
-    held = [k for k, name in enumerate(names) if name in recipe.target or name not in recipe.free]
-    target = np.array([recipe.target.get(names[k], 0.0) for k in held])
-    back = np.linalg.pinv(np.asarray(w_whiten, np.float64))
-    return np.asarray(np.linalg.pinv(b[held]) @ target @ back)
+    target = np.array([recipe.target.get(name, 0.0) for name in names])
+    return np.asarray(target @ steps_from(b, np.asarray(w_whiten, np.float32)))
