@@ -49,9 +49,9 @@ RECIPES: dict[str, Recipe] = {
         {"glasses": 1}, (0, 5), "skin", "glasses", "glasses on; less takes them off hardly ever", longest=2.0
     ),
     "lipstick": Recipe({"lipstick": 1}, (6, 17), "skin", "mouth", "lips redder and darker"),
-    "eyeshadow": Recipe({"eyeshadow": 1}, (6, 17), "skin", "eyes", "upper lids darker, as made up"),
-    "eyebrows": Recipe({"eyebrows": 1}, (4, 10), "skin", "eyes", "brows darker and fuller"),
-    "beard": Recipe({"beard": 1}, (4, 17), "skin", "mouth", "beard and its shadow on chin and upper lip", longest=3.0),
+    "eyeshadow": Recipe({"eyeshadow": 1}, (6, 17), "skin", "eyes", "upper lids darker, as made up", longest=1.5),
+    "eyebrows": Recipe({"eyebrows": 1}, (4, 10), "skin", "eyes", "brows darker and fuller", longest=1.5),
+    "beard": Recipe({"beard": 1}, (4, 17), "skin", "mouth", "beard and its shadow on chin and upper lip", longest=1.5),
     "brows_up": Recipe({"brows_up": 1}, (3, 7), "shape", "eyes", "brows raised", longest=2.0),
     "face_width": Recipe({"face_width": 1}, (0, 5), "shape", "face", "wider jaw", longest=2.0),
 }
