@@ -2,9 +2,10 @@
 
     python -m benchmarks.compensators --faces ./faces sdic full/best.safetensors raw/best.safetensors
 
-Names are ``sdic`` (the weights that ship) or files that `ganinv train sdic` left (best.safetensors). The encoder alone is
-the first row. `--gate` adds rows in which the residual lets go at another departure of the feature. Everything goes
-through the generator's 256 px preview, so figures are close to, not equal to, those of `ganinv evaluate`.
+Names are compensators (``sdic``, ``gra``: the weights that ship) or files that `ganinv train sdic` or `ganinv train gra` left
+(best.safetensors). The encoder alone is the first row. `--turns` looks at turned heads in the place of smile and age. `--gate`
+adds rows in which SDIC's residual lets go at another departure of the feature. Everything goes through the generator's 256 px
+preview, so figures are close to, not equal to, those of `ganinv evaluate`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from torch import Tensor
 from benchmarks.encoders import EDITS, SAME, TERMS, Bench
 from pipelines.images.pixels import to_uint8
 from pipelines.metrics.background import outside_face
+from pipelines.models.gra.network import GRANetwork, load_gra
 from pipelines.models.sdic.lean import load_lean
+from pipelines.stages.compensate.gra import GRACompensator
 from pipelines.stages.compensate.sdic import WIDTH, SDICCompensator
 from pipelines.stages.edit.directions import attribute_scales
 from pipelines.stages.entry import compensators
 from pipelines.training.checkpoint import load_state
 from pipelines.types import FaceBatch, Inversion
 
+Edits = tuple[tuple[str, float], ...]
+TURNS: Edits = (("yaw", 1.0), ("yaw", -1.0), ("yaw", 2.0), ("yaw", -2.0))
 Look = Callable[[int, Tensor], Tensor]  # (place of the face, edited codes 1 x L x 512) -> its picture
 
 
@@ -43,14 +48,7 @@ class Seen:
 
 def compensated(bench: Bench, name: str, codes: Tensor, width: float) -> Look:
     """The way from edited codes to a picture through the compensator `name`."""
-    network: Any
-    if Path(name).is_file():
-        state = load_state(Path(name))
-        network = load_lean(state["network"] if "figures" in state else state["averaged"], bench.generator.num_ws)
-    else:
-        built: Any = compensators.get(name).build(bench.parts, bench.generator)
-        network = built.network
-    stage = SDICCompensator(Seen(bench.generator), network, width=width)
+    stage = _stage(bench, name, width)
     ready = [
         stage.prepare(FaceBatch(face[None]), Inversion(code[None]))
         for face, code in zip(bench.faces, codes, strict=True)
@@ -58,7 +56,22 @@ def compensated(bench: Bench, name: str, codes: Tensor, width: float) -> Look:
     return lambda i, latents: stage.render(ready[i], latents).image.clamp(-1, 1)
 
 
-def measure(bench: Bench, look: Look, codes: Tensor, outside: Tensor) -> dict[str, float]:
+def _stage(bench: Bench, name: str, width: float) -> Any:
+    network: Any
+    if Path(name).is_file():
+        state = load_state(Path(name))
+        tensors = state["network"] if "figures" in state else state["averaged"]
+        load = load_gra if "even.64.mean" in tensors else load_lean
+        network = load(tensors, bench.generator.num_ws)
+    else:
+        built: Any = compensators.get(name).build(bench.parts, bench.generator)
+        network = built.network
+    if isinstance(network, GRANetwork):
+        return GRACompensator(Seen(bench.generator), network)
+    return SDICCompensator(Seen(bench.generator), network, width=width)
+
+
+def measure(bench: Bench, look: Look, codes: Tensor, outside: Tensor, edits: Edits = EDITS) -> dict[str, float]:
     """Every figure of one compensator, means over the faces."""
 
     def looks(latents: Tensor) -> Tensor:
@@ -67,7 +80,7 @@ def measure(bench: Bench, look: Look, codes: Tensor, outside: Tensor) -> dict[st
     base = looks(codes)
     row = _likeness(bench, base, outside, "")
     before = bench.meter.measure(to_uint8(base))
-    for name, strength in EDITS:
+    for name, strength in edits:
         pictures = looks(bench.directions.apply(codes, [(name, strength)]))
         after = bench.meter.measure(to_uint8(pictures))
         what = f"{name}{strength:+g} "
@@ -95,21 +108,22 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True, help="folder of aligned faces")
     parser.add_argument("--encoder", default="encoder", help="whose codes: a name, or a checkpoint's file")
     parser.add_argument("--gate", type=float, action="append", default=[], help="width of the residual's gate")
+    parser.add_argument("--turns", action="store_true", help="edits of yaw, and not of smile and age")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    rows = {}
+    rows, edits = {}, TURNS if options.turns else EDITS
     with torch.no_grad():
         bench = Bench(options.faces, options.threads)
         network = bench.encoder(options.encoder).network
         codes = torch.cat([network(face[None]) for face in bench.faces])
         outside = torch.from_numpy(np.stack([outside_face(points, 256) for points in bench.landmarks.numpy()]))
         rows["encoder alone"] = measure(
-            bench, lambda i, c: bench.generator.preview(c).image.clamp(-1, 1), codes, outside
+            bench, lambda i, c: bench.generator.preview(c).image.clamp(-1, 1), codes, outside, edits
         )
         for name in options.compensators:
             for width in options.gate or [WIDTH]:
                 look = compensated(bench, name, codes, width)
-                rows[f"{name} {width}" if options.gate else name] = measure(bench, look, codes, outside)
+                rows[f"{name} {width}" if options.gate else name] = measure(bench, look, codes, outside, edits)
     heads = list(next(iter(rows.values())))
     print("| compensator | " + " | ".join(heads) + " |")
     print("|---" * (len(heads) + 1) + "|")

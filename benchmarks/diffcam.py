@@ -2,10 +2,12 @@
 
     python -m benchmarks.diffcam ./faces [--weights best.safetensors]
 
-`faces` holds aligned crops (`ganinv align`). `size`: where the generator's feature changes most, without training; `class`: the
-trained classifier's map. Median over faces and both signs of the share of the mask's sum that lies within the attribute's part:
-lower face (below the nose's base, within the outline and a quarter unit around), eyes with lids and brows. `outside`: the share
-beyond the face's outline; `zero`: the share of the picture that stays the photo's.
+`faces` holds aligned crops (`ganinv align`). `closed`: where the generator's feature changes most, without training;
+`trained`: the map of `ganinv train diffcam` times the size of the change. `bounded`: as the composer uses it, as far as the
+attribute reaches by landmarks. Medians over faces and both signs: `at home`, the share of the mask's sum that lies within
+the attribute's part, which is the lower face (below the nose's base, within the outline and a quarter unit around), the
+eyes with lids and brows, or the whole outline; `outside`, the share beyond the outline; `zero`, the share of the picture
+that stays the photo's.
 """
 
 from __future__ import annotations
@@ -25,8 +27,7 @@ from pipelines.models.diffcam.lean import POINT, LeanDiffCAM, load_lean_diffcam
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.align.detectors import build_locator
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.activation import edit_mask, evidence
-from pipelines.stages.compose.diffcam import MASKS
+from pipelines.stages.compose.activation import bounds, edit_masks, evidence
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import Parts, embedders
@@ -59,9 +60,9 @@ def home(name: str, face: regions.Face) -> Tensor:
     return regions.eyes_region(face, SIDE) > 0 if name in EYES else inside(face)
 
 
-def figures(mask: Tensor, name: str, face: regions.Face) -> list[float]:
+def figures(mask: Tensor, at_home: Tensor, outline: Tensor) -> list[float]:
     total = mask.sum().clamp_min(1e-6)
-    share, outside = (float((mask * part).sum() / total) for part in (home(name, face), ~inside(face)))
+    share, outside = (float((mask * part).sum() / total) for part in (at_home, ~outline))
     return [share, outside, float((mask == 0).float().mean())]
 
 
@@ -72,10 +73,11 @@ def measure(folder: Path, weights: Path | None, strength: float) -> dict[tuple[s
     parts = Parts(store, torch.device("cpu"))
     generator = generator_entry("mobile-ffhq", store).build(parts)
     encoder, finder = embedders.get("encoder").build(parts, generator), build_locator(store)
-    network = load_lean_diffcam(parts.tensors(MASKS) if weights is None else load_state(weights)["network"])
     directions = DirectionSet(own_directions(generator.num_ws))
     found: dict[tuple[str, str], list[list[float]]] = {}
-    kinds: dict[str, LeanDiffCAM | None] = {"size": None, "class": network}
+    kinds: dict[str, LeanDiffCAM | None] = {"closed": None}
+    if weights is not None:
+        kinds["trained"] = load_lean_diffcam(load_state(weights)["network"])
     for path in sorted(folder.glob("*.png")):
         picture = decode(read_photo(path))
         points = torch.from_numpy(locate(picture, finder))[None]
@@ -83,19 +85,22 @@ def measure(folder: Path, weights: Path | None, strength: float) -> dict[tuple[s
             continue
         face, codes = regions.face_of(points), encoder.embed(FaceBatch(to_tensor([picture]))).latents
         before = generator.features(codes, (POINT,))[POINT]
+        outline = inside(face)
         for name in directions.names():
+            at_home, limit = home(name, face), bounds(face, name)
             for edit in (make_edit([(name, strength)]), make_edit([(name, -strength)])):
                 change = generator.features(directions.apply(codes, edit.terms), (POINT,))[POINT] - before
                 for kind, classifier in kinds.items():
-                    mask = edit_mask(evidence(classifier, change, edit))
-                    found.setdefault((name, kind), []).append(figures(mask, name, face))
+                    mask = edit_masks(evidence(classifier, change, edit))
+                    found.setdefault((name, kind), []).append(figures(mask, at_home, outline))
+                    found.setdefault((name, f"{kind}, bounded"), []).append(figures(mask * limit, at_home, outline))
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path)
-    parser.add_argument("--weights", type=Path, help="a training's best.safetensors instead of the shipped weights")
+    parser.add_argument("--weights", type=Path, help="best.safetensors of a run of ganinv train diffcam")
     parser.add_argument("--strength", type=float, default=2.0)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -2,12 +2,12 @@
 
     python -m benchmarks.diffcam_ablation ./faces -o ./ablation --attr smile=+2 --attr smile=-2
 
-`faces` holds aligned crops (`ganinv align`). Rows: the codes' own picture; composed by `detail`; the plain composite with masks
-from the change's size and from the classifier; the latter with ghosts taken out. Columns, means over faces and edits:
+`faces` holds aligned crops (`ganinv align`). Rows: the codes' own picture; composed by `detail`; the plain composite, and
+the same with ghosts taken out; with `--weights` both also with the trained masks. Columns, means over faces and edits:
 
 - `same`, `id`: share of results within dlib's distance of the photo, and the metric `id-dlib`; `moved`: change of the attribute
   from the inversion, over that of the codes' own picture (mean over mean);
-- `doubled`: contours of photo and edited render seen at once, in the classifier's mask (0: one of them everywhere);
+- `doubled`: contours of photo and edited render seen at once, in the composite's mask (0: one of them everywhere);
   `ghost`: the metric of that name;
 - `kept`: share of the picture's pixels that are the photo's, bit for bit; `seconds`: of composing, without rendering.
 """
@@ -32,17 +32,19 @@ from pipelines.images.pixels import encode, resize_area, to_tensor, to_uint8
 from pipelines.metrics.faces import Faces, Picture, Trio
 from pipelines.metrics.registry import build_metrics
 from pipelines.metrics.tools import Tools
-from pipelines.models.diffcam.lean import POINT
+from pipelines.models.diffcam.deghost import load_deghost
+from pipelines.models.diffcam.lean import POINT, load_lean_diffcam
 from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.build import build_chain, plan_chain
 from pipelines.stages.compose.detail import build_detail
-from pipelines.stages.compose.diffcam import DiffCAMComposer, build_diffcam
+from pipelines.stages.compose.diffcam import GHOSTS, DiffCAMComposer, build_diffcam
 from pipelines.stages.compose.filters import luma
 from pipelines.stages.compose.manners import known_manner
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import attribute_scales, own_directions
 from pipelines.stages.entry import Parts
+from pipelines.training.checkpoint import load_state
 from pipelines.types import Composer, Composition, FaceBatch, Generator
 from pipelines.weights.store import StoreConfig, WeightStore
 
@@ -77,16 +79,22 @@ def _sums(a: Tensor, b: Tensor) -> Tensor:
     return F.avg_pool2d((a * b).sum(dim=1, keepdim=True), WINDOW, 1, WINDOW // 2)
 
 
-def compared(store: WeightStore, generator: Generator, directions: DirectionSet) -> dict[str, Composer]:
+def compared(
+    store: WeightStore, generator: Generator, directions: DirectionSet, weights: Path | None
+) -> dict[str, Composer]:
     """The rows of the table, but the codes' own picture."""
     device = torch.device("cpu")
     parts, plain = (Parts(store, device, directions, None, deghost) for deghost in (True, False))
-    return {
+    rows: dict[str, Composer] = {
         "detail": build_detail(parts, generator),
-        "size": DiffCAMComposer(),
-        "classifier": build_diffcam(plain, generator),
+        "composite": build_diffcam(plain, generator),
         "deghosted": build_diffcam(parts, generator),
     }
+    if weights is not None:
+        classifier, deghost = load_lean_diffcam(load_state(weights)["network"]), load_deghost(parts.tensors(GHOSTS))
+        rows["composite, trained mask"] = DiffCAMComposer(classifier)
+        rows["deghosted, trained mask"] = DiffCAMComposer(classifier, deghost)
+    return rows
 
 
 def asked_of(name: str, edit: Edit) -> Edit:
@@ -99,14 +107,14 @@ def asked_of(name: str, edit: Edit) -> Edit:
 class Bench:
     """The chain, the rows, and what judges them."""
 
-    def __init__(self, compensate: str) -> None:
+    def __init__(self, compensate: str, weights: Path | None) -> None:
         store = WeightStore(StoreConfig.from_env(os.environ))
         spec = EditSpec.model_validate(
             {"inputs": ["unused"], "output": "unused", "compensate": compensate, "compose": "none"}
         )
         self.chain = build_chain(plan_chain(spec, store), store, torch.device("cpu"))
         self.directions = DirectionSet(own_directions(self.chain.generator.num_ws))
-        self.composers = compared(store, self.chain.generator, self.directions)
+        self.composers = compared(store, self.chain.generator, self.directions, weights)
         self.tools = Tools(store, torch.device("cpu"), scales=attribute_scales())
         self.judges = build_metrics(METRICS, self.tools)
 
@@ -122,7 +130,7 @@ class Bench:
         states = {name: composer.prepare(faces, inversion, base) for name, composer in self.composers.items()}
         for edit in edits:
             moved = chain.compensator.render(prepared, self.directions.apply(inversion.latents, edit.terms), (POINT,))
-            mask = self.composers["classifier"].compose(states["classifier"], moved, edit).mask
+            mask = self.composers["composite"].compose(states["composite"], moved, edit).mask
             for name in ("codes", *self.composers):
                 made, seconds = Composition(moved.image, torch.ones_like(mask)), 0.0
                 if name != "codes":
@@ -164,10 +172,11 @@ def main() -> None:
     parser.add_argument("faces", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--attr", action="append", required=True, help="an edit of one attribute, as for `ganinv edit`")
+    parser.add_argument("--weights", type=Path, help="best.safetensors of a run of ganinv train diffcam")
     parser.add_argument("--compensate", default="sdic-wide", help="as for `ganinv edit`")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench, found = Bench(args.compensate), defaultdict(list)
+    bench, found = Bench(args.compensate, args.weights), defaultdict(list)
     for path in sorted(args.faces.glob("*.png")):
         for name, row in bench.face(path, args.output, parse_edits(args.attr)):
             found[name].append(row)

@@ -5,7 +5,8 @@
 A cell is one face, one pivot and one refinement; its figures are a line of `--work`/cells.jsonl, and a cell that has one is
 not done again, so a run may be ended and started at any time. Faces come one after the other, so that rows that are not
 complete are means over the faces that every row has. Pictures are full ones; likeness and identity are measured on their
-256 px versions, as `ganinv evaluate` does. An edit is made twice: plain, and composed into the photo (`--compose detail`).
+256 px versions, as `ganinv evaluate` does. Seconds are those of the processor, on one thread. An edit is made twice: plain,
+and composed into the photo (`--compose detail`).
 """
 
 from __future__ import annotations
@@ -84,10 +85,10 @@ class Table:
         built = [
             refiners.get(name).build(parts, self.bench.generator) for name in refinement.split("+") if name != "none"
         ]
-        started = time.perf_counter()
+        started = time.process_time()
         for refiner in built:
             inversion = refiner.refine(face, inversion)
-        figures = {"s": seconds + time.perf_counter() - started}
+        figures = {"core s": seconds + time.process_time() - started}
         figures |= self._figures(index, face, inversion.stored(), f"{pivot}-{refinement}")
         self.done[cell] = figures
         with self.path.open("a") as file:
@@ -97,9 +98,9 @@ class Table:
         path = self.folder / f"{name}-{index}.pt"
         if not path.exists():
             embedder = embedders.get(name).build(self.bench.parts, self.bench.generator)
-            started = time.perf_counter()
+            started = time.process_time()
             codes = embedder.embed(face).latents
-            torch.save({"codes": codes, "seconds": time.perf_counter() - started}, path)
+            torch.save({"codes": codes, "seconds": time.process_time() - started}, path)
         kept = torch.load(path)
         return Inversion(kept["codes"]), float(kept["seconds"])
 
@@ -143,13 +144,13 @@ def rows(done: dict[tuple[int, str, str], dict[str, float]], count: int) -> Iter
     whole = [face for face in range(count) if all((face, *name) in done for name in names)]
     if not whole:
         return
-    heads = list(next(iter(done.values())))
+    heads = list(dict.fromkeys(head for figures in done.values() for head in figures))
     yield f"{len(whole)} faces"
     yield ""
     yield "| pivot | refinement | " + " | ".join(heads) + " |"
     yield "|---" * (len(heads) + 2) + "|"
     for pivot, refinement in names:
-        cell = {head: np.nanmean([done[face, pivot, refinement][head] for face in whole]) for head in heads}
+        cell = {head: np.nanmean([done[face, pivot, refinement].get(head, np.nan) for face in whole]) for head in heads}
         yield f"| {pivot} | {refinement} | " + " | ".join(f"{cell[head]:.3g}" for head in heads) + " |"
 
 

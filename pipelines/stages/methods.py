@@ -46,6 +46,7 @@ add_method(
     "sdic-wide",
     summary="encoder and one pass of SDIC, whose residual stays under edits as a fitted one does: quick, for composed edits",
 )
+add_method("gra", "encoder", (), "gra", summary="encoder, then gradual residuals by one pass, aligned to every edit")
 add_method(
     "diffcam",
     "encoder",

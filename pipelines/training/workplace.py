@@ -63,7 +63,7 @@ class Workplace:
         return torch.tensor(json.loads(kept.read_text()))
 
     def write_best(self, name: str, what: str, data: str, chosen: str = CHOSEN) -> Path:
-        """The run's best averaged weights in half precision, as the asset `name` with its card; `chosen`: how it was found."""
+        """The run's best averaged weights in half precision, as the asset `name` with its card; `chosen`: by which figure."""
         best = load_state(self.spec.output / BEST)
         settings = self.spec.decisive(self.digest)
         card: dict[str, Any] = {

@@ -173,6 +173,7 @@ def full(filled: Filled) -> Deghosting:
     return converted(filled, "diffcam/manifest_deghosting_128_1024")
 
 
+# Buys: the official numbers at full width; the quick tests compare a narrow network.
 @pytest.mark.slow
 @torch.no_grad()
 def test_full_deghosting(full: Deghosting, goldens: Goldens, taps: Taps) -> None:
@@ -187,6 +188,7 @@ def test_full_deghosting(full: Deghosting, goldens: Goldens, taps: Taps) -> None
     check(part, golden, "out_crop", out[:, :, 496:528, 496:528], WIDE)
 
 
+# Buys: the official numbers of mask and deghosting as one chain; the quick tests compare each network alone.
 @pytest.mark.slow
 @torch.no_grad()
 def test_whole_chain(classifier: DiffCAM, full: Deghosting, goldens: Goldens) -> None:

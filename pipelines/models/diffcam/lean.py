@@ -56,7 +56,8 @@ class LeanDiffCAM(nn.Module):
         local = change - change.mean(dim=(2, 3), keepdim=True)
         evened = (local / self.spread[:, None, None]).clamp(-REACH, REACH)
         x = F.avg_pool2d(self.read(evened), change.shape[-1] // SIDE)
-        return self.second(act(self.first(act(x)))).relu()
+        found: Tensor = self.second(act(self.first(act(x)))).relu()
+        return found
 
     def maps(self, change: Tensor) -> Tensor:
         """n x K x 32 x 32, how much each place speaks for each class."""

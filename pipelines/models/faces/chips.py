@@ -119,7 +119,8 @@ def extract_chips(images: Tensor, landmarks: Tensor, size: int = 150, padding: f
 
 def _halvings(step: Tensor, most: int) -> Tensor:
     """n x 2 picture pixels per chip pixel -> n: how often to halve the picture first, so that at most 2 remain."""
-    return (step.norm(dim=1).clamp(min=1e-6).log2().ceil() - 1).clamp(0, most)
+    length: Tensor = torch.linalg.vector_norm(step, dim=1)
+    return (length.clamp(min=1e-6).log2().ceil() - 1).clamp(0, most)
 
 
 def _most_halvings(side: int, size: int) -> int:

@@ -1,7 +1,7 @@
 """Gradual residuals for any generator with features at 16, 32 and 64 px: pyramid, residual modules, aligners.
 
-After Li et al., "Gradual Residuals Alignment" (AAAI 2024, arXiv 2402.14398), of which only the idea and the framework's figure were
-to be had: lost detail is added stage by stage, coarse to fine, each stage seeing the generator's feature as the
+After Li et al., "Gradual Residuals Alignment" (AAAI 2024, arXiv 2402.14398), of which only the idea and the framework's
+figure were to be had: lost detail is added stage by stage, coarse to fine, each stage seeing the generator's feature as the
 stages below have corrected it. The inside is ours, and shares its blocks, and may share its weights, with the lean SDIC
 (`pipelines.models.sdic.lean`): the pyramid is that hourglass over (source, base, source - base). Last layers are zeros, so that
 the untrained network changes nothing.

@@ -1,9 +1,9 @@
 """`--compensate gra`: what the codes lack, found coarse to fine once per photo, and aligned coarse to fine with every edit.
 
-Two streams through the generator's lower blocks (Li et al., arXiv 2402.14398; `pipelines.models.gra.network`). The reconstruction
-stream adds a residual at 16, 32 and 64 px, each found from the photo and from the feature as it arrives there, corrected
-below. The editing stream starts from the edited codes and adds at each point the same residual, brought to where the edited
-feature wants it. At strength 0 both are one, exactly.
+Two streams through the generator's lower blocks (Li et al., arXiv 2402.14398; `pipelines.models.gra.network`). The
+reconstruction stream adds a residual at 16, 32 and 64 px, each found from the photo and from the feature as it arrives there,
+corrected below. The editing stream starts from the edited codes and adds at each point the same residual, brought to where
+the edited feature wants it. At strength 0 both are one, exactly.
 """
 
 from __future__ import annotations
@@ -77,14 +77,18 @@ def reconstruct(
 
 
 def editing(
-    network: GRANetwork, sources: Mapping[Point, Source]
+    network: GRANetwork, sources: Mapping[Point, Source], dense: bool = False
 ) -> tuple[dict[Point, Injection], dict[Point, Aligned]]:
-    """The editing stream, as injections into a pass of edited codes, and what they align in that pass."""
+    """The editing stream, as injections into a pass of edited codes, and what they align in that pass.
+
+    Args:
+        dense: every place is a candidate at every stage (for tests: 64 MB a face).
+    """
     found: dict[Point, Aligned] = {}
 
     def align(x: Tensor, point: Point) -> Tensor:
         evening, place = network.evening(point), POINTS.index(point)
-        parents = found[POINTS[place - 1]].match.index if place else None
+        parents = found[POINTS[place - 1]].match.index if place and not dense else None
         found[point] = network.aligner(point)(evening(x), sources[point], parents)
         return x + evening.back(found[point].residual)
 

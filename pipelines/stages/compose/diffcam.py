@@ -1,8 +1,9 @@
 """`--compose diffcam`: the edited render is laid into the photo where the edit is; then ghosts are taken out.
 
-Diff-CAM editing (Song et al., ECCV 2022, arXiv 2207.08134) with means that fit one pass of a small generator: the mask comes
-from the generator's own features (`pipelines.models.diffcam.lean`) and is exactly 0 away from the edit; deghosting corrects
-the composite inside the mask (`pipelines.models.diffcam.deghost`), where the official network makes the whole photo anew.
+Diff-CAM editing (Song et al., ECCV 2022, arXiv 2207.08134) with means that fit one pass of a small generator. The mask is
+read off the generator's own features (`pipelines.stages.compose.activation`) and is exactly 0 away from the edit.
+Deghosting corrects the composite inside the mask (`pipelines.models.diffcam.deghost`), where the official network makes the
+whole photo anew.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from torch import Tensor
 from pipelines.edits import Edit, make_edit
 from pipelines.images.pixels import resize_area
 from pipelines.models.diffcam.deghost import Decision, DeghostNet, decided, load_deghost
-from pipelines.models.diffcam.lean import POINT, LeanDiffCAM, load_lean_diffcam
+from pipelines.models.diffcam.lean import POINT, LeanDiffCAM
+from pipelines.models.diffcam.masks import joined_mask
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.activation import edit_mask, evidence
+from pipelines.stages.compose.activation import bounds, edit_masks, evidence
 from pipelines.stages.compose.detail import region_of
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepared, sized
 from pipelines.stages.entry import Parts, composers
-from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Synthesis
+from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 
 VERSION = "1"
-MASKS, GHOSTS = "diffcam-mobile-ffhq", "deghost-mobile-ffhq"
+GHOSTS = "deghost-mobile-ffhq"
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,13 @@ class DiffCAMComposer:
     """See the module and `pipelines.types.Composer`. Results do not depend on the batch: a CPU takes faces one by one.
 
     Args:
-        classifier: None: the mask is where the feature changes most, whatever the attribute.
+        classifier: of `ganinv train diffcam`; None: masks in closed form (docs/decisions/0060).
         deghost: None: the plain composite.
-        region: where all edits may be, besides (`regions.asked_region`); None: anywhere.
+        region: where all edits may be (`regions.asked_region`); None: where each attribute lives, by landmarks.
     """
 
     version = VERSION
-    points: tuple[int | str, ...] = (POINT,)
+    points: tuple[Point, ...] = (POINT,)
 
     def __init__(
         self,
@@ -82,20 +84,25 @@ class DiffCAMComposer:
         return sized(joined(parts), edited.image.shape[-1])
 
     def _composed(self, photo: Prepared, edited: Tensor, change: Tensor, edit: Edit) -> Composition:
-        mask = edit_mask(evidence(self.classifier, change, edit))
-        if self.region is not None:
-            mask = mask * regions.asked_region(photo.face, WORK, self.region)
+        mask = self.mask(photo, change, edit)
         decision = Decision(mask, torch.zeros_like(mask), mask.new_zeros(len(mask), 3, *mask.shape[2:]))
         if self.deghost is not None:
             decision = self.deghost(photo.photo, photo.render, resize_area(edited, WORK), mask)
         image = decided(photo.images, photo.base, edited, decision)
         return Composition(image, enlarge(mask, photo.factor), photo.face.points)
 
+    def mask(self, photo: Prepared, change: Tensor, edit: Edit) -> Tensor:
+        """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face."""
+        masks = edit_masks(evidence(self.classifier, change, edit))
+        if self.region is None:
+            masks = masks * torch.cat([bounds(photo.face, name) for name, _ in edit.terms], dim=1)
+        else:
+            masks = masks * regions.asked_region(photo.face, WORK, self.region)
+        return joined_mask(masks) * photo.free
 
-@composers.register("diffcam", (MASKS, GHOSTS), VERSION, landmarks=True)
+
+@composers.register("diffcam", (GHOSTS,), VERSION, landmarks=True)
 def build_diffcam(parts: Parts, generator: Generator) -> Composer:
-    """The shipped networks; a generator other than the one that the masks were trained on gets the closed form alone."""
-    known = generator.name == "mobile-ffhq"
-    classifier = load_lean_diffcam(parts.tensors(MASKS)).to(parts.device) if known else None
+    """Masks in closed form, and the shipped deghosting."""
     deghost = load_deghost(parts.tensors(GHOSTS)).to(parts.device) if parts.deghost else None
-    return DiffCAMComposer(classifier, deghost, region_of(parts.region))
+    return DiffCAMComposer(None, deghost, region_of(parts.region))

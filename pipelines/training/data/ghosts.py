@@ -50,8 +50,8 @@ class Ghosts:
     def of(cls, planes: Tensor) -> Ghosts:
         """The reverse of `planes`."""
         levels = planes.float() / 255
-        *pictures, mask = levels.split(_PLANES, dim=1)
-        return cls(*(picture * 2 - 1 for picture in pictures), mask)
+        photo, base, edited, target, mask = levels.split(_PLANES, dim=1)
+        return cls(photo * 2 - 1, base * 2 - 1, edited * 2 - 1, target * 2 - 1, mask)
 
 
 Draw = Callable[[int], Ghosts]  # a place in the bank -> one composite, by that number alone

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.edits import Edit, make_edit
-from pipelines.errors import UsageError
 from pipelines.images.pixels import resize_area
-from pipelines.models.diffcam.deghost import ONSET, DeghostNet, decided
-from pipelines.models.diffcam.lean import POINT, LeanDiffCAM, load_lean_diffcam
+from pipelines.models.diffcam.deghost import ONSET, Decision, DeghostNet, decided
+from pipelines.models.diffcam.lean import POINT
 from pipelines.models.generators.discriminator import Discriminator
 from pipelines.models.perceptual.likeness import Likeness, Weights
-from pipelines.stages.compose.activation import edit_mask, evidence
-from pipelines.stages.compose.diffcam import MASKS
+from pipelines.stages.compose.activation import edit_masks, evidence
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import compensators, embedders
@@ -45,8 +43,7 @@ def train(spec: DeghostSpec, store: WeightStore, report: Report) -> Path:
     place = Workplace(spec, store)
     embedder = embedders.get(spec.encoder).build(place.parts, place.generator)
     compensator = compensators.get(spec.compensate).build(place.parts, place.generator)
-    classifier = load_lean_diffcam(place.parts.tensors(MASKS)).to(place.device)
-    painter = Painter(spec, place, embedder, compensator, classifier)
+    painter = Painter(spec, place, embedder, compensator)
     bank = GhostBank(spec.output / "pairs", spec.pairs)
     bank.fill(painter.draw, report)
     torch.manual_seed(spec.seed)
@@ -63,20 +60,12 @@ def train(spec: DeghostSpec, store: WeightStore, report: Report) -> Path:
 class Painter:
     """Draws composites through the very chain that edits photos."""
 
-    def __init__(
-        self,
-        spec: DeghostSpec,
-        place: Workplace,
-        embedder: Embedder,
-        compensator: Compensator,
-        classifier: LeanDiffCAM,
-    ) -> None:
+    def __init__(self, spec: DeghostSpec, place: Workplace, embedder: Embedder, compensator: Compensator) -> None:
         self.spec, self.generator, self.photos = spec, place.generator, place.photos
-        self.embedder, self.compensator, self.classifier = embedder, compensator, classifier
+        self.embedder, self.compensator = embedder, compensator
         self.directions = DirectionSet(own_directions(place.generator.num_ws))
         for name in spec.edits:
-            if name not in classifier.classes:
-                raise UsageError(f"'{name}' has no masks; known: {', '.join(classifier.classes)}")
+            self.directions.get(name)  # an unknown name is found now
 
     @torch.no_grad()
     def draw(self, place: int) -> Ghosts:
@@ -103,7 +92,7 @@ class Painter:
         prepared = self.compensator.prepare(FaceBatch(photo), inversion)
         base = self.compensator.render(prepared, inversion.latents, (POINT,))
         edited = self.compensator.render(prepared, moved, (POINT,))
-        mask = edit_mask(evidence(self.classifier, edited.features[POINT] - base.features[POINT], edit))
+        mask = edit_masks(evidence(None, edited.features[POINT] - base.features[POINT], edit))
         return Ghosts(photo, resize_area(base.image, 256), resize_area(edited.image, 256), target, mask)
 
 
@@ -163,11 +152,11 @@ class DeghostTask:
 
     def _pictures(self, network: nn.Module, ghosts: Ghosts) -> tuple[Tensor, Tensor]:
         """What the network makes, and what it ought to: the target as far as the mask lets it through."""
-        layers = [x.to(self.device) for x in (ghosts.photo, ghosts.base, ghosts.edited)]
-        mask, photo = ghosts.mask.to(self.device), layers[0]
+        photo, base, edited = (x.to(self.device) for x in (ghosts.photo, ghosts.base, ghosts.edited))
+        mask = ghosts.mask.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.half):
-            decision = network(*layers, mask)
-        made = decided(*layers, type(decision)(*(x.float() for x in decision)))
+            found = network(photo, base, edited, mask)
+        made = decided(photo, base, edited, Decision(*(x.float() for x in found)))
         gate = (mask / ONSET).clamp(max=1)
         return made, photo + gate * (ghosts.target.to(self.device) - photo)
 

@@ -108,8 +108,8 @@ class DiffCAMTask:
         """Differences of two people's codes, n x 1 x 512, a random share of each."""
         z = torch.randn(2 * count, len(self.generator.w_avg), generator=chance)
         share = torch.rand(count, 1, generator=chance).to(self.generator.device)
-        one, other = self.generator.map(z.to(self.generator.device)).split(count)
-        return (share * (one - other)).unsqueeze(1)
+        mapped = self.generator.map(z.to(self.generator.device))
+        return (share * (mapped[:count] - mapped[count:])).unsqueeze(1)
 
     @torch.no_grad()
     def _changes(self, photos: Tensor, place: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """What gradual residuals learn: photos come back through their codes, and residuals follow edits.
 
-Photos train the reconstruction stream, as `pipelines.training.tasks.sdic` does; feature pairs and artificial misalignment train the
-aligners (Li et al., arXiv 2402.14398, name the latter; the former are ours). No weight belongs to both.
+Photos train the reconstruction stream, as `pipelines.training.tasks.sdic` does; feature pairs and artificial misalignment
+train the aligners (Li et al., arXiv 2402.14398, name the latter; the former are ours). No weight belongs to both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipelines.training.losses.gra import misaligned_terms, pair_terms
 from pipelines.training.losses.sdic import picture
 from pipelines.training.run import Report
 from pipelines.training.specs import GRASpec
-from pipelines.training.workplace import Workplace, start_from
+from pipelines.training.workplace import CHOSEN, Workplace, start_from
 from pipelines.types import Generator, Inversion, Point
 from pipelines.weights.store import WeightStore
 
@@ -64,7 +64,9 @@ def train(spec: GRASpec, store: WeightStore, report: Report) -> Path:
     Loop(spec, _network(spec, generator, store), task, place.accelerator, report, place.digest).run()
     what = f"gradual residuals and their alignment for {spec.generator} and the codes of '{spec.encoder}'"
     data = f"{len(place.photos.train)} real aligned faces, and generated pairs in feature space"
-    return place.write_best(f"gra-{spec.generator}", what, data)
+    pairs = "of the aligners' errors on held-out feature pairs"
+    chosen = {0: CHOSEN, 1: f"least sum {pairs}"}.get(spec.pairs_every, f"{CHOSEN}, and {pairs}")
+    return place.write_best(f"gra-{spec.generator}", what, data, chosen)
 
 
 def _network(spec: GRASpec, generator: Generator, store: WeightStore) -> GRANetwork:

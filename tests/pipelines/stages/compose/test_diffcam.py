@@ -14,7 +14,7 @@ from pipelines.models.diffcam.deghost import DeghostNet
 from pipelines.models.diffcam.lean import POINT, LeanDiffCAM
 from pipelines.specs import EditSpec
 from pipelines.stages.build import plan_chain
-from pipelines.stages.compose.activation import edit_mask, evidence
+from pipelines.stages.compose.activation import edit_masks, evidence
 from pipelines.stages.compose.diffcam import DiffCAMComposer
 from pipelines.stages.compose.diffcam_official import OfficialComposer
 from pipelines.types import Composition, FaceBatch, Inversion, Synthesis
@@ -102,13 +102,14 @@ def classifier() -> LeanDiffCAM:
 def test_signs_and_several_attributes() -> None:
     net, moved = classifier(), torch.zeros(2, 8, 64, 64)
     moved[:, 0, 42:52, 24:40], moved[:, 1, 26:32, 16:48] = 1, 1
-    smile = edit_mask(evidence(net, moved, SMILE))
+    smile = edit_masks(evidence(net, moved, SMILE))
     assert smile[:, :, 175:200, 105:150].min() > 0.9
     assert not smile[:, :, 100:125].any()
     away = make_edit([("smile", -2.0)])
-    assert torch.equal(edit_mask(evidence(net, -moved, away)), smile)
-    both = edit_mask(evidence(net, moved, make_edit([("smile", 1.0), ("eyes_open", 1.0)])))
-    assert torch.equal(both, torch.maximum(smile, edit_mask(evidence(net, moved, make_edit([("eyes_open", 1.0)])))))
+    assert torch.equal(edit_masks(evidence(net, -moved, away)), smile)
+    both = edit_masks(evidence(net, moved, make_edit([("smile", 1.0), ("eyes_open", 1.0)])))
+    assert torch.equal(both[:, :1], smile)
+    assert torch.equal(both[:, 1:], edit_masks(evidence(net, moved, make_edit([("eyes_open", 1.0)]))))
     assert evidence(net, moved, make_edit([("hat", 1.0)])).shape == (2, 1, 32, 32)
 
 

@@ -96,7 +96,7 @@ def test_terms_are_decided_by_the_step_and_an_adversary_joins(bank: GhostBank) -
 
 
 def test_it_learns_to_show_one_layer(bank: GhostBank, tmp_path: Path) -> None:
-    spec = settings(output=tmp_path, steps=8)
+    spec = settings(output=tmp_path, steps=30, every=30, lr=0.1)
     torch.manual_seed(0)
     task = DeghostTask(spec, bank, tiny_likeness(), torch.device("cpu"))
     loop = Loop(spec, DeghostNet((8, 8, 8, 8)), task, Accelerator(cpu=True), lambda f: None)

@@ -24,7 +24,7 @@ CLASSES = ("smile", "age")
 
 
 def settings(**changes: Any) -> DiffCAMSpec:
-    base: dict[str, Any] = {"steps": 12, "batch": 4, "lr": 2e-2, "half": False, "disturbance": 0.0}
+    base: dict[str, Any] = {"steps": 12, "batch": 4, "lr": 0.1, "half": False, "disturbance": 0.0}
     return DiffCAMSpec(**base | {"data": ["photos"], "every": 6} | changes)
 
 
@@ -44,7 +44,11 @@ def task(tmp_path: Path) -> DiffCAMTask:
 
 
 def network(task: DiffCAMTask) -> LeanDiffCAM:
-    return lean_diffcam_for(task.generator, CLASSES)
+    made = lean_diffcam_for(task.generator, CLASSES)
+    made.calibrate(
+        task._changes(task.photos.batch(0, 4, 0), 0)[0]
+    )  # random features change by far less than they differ
+    return made
 
 
 def test_a_step_is_decided_by_its_number(task: DiffCAMTask) -> None:
@@ -68,14 +72,20 @@ def test_changes_are_of_the_class_they_are_called(task: DiffCAMTask) -> None:
         assert max(range(2), key=likeness.__getitem__) == index
 
 
+def loss(task: DiffCAMTask, net: torch.nn.Module) -> float:
+    """Over steps that no run comes to."""
+    return sum(float(task.terms(net, step)["cross_entropy"].detach()) for step in range(100, 104))
+
+
 def test_it_learns_and_goes_on(task: DiffCAMTask, tmp_path: Path) -> None:
     def run(folder: str, until: int | None = None) -> Loop:
         (tmp_path / folder).mkdir(exist_ok=True)
         spec = settings(output=tmp_path / folder, until=until)
         loop = Loop(spec, network(task), task, Accelerator(cpu=True), lambda f: None)
-        before = loop.validate()[0]["cross_entropy"]
+        before = loss(task, loop.bare)
         loop.run()
-        assert loop.validate()[0]["cross_entropy"] < before
+        if until is None:
+            assert loss(task, loop.bare) < 0.8 * before
         return loop
 
     whole = run("whole")
