@@ -8,10 +8,12 @@ difference over; the rows below hold shapes. A unit is calibrated on composed pi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from pipelines.training.tasks.direction_fit import steps_from
 
 F64Array = npt.NDArray[np.float64]
 
@@ -25,7 +27,6 @@ class Recipe:
         rows: first and last row of W+ in which it acts.
         way, region: how a composer brings it in (`pipelines.stages.compose.manners`).
         what: what + does, for people.
-        free: attributes that need not be held, since they hang together with it by nature.
         longest: of one unit, as a multiple of the plain step: an attribute that the composer cannot bring to one deviation must
             not be driven out of the generator's range for it.
     """
@@ -35,7 +36,6 @@ class Recipe:
     way: str
     region: str
     what: str
-    free: frozenset[str] = field(default_factory=frozenset)
     longest: float = 4.0
 
     @property
@@ -45,26 +45,15 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "light": Recipe({"light": 1}, (6, 17), "skin", "face", "light from the viewer's right", longest=3.0),
-    "brows_up": Recipe({"brows_up": 1}, (3, 7), "shape", "eyes", "brows raised", longest=2.0),
-    "face_width": Recipe({"face_width": 1}, (0, 5), "shape", "face", "wider jaw", longest=2.0),
-    "surprise": Recipe(
-        {"brows_up": 1, "eyes_open": 0.8, "mouth_open": 0.8},
-        *((3, 7), "shape", "face", "brows, lids and mouth apart"),
-        longest=2.0,
-    ),
-    "anger": Recipe(
-        {"brows_up": -1, "eyes_open": -0.3, "smile": -0.5},
-        *((3, 7), "shape", "face", "brows and corners of the mouth down"),
-        longest=2.0,
-    ),
     "glasses": Recipe(
         {"glasses": 1}, (0, 5), "skin", "glasses", "glasses on; less takes them off hardly ever", longest=2.0
     ),
     "lipstick": Recipe({"lipstick": 1}, (6, 17), "skin", "mouth", "lips redder and darker"),
-    "eyeshadow": Recipe({"eyeshadow": 1}, (6, 17), "skin", "eyes", "upper lids darker, as made up"),
-    "eyebrows": Recipe({"eyebrows": 1}, (4, 10), "skin", "eyes", "brows darker and fuller"),
-    "beard": Recipe({"beard": 1}, (4, 17), "skin", "mouth", "beard and its shadow on chin and upper lip", longest=3.0),
+    "eyeshadow": Recipe({"eyeshadow": 1}, (6, 17), "skin", "eyes", "upper lids darker, as made up", longest=1.5),
+    "eyebrows": Recipe({"eyebrows": 1}, (4, 10), "skin", "eyes", "brows darker and fuller", longest=1.5),
+    "beard": Recipe({"beard": 1}, (4, 17), "skin", "mouth", "beard and its shadow on chin and upper lip", longest=1.5),
+    "brows_up": Recipe({"brows_up": 1}, (3, 7), "shape", "eyes", "brows raised", longest=2.0),
+    "face_width": Recipe({"face_width": 1}, (0, 5), "shape", "face", "wider jaw", longest=2.0),
 }
 
 
@@ -76,7 +65,5 @@ def recipe_vector(recipe: Recipe, b: F64Array, names: Sequence[str], w_whiten: n
         names: of its rows.
         w_whiten: the generator's whitening matrix, 512 x 512.
     """
-    held = [k for k, name in enumerate(names) if name in recipe.target or name not in recipe.free]
-    target = np.array([recipe.target.get(names[k], 0.0) for k in held])
-    back = np.linalg.pinv(np.asarray(w_whiten, np.float64))
-    return np.asarray(np.linalg.pinv(b[held]) @ target @ back)
+    target = np.array([recipe.target.get(name, 0.0) for name in names])
+    return np.asarray(target @ steps_from(b, np.asarray(w_whiten, np.float32)))

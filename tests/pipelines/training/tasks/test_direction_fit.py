@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from pipelines.training.tasks.direction_fit import Bench, Sample, calibrate, describe_fit, gradients, steps_from
+from pipelines.training.tasks.direction_recipes import Recipe, recipe_vector
 from pipelines.types import U8Image
 
 NAMES = ("a", "b")
@@ -34,6 +35,13 @@ def test_a_step_moves_its_attribute_by_one_deviation_and_no_other() -> None:
     steps = steps_from(b, whiten)
     moved = (steps @ truth.T) / sample.values.std(0)
     assert np.allclose(moved, np.eye(2), atol=0.05)
+
+
+def test_a_recipe_moves_what_it_names_and_holds_the_rest() -> None:
+    sample, mean, whiten, truth = world()
+    b, _ = gradients(sample, mean, whiten)
+    vector = recipe_vector(Recipe({"b": 2.0}, (0, 5), "skin", "face", "more of b"), b, NAMES, whiten)
+    assert np.allclose((vector @ truth.T) / sample.values.std(0), (0, 2), atol=0.1)
 
 
 def test_noise_is_not_taken_for_a_direction() -> None:
