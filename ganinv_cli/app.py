@@ -156,7 +156,7 @@ def common(
 
 
 def main() -> None:
-    """The console script."""
+    """The command, where it is imported already."""
     process.open_streams()
     process.catch_signals()
     app()

@@ -23,11 +23,12 @@ def compare(
 ) -> None:
     """Compare runs that `evaluate` has measured: means with intervals, and which differences are more than noise."""
     OutputOptions(as_json=as_json, quiet=quiet).apply()
-    from ganinv_cli import console
+    from ganinv_cli import console, process
 
     with console.clean_stdout():
-        from pipelines.evaluation.compare import compare_runs
-        from pipelines.evaluation.compare_page import write_comparison
+        with process.loading():
+            from pipelines.evaluation.compare import compare_runs
+            from pipelines.evaluation.compare_page import write_comparison
 
         made = compare_runs(runs)
         write_comparison(made, output, offline)

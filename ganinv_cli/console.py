@@ -276,7 +276,8 @@ class _Run:
         if level.verbose or self._failures <= FAILURES_SHOWN:
             say(f"failed: {event.item}: {event.message}", "red")
         elif self._failures == FAILURES_SHOWN + 1:
-            say("more items fail; all of them are in the output's manifest.jsonl, with the reason", "red")
+            papers = "metrics.json" if self._verb == "evaluate" else "the output's manifest.jsonl"
+            say(f"more items fail; all of them are in {papers}, with the reason", "red")
 
     def _progress(self, event: ProgressEvent) -> None:
         finished = event.done + event.failed + event.skipped

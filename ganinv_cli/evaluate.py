@@ -17,11 +17,12 @@ from pipelines.evaluation.specs import EvaluateSpec
 def evaluate(spec: EvaluateSpec, weights: WeightOptions, output: OutputOptions) -> None:
     """Score a run against its sources: metrics.json, report.html and a table."""
     output.apply()
-    from ganinv_cli import console
+    from ganinv_cli import console, process
 
     with console.clean_stdout():
-        from pipelines.evaluation.evaluate import RequirementUnmet, pictures
-        from pipelines.evaluation.evaluate import evaluate as score
+        with process.loading():
+            from pipelines.evaluation.evaluate import RequirementUnmet, pictures
+            from pipelines.evaluation.evaluate import evaluate as score
 
         unmet: RequirementError | None = None
         try:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -53,6 +54,26 @@ def mute_stdout() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+class _Loading:
+    """Whether libraries are being imported."""
+
+    now = False
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """While libraries are imported, a signal ends the process there and then, with a sentence and the signal's exit code.
+
+    An exception out of the middle of an import is a traceback at best, and an abort where C++ is under way. Nothing has
+    begun that would have to be finished.
+    """
+    before, _Loading.now = _Loading.now, True
+    try:
+        yield
+    finally:
+        _Loading.now = before
+
+
 def catch_signals() -> None:
     """Let TERM and HUP end a run as Ctrl-C does; the second signal of these ends it at once.
 
@@ -66,6 +87,10 @@ def catch_signals() -> None:
         if os.getpid() != own:  # a child that was forked off has nothing to flush
             os.kill(os.getpid(), number)
             return
+        if _Loading.now:
+            with contextlib.suppress(OSError):
+                os.write(2, b"interrupted before anything began\n")
+            os._exit(128 + number)
         raise Stopped(number)
 
     known = [getattr(signal, name) for name in _ENDS if hasattr(signal, name)]

@@ -21,12 +21,13 @@ def run_verb(verb: str, spec: AlignSpec, weights: WeightOptions, output: OutputO
         typer.Exit: with the run's exit code (0, 3 or 4).
         GanInvError: a mistake of the user, missing weights, an output that cannot be written.
     """
-    from ganinv_cli import console
+    from ganinv_cli import console, process
 
     output.apply()
     store = weights.store()
     with console.clean_stdout():
-        from pipelines import api
+        with process.loading():
+            from pipelines import api
 
         if dry.dry_run:
             plan: Mapping[str, Any] | None = api.plan(spec, store)

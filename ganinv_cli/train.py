@@ -18,11 +18,12 @@ def _command(name: str, kind: type[TrainSpec]) -> Callable[..., None]:
     """The command of one training; its help is the first paragraph of its spec."""
 
     def run(spec: TrainSpec, weights: WeightOptions, output: OutputOptions) -> None:
-        from ganinv_cli import console
+        from ganinv_cli import console, process
 
         output.apply()
         with console.clean_stdout():
-            from pipelines.training.run import train
+            with process.loading():
+                from pipelines.training.run import train
 
             path = train(spec, weights.store(), _report)
         card = path.with_suffix(".json")

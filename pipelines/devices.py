@@ -9,6 +9,7 @@ are left as they are.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import sys
 
@@ -36,6 +37,11 @@ def keep_freed_memory() -> bool:
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _KEEP), (_TOP_PAD, _GROW), (_ARENA_MAX, 1))
     taken = [mallopt(name, value) for name, value in settings]  # each is asked for, whatever became of the one before
     return all(taken)
+
+
+def cores() -> int:
+    """Cores that this process may use (a container's or a job's share, where the system tells)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve_device(name: str) -> torch.device:

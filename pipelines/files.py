@@ -1,12 +1,16 @@
-"""Files that are whole or not there: written beside their place, then renamed."""
+"""Files that are whole or not there: written beside their place, then renamed. And what JSON of unknown origin says."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import OutputError
 
@@ -20,25 +24,65 @@ _DISK_TROUBLE = {
 }
 
 
-def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
-    """Write a file so that nobody ever sees half of it: a unique ``.part`` beside it, then a rename.
+@contextlib.contextmanager
+def replacing(path: Path, unique: bool = True) -> Iterator[Path]:
+    """A ``.part`` beside `path` for the body to write, which takes its place when that ends well, and else goes.
 
-    Parent folders are made; `durable` forces the bytes onto the disk first (slow). Raises OutputError with one
-    sentence; the part file does not stay behind.
+    The folder is made. Raises OSError.
+
+    Args:
+        path: what nobody is ever to see half of.
+        unique: several may write it at a time; False: what a killed writer left is written over.
     """
     # Cut to 40 characters: name plus token stays below the usual limit of 255 bytes even in four-byte scripts.
-    part = path.with_name(f"{path.name[:40]}.{secrets.token_hex(6)}.part")
+    name = f"{path.name[:40]}.{secrets.token_hex(6)}" if unique else path.name
+    part = path.with_name(f"{name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "xb") as file:
+        yield part
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
+    """Write a file whole or not at all; `durable` forces the bytes onto the disk first (slow).
+
+    Raises OutputError with one sentence.
+    """
+    try:
+        with replacing(path) as part, open(part, "xb") as file:
             file.write(data)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(part, path)
     except OSError as error:
         reason = _DISK_TROUBLE.get(error.errno or 0, f"{error.strerror or error}; choose another --output")
         raise OutputError(f"cannot write '{path}': {reason}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+
+
+def parse_json(text: bytes | str) -> Any:
+    """The value of a JSON document that anybody may have written.
+
+    Raises ValueError for all that is none, and for what no caller can use: brackets nested too deep, numbers that neither 64
+    bits nor a float hold.
+    """
+    try:
+        return json.loads(text, parse_int=_whole, parse_float=_real)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value.bit_length() > 64:
+        raise ValueError("a number beyond 64 bits")
+    return value
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number beyond a float's range")
+    return value

@@ -31,12 +31,14 @@ class Entry(Generic[T_co]):
         weights: entries of the catalogue that it needs.
         version: raised whenever its results change; part of the fingerprint.
         landmarks: whether it looks at the faces' landmarks.
+        options: which of the options of `pipelines.stages.fitting` it reads.
     """
 
     build: Callable[..., T_co]
     weights: tuple[str, ...] = ()
     version: str = "1"
     landmarks: bool = False
+    options: tuple[str, ...] = ()
 
 
 class Registry(Generic[T]):
@@ -93,12 +95,17 @@ class PartRegistry(Registry[Entry[T]]):
     """A registry of parts. `@composers.register("mine")` above a function that builds one registers it."""
 
     def register(
-        self, name: str, weights: tuple[str, ...] = (), version: str = "1", landmarks: bool = False
+        self,
+        name: str,
+        weights: tuple[str, ...] = (),
+        version: str = "1",
+        landmarks: bool = False,
+        options: tuple[str, ...] = (),
     ) -> Callable[[F], F]:
         """Decorator of a build function; the arguments are those of `Entry`."""
 
         def adds(build: F) -> F:
-            self.add(name, Entry(build, weights, version, landmarks))
+            self.add(name, Entry(build, weights, version, landmarks, options))
             return build
 
         return adds

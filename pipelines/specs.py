@@ -192,6 +192,9 @@ class InvertSpec(AlignSpec):
         method: a named chain; `embed`, `refine` and `compensate` override its parts (None: the method's own).
         encoder: in place of the embedder, a published encoder: the name of converted weights, or an upstream file.
         refine: one refiner, or several joined by ``+`` or commas, one after the other; ``none``: no refiner.
+        quality: a method by what a face may cost: ``fast``, ``balanced`` or ``best``, which looks at what ``balanced`` found
+            and goes on only where that is poor.
+        seconds_per_face, regularize, space, regularize_with: see `pipelines.stages.fitting.Fitting`.
         compile: build the generator's passes with torch.compile (minutes at first, needs a C++ compiler on CPUs); results
             stay within rounding, so it is no part of the fingerprint.
         align: find and crop the faces first (the align options apply); else the input must hold aligned crops.
@@ -217,6 +220,23 @@ class InvertSpec(AlignSpec):
         str | None, Option("Other refiners than the method's, joined by +, or none.", "Method", metavar="NAME+NAME")
     ] = None
     compensate: Annotated[str | None, Option("Another compensator than the method's, or none.", "Method")] = None
+    quality: Annotated[
+        Literal["fast", "balanced", "best"] | None, Option("A method by what a face may cost.", "Method")
+    ] = None
+    seconds_per_face: Annotated[
+        float | None, Option("Stop fitting a face after so long; not the same on every machine.", "Fitting")
+    ] = Field(default=None, gt=0, allow_inf_nan=False)
+    regularize: Annotated[
+        Literal["lsap", "delta", "none"] | None,
+        Option("What holds optimised codes near the generator's own.", "Fitting"),
+    ] = None
+    space: Annotated[
+        Literal["w", "wplus"] | None, Option("Where fitted codes may lie: one w, or a code a row.", "Fitting")
+    ] = None
+    regularize_with: Annotated[
+        Path | None,
+        Option("Aligned faces that --refine cycle stays good on (else generated).", "Fitting", metavar="DIR"),
+    ] = None
     compile: Annotated[bool, Option("Use torch.compile; pays on long runs, needs a compiler.", "Method")] = False
     align: Annotated[bool, Option("INPUT holds photos: find and crop the faces first.", "Faces")] = False
     aligned: Annotated[bool, Option("INPUT holds aligned crops: do not check that.", "Faces")] = False
@@ -227,17 +247,25 @@ class InvertSpec(AlignSpec):
             raise ValueError("align crops the faces, aligned says that they are cropped already: choose one")
         return self
 
+    @model_validator(mode="after")
+    def _check_quality(self) -> InvertSpec:
+        if self.quality and self.method != type(self).model_fields["method"].default:
+            raise ValueError("quality chooses the method: give one of quality and method")
+        return self
+
 
 class EditSpec(InvertSpec):
     """Faces -> codes -> edited pictures.
 
     Attributes:
         edits: what to make; texts are read as `pipelines.edits.parse_edits` reads them.
+        like: reference portraits, as `pipelines.stages.edit.references` reads them; each makes one more edit.
         latents: a folder whose current codes are used again (a run, or its ``latents`` folder).
         direction_files: more directions, from the user's own files.
         compose: what puts an edit into the photo (``none``: nothing does); None: the method's own.
         region: where edits may change the photo, instead of where each attribute lives: ``face``, ``mouth``, ``eyes``,
-            ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
+            ``glasses``, ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
+        deghost: whether the composer ``diffcam`` takes ghosts out of what it composed.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
         paste: also put each edited crop back into its photo (`photos/EDIT/KEY.jpg`).
     """
@@ -250,6 +278,13 @@ class EditSpec(InvertSpec):
             *("Edit", ("--attr",), "NAME=S", "attributes"),
         ),
     ] = ()
+    like: Annotated[
+        tuple[str, ...],
+        Option(
+            "Bring faces to a portrait's values, as REF.jpg=smile,yaw; or a CSV of such lines. Repeat for more.",
+            *("Edit", ("--like",), "REF=NAMES"),
+        ),
+    ] = ()
     latents: Annotated[Path | None, Option("Folder whose current codes are used again.", "Edit")] = None
     direction_files: Annotated[
         tuple[Path, ...],
@@ -258,8 +293,13 @@ class EditSpec(InvertSpec):
     compose: Annotated[str | None, Option("Another composer than the method's, or none.", "Method")] = None
     region: Annotated[
         str | None,
-        Option("Where edits may be: face, mouth, eyes, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"),
+        Option(
+            "Where edits may be: face, mouth, eyes, glasses, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"
+        ),
     ] = None
+    deghost: Annotated[
+        Literal["on", "off"], Option("--compose diffcam: take ghosts out of the composed picture.", "Edit")
+    ] = "on"
     masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
     paste: Annotated[bool, Option("Also put each edited face back into its photo.", "Edit")] = False
 

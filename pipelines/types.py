@@ -7,14 +7,16 @@ uint8 H x W x 3, RGB. `pipelines.images.pixels` is the only module that converts
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from pipelines.kept import KeptTensors, kept
 
 if TYPE_CHECKING:
     from pipelines.edits import Edit
@@ -89,34 +91,17 @@ class FaceBatch:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """How a field of `Inversion` travels.
-
-    Attributes:
-        name: of its tensors in files: ``name``, or ``name.KEY`` where the field maps keys to tensors.
-        disk: what a file keeps of its numbers; None: one number a face, kept in the file's head and always on the host.
-    """
-
-    name: str
-    disk: torch.dtype | None = None
-
-
-def kept(name: str, disk: torch.dtype | None = None, **more: Any) -> Any:
-    """A dataclass field that goes wherever an inversion goes; see `Kept`."""
-    return field(metadata={"kept": Kept(name, disk)}, **more)
-
-
-@dataclass(frozen=True)
-class Inversion:
+class Inversion(KeptTensors):
     """A batch of inverted faces: all that an edit needs, and all that `latents/*.safetensors` stores.
 
-    Its fields are the one map of what an inversion consists of: slicing, joining, moving and storing go by it, so a field
-    that is added here reaches devices, files and workers by itself.
+    Its fields are the one map of what an inversion consists of: a field that is added here reaches devices, files and
+    workers by itself.
 
     Attributes:
         latents: n x L x 512, W+ with the average latent already added.
         residuals: point -> n x C x r x r, added to the edited code's own feature there (empty: none).
-        deltas: parameter of the generator -> n x its shape, added to it for this face alone (pivotal tuning).
+        deltas: parameter of the generator -> n x its shape, added to it for this face alone (pivotal tuning); or two factors
+            of such a matrix, named as `pipelines.stages.render.whole_delta` reads them.
         scores: name -> n values (final loss terms), for the manifest.
     """
 
@@ -128,51 +113,6 @@ class Inversion:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def __getitem__(self, index: Tensor | slice) -> Self:
-        """The faces at `index`."""
-        return self._changed(lambda tensor, _: tensor[index])
-
-    @classmethod
-    def cat(cls, parts: Sequence[Self]) -> Self:
-        """Several inversions of one method as one, in order."""
-        joined = [{(how, key): tensor for how, key, tensor in part.tensors()} for part in parts]
-        whole = (torch.cat([part[how, key] for part in joined]) for how, key, _ in parts[0].tensors())
-        return parts[0].holding(whole)
-
-    def to(self, device: torch.device) -> Self:
-        """The same there; scores are the host's wherever the rest is."""
-        return self._changed(lambda tensor, how: tensor.detach().to(device if how.disk else "cpu"))
-
-    def stored(self) -> Self:
-        """As a file keeps it, so that edits from disk and edits in one pass are the same."""
-        return self._changed(lambda tensor, how: tensor.detach().to(how.disk).float() if how.disk else tensor)
-
-    def like(self) -> tuple[frozenset[object], ...]:
-        """What must be equal of inversions that are to be joined."""
-        return tuple(frozenset(v) for _, v, how in self._parts() if how.disk and isinstance(v, Mapping))
-
-    def tensors(self) -> Iterator[tuple[Kept, object, Tensor]]:
-        """Every tensor with its field's `Kept` and its key there (None: the field is the tensor)."""
-        for _, value, how in self._parts():
-            for key, tensor in value.items() if isinstance(value, Mapping) else ((None, value),):
-                yield how, key, tensor
-
-    def holding(self, tensors: Iterable[Tensor]) -> Self:
-        """The same with other tensors, in the order of `tensors`."""
-        others = iter(tensors)
-        return self._changed(lambda tensor, _: next(others))
-
-    def _parts(self) -> Iterator[tuple[str, Any, Kept]]:
-        for each in fields(self):
-            yield each.name, getattr(self, each.name), each.metadata["kept"]
-
-    def _changed(self, change: Callable[[Tensor, Kept], Tensor]) -> Self:
-        made: dict[str, Any] = {}
-        for name, value, how in self._parts():
-            many = isinstance(value, Mapping)
-            made[name] = {key: change(each, how) for key, each in value.items()} if many else change(value, how)
-        return replace(self, **made)
-
 
 @dataclass(frozen=True)
 class Composition:
@@ -182,19 +122,30 @@ class Composition:
         image: n x 3 x R x R, [-1, 1].
         mask: n x 1 x R x R in [0, 1]: 0 where it is the source photo; ones where nothing was composed.
         landmarks: n x 68 x 2, where the face's landmarks are now; None: where they were.
+        lost: n booleans: the edit went so far that no face is left (`pipelines.stages.noise`); None: nobody looked.
     """
 
     image: Tensor
     mask: Tensor
     landmarks: Tensor | None = None
+    lost: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the device makes of a batch: `base` n x 3 x R x R (the inversion) and a `Composition` an edit, by its name."""
+    """What the device makes of a batch.
+
+    Attributes:
+        base: n x 3 x R x R, the inversion.
+        edits: an edit's name -> its composition.
+        notes: of each measured edit, face by face: what the manifest is to tell of it, by name.
+        missed: its name -> of how many faces the amount was not reached.
+    """
 
     base: Tensor
     edits: Mapping[str, Composition]
+    notes: Sequence[Mapping[str, float]] = ()
+    missed: Mapping[str, int] = field(default_factory=dict)
 
 
 class Generator(Protocol):
@@ -242,6 +193,16 @@ class PartGenerator(Generator, Protocol):
 
         Near borders that are not the whole picture's it is wrong, as convolutions see nothing beyond them.
         """
+
+
+@runtime_checkable
+class SketchGenerator(Generator, Protocol):
+    """A generator with a second, coarser and cheaper head than that of `preview`."""
+
+    def sketch(
+        self, w: Tensor, inject: Mapping[Point, Injection] | None = None, collect: tuple[Point, ...] = ()
+    ) -> Synthesis:
+        """As `preview`, n x 3 x 128 x 128."""
 
 
 class Embedder(Protocol):
@@ -312,6 +273,3 @@ class FaceFinder(Protocol):
     version: str
 
     def find(self, image: U8Image) -> list[Face]: ...
-
-
-MetricKind = Literal["pair", "set", "latent"]

@@ -10,7 +10,7 @@ from pipelines.engine.input.listing import Listing, StreamedPhotos, take_part
 from pipelines.engine.output.checks import check_places, refuse_foreign_files, without_own
 from pipelines.engine.reading.decoder_pool import Reader
 from pipelines.engine.resume.ledger import Ledger
-from pipelines.engine.resume.pending import Todo
+from pipelines.engine.resume.pending import Pending
 from pipelines.engine.stage import Work
 from pipelines.errors import UsageError
 from pipelines.records.manifest import Record, has_manifest
@@ -46,7 +46,7 @@ class Job:
     outputs: tuple[Output, ...]
     make_reader: Callable[[], Reader]
     make_work: Callable[[str], Work]
-    prepare: Callable[[], None] = nothing
+    prepare: Callable[[], object] = nothing
     workers: int = 0
     devices: tuple[str, ...] = ("cpu",)
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Job:
     def check(self) -> StreamedPhotos:
         """This run's photos; raises UsageError where the folders cannot be meant so.
 
-        Only the photos that were listed first are looked at, `todo` looks at each as it comes; but the name of each is
+        Only the photos that were listed first are looked at, `pending` looks at each as it comes; but the name of each is
         asked for where `align` is to write into a folder with other files in it, which must not be written over.
         """
         spec, photos = self.spec, self.listing.photos
@@ -73,12 +73,12 @@ class Job:
             refuse_foreign_files(spec.output, planned)
         return take_part(photos, spec.limit, spec.shard)
 
-    def todo(self, photos: StreamedPhotos) -> tuple[Ledger, Todo]:
+    def pending(self, photos: StreamedPhotos) -> tuple[Ledger, Pending]:
         """The ledger of the output folder, and what is to do, found as it is asked for."""
         ledger, spec = self.ledger(ManifestIndex(self.spec.output)), self.spec
         checked = photos if photos.whole else without_own(photos, spec.output, self.tops)
         counted = photos if photos.countable and not photos.whole else None
-        return ledger, Todo(checked, ledger, spec.overwrite, spec.retry_failed, counted)
+        return ledger, Pending(checked, ledger, spec.overwrite, spec.retry_failed, counted)
 
     def ledger(self, records: Mapping[str, Record]) -> Ledger:
         """`records` as seen by this run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 
 from pipelines.engine.events import Progress
@@ -49,7 +49,10 @@ class Pipeline:
         self._gate = Gate(job.spec.output)
         self._unaligned: list[str] = []
         self._faceless: list[str] = []
+        self._noted: dict[str, list[str]] = {}  # what is to be said of photos -> their keys
+        self._homeless: list[str] = []
         self._stale = 0
+        self._missed: Mapping[str, int] = {}
 
     def run(
         self, make_work: Callable[[], Work], part: str, fork: bool = True, spare: list[Decoder] | None = None
@@ -96,6 +99,7 @@ class Pipeline:
         for result in work.flush():
             writer.submit(result)
         self._stale = getattr(work, "stale", 0)
+        self._missed = getattr(work, "missed", {})
 
     def _wait(self, writer: Writer) -> None:
         """As long as results cannot be moved on (see `engine.gate`)."""
@@ -132,6 +136,8 @@ class Pipeline:
         keys = face_keys(photo.key, len(loaded.faces))
         self.progress.take(photo.key, len(keys))
         self.progress.add(len(keys) - 1)
+        for note in loaded.notes:
+            self._noted.setdefault(note, []).append(photo.key)
         for record in self._ledger.withdrawn(photo, len(keys)):
             gone = replace(record, status="skipped", outputs={}, fingerprint="", prints={}, error=None)
             yield Result(gone, counts_as="nothing")
@@ -154,9 +160,11 @@ class Pipeline:
             record = ledger.kept(photo, key, digest, placed)
             missing = ledger.missing(photo, key, digest, placed, faces)
         scores = {"faces": faces, **face.scores}
-        record = replace(record, quad=face.quad, scores=scores, ms=loaded.ms, stat=loaded.stat)
+        record = replace(record, quad=face.quad, scores=scores, ms=loaded.ms, notes=loaded.notes, stat=loaded.stat)
         pasted = any(output.per == "photo" for output in missing)
         origin = Origin(photo.path, digest, face.quad) if face.quad else photo.origin
+        if origin is None and any(output.per == "photo" for output in self._job.outputs):
+            self._homeless.append(key)
         return FaceJob(face, record, missing, self._place(photo, place, faces, origin) if pasted else None)
 
     def _place(self, photo: Photo, place: int, faces: int, origin: Origin | None) -> PastePlace | None:
@@ -182,14 +190,30 @@ class Pipeline:
     def _warn(self, stream: DecoderPool) -> None:
         for note in stream.notes:
             self.progress.warn(note)
+        for note, keys in self._noted.items():
+            self.progress.warn(f"{note}: {_named(keys, '', 'photos')}")
         if self._unaligned:
             self.progress.warn(f"{_named(self._unaligned)} not placed as the generator expects; run with --align")
         if self._faceless:
             self.progress.warn(f"no face was found in {_named(self._faceless, '')}; the result is a guess")
+        if self._homeless:
+            self.progress.warn(
+                f"{_named(self._homeless)} not pasted: they are crops, and no run of align says of which photo; "
+                "give the folder that align wrote, or the photos with --align"
+            )
         if self._stale:
-            self.progress.warn(f"{self._stale} codes on disk belong to other pixels, methods or weights; made anew")
+            self.progress.warn(
+                f"{self._stale} codes that were found are not used and made anew: they are damaged, or of another method, "
+                "other weights or other pixels than this run's"
+            )
+        for edit, count in sorted(self._missed.items()):
+            if count:
+                self.progress.warn(
+                    f"{edit} was not reached on {count} faces, which go as far as their range allows; the manifest's scores "
+                    f"'{edit}:...' have what was asked and what was reached"
+                )
 
 
-def _named(keys: list[str], verb: str = " are") -> str:
+def _named(keys: list[str], verb: str = " are", what: str = "faces") -> str:
     shown = ", ".join(repr(key) for key in keys[:3])
-    return f"{len(keys)} faces ({shown}{', ...' if len(keys) > 3 else ''}){verb}"
+    return f"{len(keys)} {what} ({shown}{', ...' if len(keys) > 3 else ''}){verb}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +13,12 @@ from typing import Any
 import torch
 
 from pipelines import plugins
-from pipelines.devices import default_batch, device_names, resolve_device
+from pipelines.devices import cores, default_batch, device_names, resolve_device
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
 from pipelines.engine.input.listing import Listing, list_input
 from pipelines.engine.job import Job
+from pipelines.engine.portraits import with_references
 from pipelines.engine.reading.crops import ExistingCrops, build_align_reader, build_invert_reader, reader_weights
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before, pictures_before
@@ -44,6 +44,7 @@ def plan_run(spec: AlignSpec, store: WeightStore) -> Job:
     if not isinstance(spec, InvertSpec):
         return _align_job(spec, store)
     if isinstance(spec, EditSpec):
+        spec = with_references(spec, store)
         _check_edit(spec)
     return _chain_job(spec, plan_chain(spec, store), store)
 
@@ -65,8 +66,8 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
         outputs=align_outputs(spec, store),
         make_reader=partial(_reader, spec.plugins, partial(build_align_reader, spec, store.config)),
         make_work=_align_only,
-        prepare=partial(store.require, weights),
-        workers=_workers(spec, max(1, _cores() // len(devices))),
+        prepare=partial(store.pull, weights),
+        workers=_workers(spec, max(1, cores() // len(devices))),
         devices=devices,
         about=_about("cpu", 1, weights, store),
     )
@@ -84,11 +85,19 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
         outputs=chain_outputs(spec, planned, store),
         make_reader=partial(_reader, spec.plugins, partial(build_invert_reader, spec, store.config, planned.landmarks)),
         make_work=partial(_batcher, spec.plugins, planned, _quiet(store), _settings(spec, planned, listing, store)),
-        prepare=partial(store.require, weights),
+        prepare=partial(store.pull, weights),
         workers=_workers(spec, _decoders(devices)),
         devices=devices,
-        about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store),
+        about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store)
+        | _regularized(spec, planned),
     )
+
+
+def _regularized(spec: InvertSpec, planned: ChainPlan) -> dict[str, str]:
+    """Which faces an encoder that is fitted to each photo was kept good on."""
+    if "cycle" not in planned.method.refine:
+        return {}
+    return {"regularized_with": str(spec.regularize_with or "generated faces")}
 
 
 def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped: bool = False) -> Listing:
@@ -144,15 +153,15 @@ def _settings(spec: InvertSpec, planned: ChainPlan, listing: Listing, store: Wei
 
 def describe(job: Job, store: WeightStore) -> dict[str, Any]:
     """What a job would do; see `pipelines.api.plan`."""
-    _, todo = job.todo(job.check())
-    tasks = todo.rest()
+    _, pending = job.pending(job.check())
+    tasks = pending.rest()
     return {
         "command": job.command,
         "input": str(job.spec.input),
         "output": str(job.spec.output),
-        "photos": todo.seen,
+        "photos": pending.seen,
         "to_do": len(tasks),
-        "done": todo.done,
+        "done": pending.done,
         "notes": list(job.listing.notes),
         "weights": [{"name": name, "cached": store.have(name)} for name in job.about["weights"]],
         "edits": [change.name for change in job.spec.edits] if isinstance(job.spec, EditSpec) else [],
@@ -206,7 +215,7 @@ def _batch(spec: RunSpec) -> int | None:
 
 def _decoders(devices: tuple[str, ...]) -> int:
     """Decoding processes of each device: one where the CPU computes too, else its share of the cores."""
-    return 1 if devices[0] == "cpu" else min(8, max(1, (_cores() - 1) // len(devices)))
+    return 1 if devices[0] == "cpu" else min(8, max(1, (cores() - 1) // len(devices)))
 
 
 def _folders(spec: InvertSpec, listing: Listing) -> tuple[Path, ...]:
@@ -235,13 +244,8 @@ def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
     return [Aligner.version, spec.detector, detector.version, *hashes, *options]
 
 
-def _workers(spec: RunSpec, cores: int) -> int:
-    return cores if spec.num_workers is None else spec.num_workers
-
-
-def _cores() -> int:
-    """Cores that this process may use (a container's or a job's share, where the system tells)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _workers(spec: RunSpec, usual: int) -> int:
+    return usual if spec.num_workers is None else spec.num_workers
 
 
 def _about(device: str, batch_size: int | None, weights: tuple[str, ...], store: WeightStore) -> dict[str, Any]:

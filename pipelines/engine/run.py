@@ -85,12 +85,12 @@ class _Plan:
 
 def _plan(job: Job, photos: StreamedPhotos, progress: Progress) -> _Plan:
     """All tasks, or of a large or slow input the first, and the others as they are found."""
-    ledger, todo = job.todo(photos)
-    first = todo.rest() if photos.whole else list(islice(todo, 1))
-    todo.tell(progress)
+    ledger, pending = job.pending(photos)
+    first = pending.rest() if photos.whole else list(islice(pending, 1))
+    pending.tell(progress)
     progress.start(progress.summary.total)
     _warn(_notes(job, ledger), progress)
-    return _Plan(ledger, first if photos.whole or not first else chain(first, todo), partial(todo.tell, progress))
+    return _Plan(ledger, first if photos.whole or not first else chain(first, pending), partial(pending.tell, progress))
 
 
 def _here(job: Job) -> bool:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from pipelines.devices import resolve_device
+from pipelines.engine.device.batching import face_batch
 from pipelines.engine.device.fetch import fetch, levels, shares
+from pipelines.engine.portraits import with_references
 from pipelines.engine.reading.crops import invert_faces
-from pipelines.engine.types import LoadedFace, Photo
-from pipelines.images.pixels import resize_u8, to_tensor
+from pipelines.engine.types import Photo
+from pipelines.images.pixels import resize_u8
 from pipelines.specs import EditSpec, InvertSpec
 from pipelines.stages.build import ChainPlan, build_chain, plan_chain
 from pipelines.stages.chain import Chain
 from pipelines.stages.paste import paste
-from pipelines.types import FaceBatch, U8Image
+from pipelines.types import U8Image
 from pipelines.weights.store import WeightStore
 
 _guard = threading.Lock()
@@ -37,6 +38,7 @@ def render_one(spec: InvertSpec, store: WeightStore, picture: U8Image) -> dict[s
         PhotoError: no face, or no aligned crop.
         UsageError, WeightsError: as of `edit`.
     """
+    spec = with_references(spec, store) if isinstance(spec, EditSpec) else spec
     plan, device = plan_chain(spec, store), resolve_device(spec.device)
     face = invert_faces(spec, store, plan.landmarks).faces(Photo("picture", "picture"), picture)[0]
     edits = spec.edits if isinstance(spec, EditSpec) else ()
@@ -44,7 +46,7 @@ def render_one(spec: InvertSpec, store: WeightStore, picture: U8Image) -> dict[s
         chain = _chain(plan, store, device)
         crop = resize_u8(face.crop, chain.resolution, chain.resolution)
         torch.manual_seed(spec.seed)
-        faces = FaceBatch(to_tensor([crop]), _points(face)).to(device)
+        faces = face_batch([face], chain.resolution).to(device)
         made = chain.edit(faces, chain.invert(faces).stored(), edits)
         images = [made.base, *(each.image for each in made.edits.values())]
         masks = [each.mask for each in made.edits.values()]
@@ -65,7 +67,3 @@ def _chain(plan: ChainPlan, store: WeightStore, device: torch.device) -> Chain:
     if not _last or _last[0][:2] != (same, device):
         _last[:] = [(same, device, build_chain(plan, store, device))]
     return _last[0][2]
-
-
-def _points(face: LoadedFace) -> torch.Tensor | None:
-    return None if face.landmarks is None else torch.from_numpy(np.asarray(face.landmarks, np.float32))[None]

@@ -83,7 +83,7 @@ class LoadedFace:
 class Loaded:
     """What became of one photo: its faces, or a failure, or (`unchanged`) bytes that were finished before.
 
-    `index` is the photo's place in the run; `ms` the time per stage; `stat` as in the manifest's record.
+    `index` is the photo's place in the run; `ms` the time per stage; `stat` and `notes` as in the manifest's record.
     """
 
     index: int
@@ -93,6 +93,7 @@ class Loaded:
     failure: Failure | None = None
     unchanged: bool = False
     ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

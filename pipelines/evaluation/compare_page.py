@@ -10,7 +10,7 @@ from pipelines.evaluation.compare import RESAMPLES, Comparison
 from pipelines.evaluation.loading import load_row
 from pipelines.evaluation.pairing import Row, pair_run
 from pipelines.evaluation.report import Detail, ReportRow, Shot, render_page
-from pipelines.files import write_atomic
+from pipelines.files import parse_json, write_atomic
 
 ROWS = 40  # pictures shown, about 40 KB a run each
 MARK = "compare.json"
@@ -86,7 +86,7 @@ def _row(key: str, edit: str, rows: dict[str, Row], offline: bool) -> ReportRow 
 
 def _is_ours(path: Path) -> bool:
     try:
-        body = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        body = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return False
     return isinstance(body, dict) and {"runs", "lines", "disagreements"} <= body.keys()

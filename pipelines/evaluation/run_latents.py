@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import UsageError
+from pipelines.files import parse_json
 from pipelines.images.pixels import to_uint8
 from pipelines.metrics.faces import Locate
 from pipelines.models.generators.style_space import StyleCentre
@@ -99,7 +99,7 @@ def read_run(run: Path) -> dict[str, Any]:
     for path in files:
         if path.is_file():
             try:
-                body = json.loads(path.read_text(encoding="utf-8"))
+                body = parse_json(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise UsageError(f"'{path}' cannot be read ({error}); run invert or edit again") from None
             if isinstance(body, dict) and isinstance(body.get("spec"), dict) and body["spec"].get("generator"):

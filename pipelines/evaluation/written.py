@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UsageError
-from pipelines.files import write_atomic
+from pipelines.files import parse_json, write_atomic
 
 METRICS, REPORT, CONTACT = "metrics.json", "report.html", "contact.png"
 FOLDER = "evaluation"
@@ -80,8 +80,8 @@ def _taken(folder: Path, outputs: Collection[Path]) -> Path | None:
 def _earlier(path: Path) -> Mapping[str, Any] | None:
     """The object of an earlier evaluation's metrics.json; None for anything else."""
     try:
-        body = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        body = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
     return body if isinstance(body, dict) and body.keys() >= _MARKS else None
 

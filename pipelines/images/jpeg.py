@@ -17,7 +17,7 @@ from PIL import Image
 from pipelines.errors import PhotoError
 
 END = b"\xff\xd9"
-NO_END_MARKER = "the JPEG has no end marker; every pixel is there, so it was used"
+NO_END_MARKER = "a JPEG without an end marker was used, as every pixel is there"
 
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # in a scan, FF 00 is a byte and D0 to D7 restart the decoder
 _WORDS = re.compile(rb"[A-Za-z_]{14,}")  # what phones append names its parts; coded pixels hold no words

@@ -10,9 +10,24 @@ from torch import Tensor
 from pipelines.metrics.faces import Faces, Trio
 from pipelines.metrics.registry import metrics
 from pipelines.metrics.tools import LANDMARKS, Tools
-from pipelines.types import F32Array, U8Image
+from pipelines.models.faces.finders import DlibFinder
+from pipelines.models.faces.glasses import GLASSES_ASSET
+from pipelines.types import F32Array, FaceFinder, U8Image
+from pipelines.weights.store import WeightStore
 
+METER = (LANDMARKS, "age-dlib", "gender-dlib", GLASSES_ASSET)
 Measure = Callable[[list[U8Image]], Mapping[str, F32Array]]
+
+
+def attribute_meter(store: WeightStore, finder: FaceFinder | None = None) -> Measure:
+    """What measures every attribute of pictures (`pipelines.models.faces.attributes.AttributeMeter`); needs `METER`."""
+    from pipelines.models.faces.agegender import AgeGender
+    from pipelines.models.faces.attributes import AttributeMeter
+    from pipelines.models.faces.glasses import load_glasses
+
+    people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
+    glasses = load_glasses(store.tensors(GLASSES_ASSET))
+    return AttributeMeter(finder or DlibFinder(store.path(LANDMARKS)), people, glasses).measure
 
 
 class AttributeChange:
@@ -51,11 +66,7 @@ class AttributeChange:
     AttributeChange.name,
     "change from the inversion, standard deviations",
     "none",
-    weights=(LANDMARKS, "age-dlib", "gender-dlib"),
+    weights=METER,
 )
 def _build(tools: Tools) -> AttributeChange:
-    from pipelines.models.faces.agegender import AgeGender
-    from pipelines.models.faces.attributes import AttributeMeter
-
-    people = AgeGender(tools.store.path("age-dlib"), tools.store.path("gender-dlib"))
-    return AttributeChange(AttributeMeter(tools.finder, people).measure, tools.scales)
+    return AttributeChange(attribute_meter(tools.store, tools.finder), tools.scales)

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pipelines.errors import UsageError
 from pipelines.metrics.summary import Better
 from pipelines.metrics.tools import CodeMetric, Metric, Tools
 from pipelines.registry import Entry, Registry, nearest
-from pipelines.types import MetricKind
 from pipelines.weights.store import WeightStore
 
 F = TypeVar("F", bound=Callable[[Tools], Any])
+MetricKind = Literal["pair", "latent"]
 
 
 @dataclass(frozen=True)

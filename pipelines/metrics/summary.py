@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from pipelines.records.outputs import INVERSION
+
 Better = Literal["lower", "higher", "none"]
 Values = dict[str, float]  # metric -> value; NaN where it could not be measured
 WORST = 5
@@ -40,7 +42,7 @@ class Scores:
     def edits(self) -> list[str]:
         """Edits that have values, the inversion first, then in the order in which they came."""
         seen = dict.fromkeys(edit for by_edit in self._values.values() for edit in by_edit)
-        return sorted(seen, key=lambda edit: edit != "inversion")
+        return sorted(seen, key=lambda edit: edit != INVERSION)
 
     def metrics(self, edit: str) -> list[str]:
         """Names of the metrics that this edit has values of."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.errors import UsageError
 from pipelines.metrics.summary import Scores
+from pipelines.records.outputs import INVERSION
 
 _LINE = re.compile(r"\s*(?:(?P<edit>\S+?)\s*:\s*)?(?P<metric>[\w.-]+)\s*(?P<sign><=|>=)\s*(?P<bound>\S+)\s*")
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {"<=": float.__le__, ">=": float.__ge__}
@@ -71,8 +72,8 @@ def check(requirement: Requirement, metric: str, every_edit: bool, scores: Score
         raise UsageError(f"--require '{requirement}': the run holds no '{requirement.edit}', only {', '.join(edits)}")
     if requirement.edit:
         edits = [requirement.edit]
-    elif not every_edit and "inversion" in edits:
-        edits = ["inversion"]
+    elif not every_edit and INVERSION in edits:
+        edits = [INVERSION]
     return [_outcome(requirement, metric, edit, scores.figures(edit, metric)["mean"]) for edit in edits]
 
 

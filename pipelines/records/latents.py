@@ -14,7 +14,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipelines.errors import PhotoError
-from pipelines.types import Inversion, Kept
+from pipelines.files import parse_json
+from pipelines.kept import Kept
+from pipelines.types import Inversion
 
 FORMAT = "ganinv-latents-1"
 KindT = TypeVar("KindT", bound=Inversion)
@@ -45,13 +47,13 @@ def load_as(kind: type[KindT], data: bytes) -> tuple[KindT, dict[str, Any]]:
         PhotoError: code "bad-latents": the file is damaged, of another kind, or holds numbers that are not finite.
     """
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about = dict(json.loads(header.get("__metadata__", {}).get("ganinv", "{}")))
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = dict(parse_json(header.get("__metadata__", {}).get("ganinv", "{}")))
         tensors = load(data)
         if about.pop("format", None) != FORMAT or "latents" not in tensors:
             raise PhotoError("bad-latents", "the latents file was not written by this tool")
         inversion = kind(**dict(_fields(kind, tensors, about)))
-    except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (SafetensorError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise PhotoError("bad-latents", f"the latents file is damaged: {error}") from None
     _check(inversion)
     return inversion, about

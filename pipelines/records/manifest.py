@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UsageError
+from pipelines.files import replacing
 from pipelines.records import field_checks
 from pipelines.records.field_checks import Stat as Stat
 from pipelines.records.field_checks import Status as Status
@@ -45,6 +46,7 @@ class Record:
         prints: kind -> what decided that output: digest + options + stage versions + weights, hashed.
         ms: stage -> milliseconds.
         error: why the item failed.
+        notes: sentences about a photo that was used although something is wrong with it.
         stat: the source's (bytes, mtime in ns) when it was read: lets a resume skip without reading 100,000 photos.
     """
 
@@ -59,6 +61,7 @@ class Record:
     prints: Mapping[str, str] = field(default_factory=dict)
     ms: Mapping[str, float] = field(default_factory=dict)
     error: Failure | None = None
+    notes: tuple[str, ...] = ()
     stat: Stat | None = None
     v: int = VERSION
 
@@ -79,6 +82,7 @@ class Record:
             "ms": {name: round(value, 1) for name, value in self.ms.items()},
             "error": {"stage": error.stage, "code": error.code, "message": error.message} if error else None,
             "stat": self.stat,
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
         return json.dumps(body, ensure_ascii=True, separators=(",", ":")) + "\n"
 
@@ -98,6 +102,7 @@ class Record:
                 prints={field_checks.path(kind): field_checks.ascii(p) for kind, p in body.get("prints", {}).items()},
                 ms={field_checks.text(stage): field_checks.number(each) for stage, each in body["ms"].items()},
                 error=field_checks.failure(body.get("error")),
+                notes=tuple(field_checks.path(note) for note in body.get("notes", ())),
                 stat=field_checks.stat(body.get("stat")),
             )
         except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
@@ -233,13 +238,10 @@ class ManifestWriter(LineWriter):
 
 
 def _replace(path: Path, lines: Iterable[str]) -> None:
-    part = path.with_name(path.name + ".part")
     try:
-        with open(part, "w", encoding="ascii", newline="\n") as file:
+        with replacing(path) as part, open(part, "w", encoding="ascii", newline="\n") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise cannot_write(path, error) from None

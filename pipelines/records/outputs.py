@@ -65,8 +65,3 @@ def edit_of(kind: str) -> str:
     """The edit that a kind shows; "" of those that show none."""
     kind = kind.removeprefix(MASKS).removeprefix(PHOTOS)
     return "" if kind in (FACE, LATENTS, INVERSION) else kind
-
-
-def is_picture(kind: str) -> bool:
-    """Whether the kind is a picture of one face: the crop, its inversion or an edit."""
-    return kind != LATENTS and not kind.startswith((MASKS, PHOTOS))

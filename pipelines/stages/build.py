@@ -10,16 +10,21 @@ from pathlib import Path
 import torch
 
 from pipelines.devices import keep_freed_memory
-from pipelines.edits import Edit
+from pipelines.edits import Aim, Edit
 from pipelines.errors import UsageError
+from pipelines.metrics.attributes import METER, attribute_meter
 from pipelines.registry import Entry
 from pipelines.specs import EditSpec, InvertSpec
 from pipelines.stages.chain import Chain
+from pipelines.stages.edit.amounts import VERSION as AMOUNTS_VERSION
+from pipelines.stages.edit.amounts import Amounts, plain
 from pipelines.stages.edit.direction_files import read_directions
 from pipelines.stages.edit.direction_set import DirectionEditor, DirectionSet
-from pipelines.stages.edit.directions import own_directions
-from pipelines.stages.entry import Parts, compensators, composers, identity, refiners
-from pipelines.stages.methods import Method, chosen_parts
+from pipelines.stages.edit.directions import Scale, measured_scales, own_directions
+from pipelines.stages.entry import Parts, compensators, composers, hashes, identity, refiners
+from pipelines.stages.fitting import Fitting
+from pipelines.stages.methods import QUALITIES, Method, chosen_parts
+from pipelines.stages.preview import preview_of
 from pipelines.stages.published import embedder_entry, generator_entry
 from pipelines.types import Compensator, Composer, Embedder, Generator, Refiner
 from pipelines.weights.store import WeightStore
@@ -33,12 +38,14 @@ class ChainPlan:
         method: the parts' names.
         generator, encoder, compile: as in the spec.
         directions: the user's own direction files.
-        region: as in the spec.
+        region, deghost: as in the spec.
+        fitting: what the spec asks of parts that fit one photo.
         weights: catalogue entries, `requires` included.
         landmarks: whether some part looks at the faces' landmarks.
         codes: decides what latents files hold (they are re-used while it is equal).
         inversion: decides the inversion's pictures.
         edits: an edit's name -> what decides its pictures; of a direction the vector itself counts, not its file.
+        measured: whether some edit asks for an amount, so that pictures are measured.
     """
 
     method: Method
@@ -47,11 +54,14 @@ class ChainPlan:
     compile: bool = False
     directions: tuple[Path, ...] = ()
     region: str | None = None
+    deghost: bool = True
+    fitting: Fitting = field(default_factory=Fitting)
     weights: tuple[str, ...] = ()
     landmarks: bool = True
     codes: str = ""
     inversion: str = ""
     edits: Mapping[str, str] = field(default_factory=dict)
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,14 +89,26 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
         UsageError: an unknown generator, method, part or attribute; an unreadable direction file.
     """
     compose = spec.compose if isinstance(spec, EditSpec) else "none"
-    method = chosen_parts(spec.method, spec.embed, spec.refine, spec.compensate, compose)
+    name = QUALITIES[spec.quality] if spec.quality else spec.method
+    method = chosen_parts(name, spec.embed, spec.refine, spec.compensate, compose)
     entries = _entries(method, spec.generator, spec.encoder, store)
     files = _checked(spec.direction_files) if isinstance(spec, EditSpec) else ()
-    codes = [spec.generator, *(line for part in entries.coding() for line in identity(part, store))]
+    fitting = Fitting.asked(spec, method.embed, entries.coding())
+    codes = [spec.generator]
+    for part in entries.coding():
+        codes += [*identity(part, store), *fitting.lines(part.options)]
     inversion = [*codes, *identity(entries.compensator, store)]
     region = spec.region if isinstance(spec, EditSpec) else None
+    deghost = not (isinstance(spec, EditSpec) and spec.deghost == "off")
+    if not deghost and not method.compose.startswith("diffcam"):
+        raise UsageError(
+            f"--deghost off is for --compose diffcam; '{method.compose}' has no ghosts to take out: leave it away"
+        )
     edited = [*inversion, DirectionEditor.version, *identity(entries.composer, store), *_region(region)]
+    edited += [] if deghost else ["ghosts stay"]
     names = [name for part in entries.all() for name in part.weights]
+    measured = isinstance(spec, EditSpec) and any(edit.aims for edit in spec.edits)
+    names += METER if measured else ()
     return ChainPlan(
         method=method,
         generator=spec.generator,
@@ -94,11 +116,14 @@ def plan_chain(spec: InvertSpec, store: WeightStore) -> ChainPlan:
         compile=spec.compile,
         directions=files,
         region=region,
+        deghost=deghost,
+        fitting=fitting,
         weights=tuple(store.closure(names)),
         landmarks=any(part.landmarks for part in entries.all()),
         codes=_digest(codes),
         inversion=_digest(inversion),
-        edits=_edits(spec.edits, direction_set(spec, store), edited) if isinstance(spec, EditSpec) else {},
+        edits=_edits(spec.edits, direction_set(spec, store), edited, store) if isinstance(spec, EditSpec) else {},
+        measured=measured,
     )
 
 
@@ -108,23 +133,31 @@ def direction_set(spec: InvertSpec, store: WeightStore) -> DirectionSet:
     return _directions(files, generator_entry(spec.generator, store).num_ws)
 
 
-def build_chain(plan: ChainPlan, store: WeightStore, device: torch.device) -> Chain:
-    """Load every part of `plan` onto `device`; this process's allocator keeps what it has from now on."""
+def build_chain(
+    plan: ChainPlan, store: WeightStore, device: torch.device, directions: DirectionSet | None = None
+) -> Chain:
+    """Load every part of `plan` onto `device`; this process's allocator keeps what it has from now on.
+
+    `directions`: others than the plan's, of a training that has none yet.
+    """
     keep_freed_memory()
     entries = _entries(plan.method, plan.generator, plan.encoder, store)
-    directions = _directions(plan.directions, generator_entry(plan.generator, store).num_ws)
-    parts = Parts(store, device, directions, plan.region)
+    if directions is None:
+        directions = _directions(plan.directions, generator_entry(plan.generator, store).num_ws)
+    parts = Parts(store, device, directions, region=plan.region, deghost=plan.deghost, fitting=plan.fitting)
     generator = entries.generator.build(parts)
     if plan.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
-    return Chain(
-        generator,
-        entries.embedder.build(parts, generator),
-        [entry.build(parts, generator) for entry in entries.refiners],
-        entries.compensator.build(parts, generator),
-        DirectionEditor(directions),
-        entries.composer.build(parts, generator),
-    )
+    compensator, composer = entries.compensator.build(parts, generator), entries.composer.build(parts, generator)
+    embedder = entries.embedder.build(parts, generator)
+    refiners = [entry.build(parts, generator) for entry in entries.refiners]
+    editor = DirectionEditor(directions)
+    sketch = None
+    if plan.measured:
+        small = preview_of(generator)
+        chain = Chain(small, embedder, (), entries.compensator.build(parts, small), editor, composer)
+        sketch = chain, Amounts(attribute_meter(store), measured_scales())
+    return Chain(generator, embedder, refiners, compensator, editor, composer, sketch)
 
 
 def _entries(method: Method, generator: str, encoder: str | None, store: WeightStore) -> _Entries:
@@ -142,13 +175,29 @@ def _directions(files: Iterable[Path], num_ws: int) -> DirectionSet:
     return DirectionSet([*own_directions(num_ws), *(d for path in files for d in read_directions(path, num_ws))])
 
 
-def _edits(edits: Sequence[Edit], known: DirectionSet, lines: list[str]) -> dict[str, str]:
-    def term(name: str, strength: float) -> str:
+def _edits(edits: Sequence[Edit], known: DirectionSet, lines: list[str], store: WeightStore) -> dict[str, str]:
+    def term(name: str, amount: float | Aim) -> str:
         direction = known.get(name)
         vector = hashlib.sha256(direction.vector.contiguous().numpy().tobytes()).hexdigest()
-        return f"{strength!r} {vector} {direction.way} {direction.region}"
+        return f"{amount!r} {vector} {direction.way} {direction.region}"
 
-    return {edit.name: _digest([*lines, *(term(*each) for each in edit.terms)]) for edit in edits}
+    scales = measured_scales()
+    made = {}
+    for edit in edits:
+        terms = [term(*each) for each in edit.terms]
+        for aim in edit.aims:
+            terms += [term(aim.attribute, aim), repr(_scale_of(aim, scales)), AMOUNTS_VERSION, *hashes(METER, store)]
+        made[edit.name] = _digest([*lines, *terms])
+    return made
+
+
+def _scale_of(aim: Aim, scales: Mapping[str, Scale]) -> Scale:
+    if plain(aim.attribute) not in scales:
+        known = ", ".join(scales)
+        raise UsageError(
+            f"'{aim.attribute}' cannot be measured, give it a strength as in {aim.attribute}=+1; measured: {known}"
+        )
+    return scales[plain(aim.attribute)]
 
 
 def _region(region: str | None) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
-from pipelines.edits import Edit, make_edit
+from pipelines.edits import Edit, Term, make_edit
+from pipelines.images.pixels import resize_area
+from pipelines.stages.edit.amounts import Amounts
+from pipelines.stages.noise import colour_noise, is_noise
 from pipelines.types import (
     Compensator,
     Composer,
@@ -29,6 +31,7 @@ class Chain:
 
     Attributes:
         resolution: side of the faces that it reads and makes.
+        sketch: the same chain at 256 px and what finds strengths by it; None where no edit asks for an amount.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Chain:
         compensator: Compensator,
         editor: LatentEditor,
         composer: Composer,
+        sketch: tuple[Chain, Amounts] | None = None,
     ) -> None:
         self.generator = generator
         self.embedder = embedder
@@ -46,6 +50,7 @@ class Chain:
         self.compensator = compensator
         self.editor = editor
         self.composer = composer
+        self.sketch = sketch
         self.resolution = generator.resolution
 
     def invert(self, faces: FaceBatch) -> Inversion:
@@ -58,29 +63,85 @@ class Chain:
     @torch.no_grad()
     def edit(self, faces: FaceBatch, inversion: Inversion, edits: Sequence[Edit]) -> Rendered:
         """The unedited picture and every edit's: prepare, render the base, compose-prepare, then move, render, compose."""
-        prepared = self.compensator.prepare(faces, inversion)
-        base = self.compensator.render(prepared, inversion.latents, self.composer.points)
-        scene = self.composer.prepare(faces, inversion, base) if edits else None
-        made = {edit.name: self._composed(edit, faces, inversion, prepared, base, scene) for edit in edits}
-        return Rendered(base.image, made)
+        batch = Sitting(self, faces, inversion, composed=bool(edits))
+        made = {edit.name: batch.draw(edit) for edit in edits if not edit.aims}
+        measured = [edit for edit in edits if edit.aims]
+        if not measured:
+            return Rendered(batch.base.image, made)
+        alone = [self._measured(each, measured) for each in batch.faces_alone()]
+        for place, edit in enumerate(measured):
+            made[edit.name] = _joined([pictures[place] for pictures, _ in alone])
+        assert self.sketch is not None
+        missed = {e.name: sum(self.sketch[1].missed(e, notes) for _, notes in alone) for e in measured}
+        return Rendered(batch.base.image, made, [notes for _, notes in alone], missed)
 
-    def _composed(
-        self, edit: Edit, faces: FaceBatch, inversion: Inversion, prepared: Any, base: Synthesis, scene: Any
-    ) -> Composition:
+    def _measured(self, alone: Sitting, edits: Sequence[Edit]) -> tuple[list[Composition], dict[str, float]]:
+        """Every measured edit of one face, and what was measured."""
+        if self.sketch is None:
+            raise ValueError("this chain was built without a meter")
+        chain, amounts = self.sketch
+        small = FaceBatch(resize_area(alone.faces.images, chain.resolution), alone.faces.landmarks)
+        sketch = Sitting(chain, small, alone.inversion)
+        pictures, notes = [], dict[str, float]()
+        for edit in edits:
+            picture, noted = amounts.reach(small.images, edit, sketch.draw, alone.draw)
+            pictures.append(picture)
+            notes |= noted
+        return pictures, notes
+
+
+class Sitting:
+    """A batch of faces with all that is made once for them, ready for any number of edits."""
+
+    def __init__(self, chain: Chain, faces: FaceBatch, inversion: Inversion, composed: bool = True) -> None:
+        self.chain, self.faces, self.inversion = chain, faces, inversion
+        self._prepared = chain.compensator.prepare(faces, inversion)
+        self.base = chain.compensator.render(self._prepared, inversion.latents, chain.composer.points)
+        self._scene = chain.composer.prepare(faces, inversion, self.base) if composed else None
+        self._quiet = colour_noise(self.base.image) if composed else None
+
+    def faces_alone(self) -> Iterator[Sitting]:
+        """Each face for itself."""
+        if len(self.faces) == 1:
+            yield self
+            return
+        for place in range(len(self.faces)):
+            one = slice(place, place + 1)
+            yield Sitting(self.chain, self.faces[one], self.inversion[one])
+
+    def draw(self, edit: Edit) -> Composition:
         """One step upon the other; most edits have one."""
+        chain, faces, scene = self.chain, self.faces, self._scene
         shape = faces.images.shape
         made = Composition(faces.images, faces.images.new_zeros(()).expand(shape[0], 1, *shape[2:]), faces.landmarks)
-        before, done = base, edit.terms[:0]
-        for number, step in enumerate(self.composer.steps(edit)):
+        before, after, done = self.base, self.base, edit.terms[:0]
+        for number, step in enumerate(chain.composer.steps(edit)):
             if number:  # the last step's picture is this one's photo
                 faces = FaceBatch(made.image, made.landmarks)
-                scene = self.composer.prepare(faces, inversion, before)
+                scene = chain.composer.prepare(faces, self.inversion, before)
             terms = (*done, *step.terms)
-            codes = self.editor.move(inversion, make_edit(terms))
-            after = (
-                base if codes is inversion.latents else self.compensator.render(prepared, codes, self.composer.points)
-            )
-            found = self.composer.compose(scene, after, step)
+            after = self._render(terms)
+            found = chain.composer.compose(scene, after, step)
             made = replace(found, mask=torch.maximum(made.mask, found.mask) if number else found.mask)
             before, done = after, terms
-        return made
+        return made if self._quiet is None else replace(made, lost=is_noise(after.image, self._quiet))
+
+    def _render(self, terms: Sequence[Term]) -> Synthesis:
+        chain = self.chain
+        codes = chain.editor.move(self.inversion, make_edit(terms))
+        if codes is self.inversion.latents:
+            return self.base
+        return chain.compensator.render(self._prepared, codes, chain.composer.points)
+
+
+def _joined(parts: Sequence[Composition]) -> Composition:
+    """Several faces' compositions as one batch."""
+    images, masks = torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
+    landmarks = [part.landmarks for part in parts if part.landmarks is not None]
+    lost = [part.lost for part in parts if part.lost is not None]
+    return Composition(
+        images,
+        masks,
+        torch.cat(landmarks) if len(landmarks) == len(parts) else None,
+        torch.cat(lost) if len(lost) == len(parts) else None,
+    )

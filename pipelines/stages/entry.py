@@ -19,6 +19,7 @@ from pipelines.models.perceptual.likeness import Likeness
 from pipelines.models.perceptual.stlpips import build_stlpips
 from pipelines.registry import Entry, PartRegistry
 from pipelines.stages.edit.direction_set import DirectionSet
+from pipelines.stages.fitting import Fitting
 from pipelines.types import Compensator, Composer, Embedder, Generator, Refiner
 from pipelines.weights.formats.dlib_dat import read_dlib_resnet
 from pipelines.weights.store import WeightStore
@@ -34,6 +35,8 @@ class Parts:
         device: where parts go.
         directions: what the run's edits may use (None: a run without edits).
         region: where edits may change the photo, as `EditSpec.region`.
+        deghost: whether composers that can take ghosts out do so, as `EditSpec.deghost`.
+        fitting: what was asked of parts that fit one photo (None: nothing).
     """
 
     def __init__(
@@ -42,8 +45,11 @@ class Parts:
         device: torch.device,
         directions: DirectionSet | None = None,
         region: str | None = None,
+        deghost: bool = True,
+        fitting: Fitting | None = None,
     ) -> None:
-        self.region = region
+        self.region, self.deghost = region, deghost
+        self.fitting = fitting or Fitting()
         self.store = store
         self.device = device
         self.directions = directions or DirectionSet(())

@@ -22,10 +22,16 @@ methods: Registry[Method] = Registry("method")
 
 
 def add_method(
-    name: str, embed: str, refine: tuple[str, ...] = (), compensate: str = "residual", *, summary: str
+    name: str,
+    embed: str,
+    refine: tuple[str, ...] = (),
+    compensate: str = "residual",
+    *,
+    compose: str = "detail",
+    summary: str,
 ) -> None:
-    """Register a method; its edits are composed by the default composer."""
-    methods.add(name, Method(embed, refine, compensate, "detail", summary))
+    """Register a method; its edits are composed by the default composer where no other is named."""
+    methods.add(name, Method(embed, refine, compensate, compose, summary))
 
 
 add_method("optimize", "optimize", summary="codes by gradient descent: edits best, likeness limited")
@@ -42,6 +48,14 @@ add_method(
 )
 add_method("gra", "encoder", (), "gra", summary="encoder, then gradual residuals by one pass, aligned to every edit")
 add_method(
+    "diffcam",
+    "encoder",
+    (),
+    "sdic-wide",
+    compose="diffcam",
+    summary="as photo, but the edited render itself is laid into the photo where the edit is (Diff-CAM)",
+)
+add_method(
     "feature",
     "encoder",
     ("sdic", "feature"),
@@ -53,6 +67,31 @@ add_method(
     ("feature",),
     summary="the same from nothing: 55 steps for codes, 52 for the rest",
 )
+add_method(
+    "lsap-o",
+    "lsap-o",
+    summary="codes by gradient descent, held near the generator's own by LSAP's distance",
+)
+add_method(
+    "pti",
+    "lsap",
+    ("pti",),
+    summary="encoder, then the generator itself tuned to this photo; about a minute",
+)
+add_method(
+    "cycle+pti",
+    "cycle",
+    ("cycle", "pti"),
+    summary="the same from codes of an encoder that was fitted to this photo first",
+)
+add_method(
+    "best",
+    "encoder",
+    ("sdic", "feature", "feature-where-poor"),
+    summary="feature, and twice as many steps for photos on which it was poor",
+)
+
+QUALITIES = {"fast": "photo", "balanced": "feature", "best": "best"}  # `--quality` -> the method that it means
 
 
 def chosen_parts(

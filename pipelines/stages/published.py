@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from pipelines.errors import UsageError, WeightsError
 from pipelines.models.encoders.e4e import Encoder4Editing, PSp, build_pyramid_encoder
 from pipelines.models.generators.mobile import NUM_WS, MobileStyleGAN
@@ -24,12 +26,16 @@ PREVIEW_ASSET = "mobile-ffhq-preview"
 ROWS = 18  # of a 1024 px StyleGAN2, where an entry does not say
 
 
-def _mobile(parts: Parts) -> Generator:
-    store = parts.store
+def mobile_tensors(store: WeightStore) -> dict[str, Tensor]:
+    """The tensors of `mobile-ffhq` that come from its archive: all but `PREVIEW_ASSET`."""
     mapping = read_constants(store.path("mobile-ffhq-mapping-graph"), store.path("mobile-ffhq-mapping"))
     synthesis = read_constants(store.path("mobile-ffhq-graph"), store.path("mobile-ffhq"))
+    return mobile_state(mapping, synthesis)
+
+
+def _mobile(parts: Parts) -> Generator:
     generator = MobileStyleGAN()
-    generator.load_state_dict(mobile_state(mapping, synthesis) | parts.tensors(PREVIEW_ASSET))
+    generator.load_state_dict(mobile_tensors(parts.store) | parts.tensors(PREVIEW_ASSET))
     return generator.to(parts.device)
 
 
@@ -53,7 +59,7 @@ def generator_entry(name: str, store: WeightStore) -> GeneratorEntry:
 def _with_rows(entry: Entry[Generator]) -> GeneratorEntry:
     if isinstance(entry, GeneratorEntry):
         return entry
-    return GeneratorEntry(entry.build, entry.weights, entry.version, entry.landmarks, ROWS)
+    return GeneratorEntry(entry.build, entry.weights, entry.version, entry.landmarks, num_ws=ROWS)
 
 
 def embedder_entry(name: str, encoder: str | None, store: WeightStore, num_ws: int) -> Entry[Embedder]:

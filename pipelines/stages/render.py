@@ -16,6 +16,7 @@ from torch import Tensor
 from pipelines.types import Generator, Injection, Inversion, Point, Synthesis
 
 PREVIEW = 256  # px: the size that a generator's cheap head makes
+LEFT, RIGHT = "/left", "/right"  # of a weight whose delta is kept as a product: rows x rank, rank x columns
 
 
 def render(
@@ -90,15 +91,28 @@ def _face(value: Any, index: int) -> Any:
 
 @contextmanager
 def tuned(generator: Generator, deltas: Mapping[str, Tensor]) -> Iterator[None]:
-    """The generator with `deltas` added to its weights; afterwards it is what it was, to the bit."""
+    """The generator with `deltas` added to its weights; afterwards it is what it was, to the bit.
+
+    Args:
+        deltas: a weight's name -> its delta, of its shape; or, with the name's ending `LEFT` and `RIGHT`, two factors of it.
+    """
     state: dict[str, Tensor] = generator.state_dict(keep_vars=True)  # type: ignore[attr-defined]
-    before = {name: state[name].detach().clone() for name in deltas}
+    names = dict.fromkeys(name.removesuffix(LEFT).removesuffix(RIGHT) for name in deltas)
+    before = {name: state[name].detach().clone() for name in names}
     try:
         with torch.no_grad():
-            for name, delta in deltas.items():
-                state[name].add_(delta.to(state[name]))
+            for name, value in before.items():
+                state[name].add_(whole_delta(deltas, name, value))
         yield
     finally:
         with torch.no_grad():
             for name, value in before.items():
                 state[name].copy_(value)
+
+
+def whole_delta(deltas: Mapping[str, Tensor], name: str, weight: Tensor) -> Tensor:
+    """The delta of the weight called `name`, of its shape and kind."""
+    if name in deltas:
+        return deltas[name].to(weight).reshape(weight.shape)
+    product: Tensor = deltas[name + LEFT].to(weight) @ deltas[name + RIGHT].to(weight)
+    return product.reshape(weight.shape)

@@ -44,7 +44,7 @@ def load_state(path: Path) -> dict[str, Any]:
             plain = json.loads((file.metadata() or {})["ganinv"])
             result: dict[str, Any] = _join(plain, file)
             return result
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"the checkpoint {path} cannot be read ({error}): delete it to start the run anew") from None
 
 

@@ -50,14 +50,32 @@ class HeadSpec(TrainSpec):
 
 
 class DirectionsSpec(TrainSpec):
-    """Fit, calibrate and measure the direction of every attribute."""
+    """Fit, calibrate and measure the direction of every attribute; or measure directions of your own (--measure).
+
+    Attributes:
+        measure: direction files, as `ganinv edit --direction` takes them, to be measured instead.
+        photos: aligned faces on which directions are measured, composed; None: generated ones.
+        keep: take the shipped directions of shape and pose as they are.
+    """
 
     task = "pipelines.training.tasks.directions"
 
     output: Annotated[Path, OUTPUT] = Path("runs/directions")
     seed: Annotated[int, Option("Seed of everything random.", "Run")] = Field(default=1, ge=0)
     faces: Annotated[int, Option("Generated faces to fit on.", DATA)] = Field(default=2400, ge=600)
-    bench: Annotated[int, Option("Other generated faces that calibrate and measure.", DATA)] = Field(default=20, ge=8)
+    bench: Annotated[int, Option("Other faces that calibrate and measure.", DATA)] = Field(default=20, ge=8)
+    measure: Annotated[
+        tuple[Path, ...],
+        Option(
+            "Measure a direction file of your own and write its card. Repeat for more.", DATA, ("--measure",), "FILE"
+        ),
+    ] = ()
+    photos: Annotated[Path | None, Option("Measure on a folder of aligned faces, instead of generated ones.", DATA)] = (
+        None
+    )
+    keep: Annotated[
+        bool, Option("Keep the shipped directions of shape and pose; refit those made by recipe.", SCHEDULE)
+    ] = False
 
 
 class LoopSpec(TrainSpec):
@@ -217,6 +235,60 @@ class SDICSpec(LoopSpec):
         return self
 
 
+class DiffCAMSpec(LoopSpec):
+    """Train the masks of the composer diffcam: a classifier of what an edit changed; a second call goes on.
+
+    Attributes:
+        encoder: its asset gives the photos' codes.
+        classes: attributes that are told apart; empty: all of our own directions.
+        least, most: strengths of edits, either way.
+        disturbance: largest share of the way to another person's codes that is mixed into an edit; 0: none.
+    """
+
+    task = "pipelines.training.tasks.diffcam"
+
+    output: Annotated[Path, OUTPUT] = Path("runs/diffcam")
+    encoder: Annotated[str, Option("Trained encoder that gives the photos' codes.", "Networks")] = "encoder"
+    classes: Annotated[
+        tuple[str, ...], Option("An attribute to tell from the others; repeat. Default: all.", DATA)
+    ] = ()
+    least: Annotated[float, Option("Least strength of an edit.", DATA)] = Field(default=0.5, gt=0)
+    most: Annotated[float, Option("Greatest strength of an edit.", DATA)] = Field(default=2.5, gt=0)
+    disturbance: Annotated[float, Option("How much of another person is mixed into each edit, at most.", DATA)] = Field(
+        default=0.5, ge=0, le=1
+    )
+
+
+class DeghostSpec(LoopSpec):
+    """Train the deghosting of the composer diffcam; a second call goes on, in the drawing of pairs, too.
+
+    Attributes:
+        encoder, compensator: the chain whose renders are composed.
+        pairs: ghosted pictures, drawn once and kept in the folder: photos and generated faces in turn.
+        edits: attributes of the edits.
+        least, most: their strengths, either way.
+        pixel, perceptual, contour, adversarial: weights of the terms.
+    """
+
+    task = "pipelines.training.tasks.deghost"
+
+    output: Annotated[Path, OUTPUT] = Path("runs/deghost")
+    encoder: Annotated[str, Option("Trained encoder that gives the photos' codes.", "Networks")] = "encoder"
+    compensator: Annotated[str, Option("Compensator whose renders are composed.", "Networks")] = "sdic-wide"
+    pairs: Annotated[int, Option("Ghosted pictures to draw.", DATA)] = Field(default=600, ge=40)
+    edits: Annotated[tuple[str, ...], Option("An attribute to edit; repeat for more.", DATA, ("--edit",))] = (
+        *("smile", "mouth_open", "eyes_open", "age", "gender"),
+    )
+    least: Annotated[float, Option("Least strength of an edit.", DATA)] = Field(default=0.7, gt=0)
+    most: Annotated[float, Option("Greatest strength of an edit.", DATA)] = Field(default=2.2, gt=0)
+    pixel: Annotated[float, Option("Weight of the pixel term.", LOSSES)] = Field(default=2.0, ge=0)
+    perceptual: Annotated[float, Option("Weight of the perceptual term.", LOSSES)] = Field(default=0.1, ge=0)
+    contour: Annotated[float, Option("Weight of the gradients' term.", LOSSES)] = Field(default=0.2, ge=0)
+    adversarial: Annotated[float, Option("Weight of a discriminator's term (published: 0.01).", LOSSES)] = Field(
+        default=0.0, ge=0
+    )
+
+
 class GRASpec(LoopSpec):
     """Train gradual residuals and their alignment (GRA) for an encoder's codes; a second call goes on from the last checkpoint.
 
@@ -267,6 +339,8 @@ class GRASpec(LoopSpec):
 trainings: Registry[type[TrainSpec]] = Registry("training")
 trainings.add("encoder", EncoderSpec)
 trainings.add("sdic", SDICSpec)
+trainings.add("diffcam", DiffCAMSpec)
+trainings.add("deghost", DeghostSpec)
 trainings.add("gra", GRASpec)
 trainings.add("head", HeadSpec)
 trainings.add("directions", DirectionsSpec)

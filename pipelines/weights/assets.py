@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.errors import WeightsError
+from pipelines.files import parse_json
 
 
 def packed_path(filename: str) -> Path:
@@ -27,11 +27,11 @@ def card(name: str) -> dict[str, Any]:
     """
     path = packed_path(f"{name}.json")
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
         if isinstance(found, dict):
             return found
         reason = "no JSON object"
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError) as error:
         reason = str(error)
     raise WeightsError(f"{path} is missing or damaged ({reason}): install ganinv again")
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipelines.errors import WeightsError
+from pipelines.files import parse_json, replacing
 from pipelines.weights.assets import packed_path
 from pipelines.weights.catalogue import WeightEntry
 from pipelines.weights.download import SourceError, sha256_of
@@ -180,11 +181,11 @@ class Cache:
     def stamped(self, key: str, path: Path) -> str:
         """The sha256 in the stamp `key`, or "" where `path` has changed size or time since, or has no stamp."""
         try:
-            stamp = json.loads(_small_text(self.home / "state" / f"{key}.json"))
+            stamp = parse_json(_small_text(self.home / "state" / f"{key}.json"))
             state = path.stat()
             fresh = (stamp["size"], stamp["mtime_ns"]) == (state.st_size, state.st_mtime_ns)
             return str(stamp["sha256"]) if fresh else ""
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             return ""
 
     def _write_stamp(self, key: str, path: Path, sha256: str) -> None:
@@ -227,10 +228,10 @@ class Cache:
         try:
             if not path.is_file():
                 return {}
-            return {str(name): str(sha256) for name, sha256 in json.loads(path.read_text(encoding="utf-8")).items()}
+            return {str(name): str(sha256) for name, sha256 in parse_json(path.read_text(encoding="utf-8")).items()}
         except OSError as error:
             raise self._trouble("read", error) from None
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, AttributeError):
             raise WeightsError(f"{path} is damaged: it must be one JSON object of names and sha256s") from None
 
     def _trust(self, entry: WeightEntry, sha256: str) -> None:
@@ -288,10 +289,6 @@ def _again(entry: WeightEntry) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file under a passing name, then rename."""
-    part = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    try:
+    """Write a small text file, whole or not at all. Raises OSError."""
+    with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from urllib.request import url2pathname
 import requests
 
 from pipelines.errors import WeightsError
+from pipelines.files import replacing
 from pipelines.weights.catalogue import WeightEntry
 from pipelines.weights.package_index import IndexSettings
 
@@ -74,22 +74,17 @@ def copy_file(source: Path, part: Path, progress: Progress, limit: int = 0) -> N
 
 
 def place_copy(source: Path, target: Path, sha256: str) -> None:
-    """Copy `source` to `target` (its folder is made) under a passing name, then rename; nothing where it is there.
+    """Copy `source` to `target` (its folder is made), whole or not at all; nothing where it is there.
 
     Raises:
         WeightsError: `target` cannot be written.
     """
-    part = target.with_name(f"{target.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         if not (target.is_file() and sha256_of(target) == sha256):
-            copy_file(source, part, lambda done, total: None)
-            part.replace(target)
+            with replacing(target) as part:
+                copy_file(source, part, lambda done, total: None)
     except (OSError, SourceError) as error:
         raise WeightsError(f"{target} cannot be written: {error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def download(url: str, part: Path, settings: IndexSettings, limit: int, progress: Progress) -> None:

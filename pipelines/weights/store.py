@@ -199,10 +199,6 @@ class WeightStore:
             name: self.path(name) if self.entry(name).parts else self._cache.file(self.entry(name)) for name in wanted
         }
 
-    def require(self, names: Iterable[str]) -> None:
-        """As `pull`, for callers that only want to know before any work starts that everything is there."""
-        self.pull(names)
-
     def pull_to(self, folder: Path, names: Iterable[str]) -> dict[str, Path]:
         """Fetch `names` and what they require, and copy them into `folder`, which then serves as a mirror.
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pipelines.errors import OutputError, WeightsError
-from pipelines.files import write_atomic
+from pipelines.files import parse_json, write_atomic
 from pipelines.models.generators.style_space import (
     SAMPLES,
     MappedGenerator,
@@ -46,10 +46,10 @@ def load_centre(path: Path, generator: MappedGenerator) -> StyleCentre:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["ganinv"])
+            about = parse_json((file.metadata() or {})["ganinv"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
         digest, samples, seed = str(about["digest"]), int(about["samples"]), int(about["seed"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise WeightsError(f"the style centre {path} cannot be read ({error}): delete it, it is made again") from None
     layers = style_layers(generator)
     names = [f"row.{row}" for row, _ in layers]

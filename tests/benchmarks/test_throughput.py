@@ -395,6 +395,7 @@ def test_too_few_photos_are_refused_before_anything_runs(tmp_path: Path):
         throughput.check_counts(replace(settings, photos=4), ["stream"])
 
 
+# Buys: that the measurement itself runs, with real weights and processes; the quick tests check its arithmetic.
 @pytest.mark.slow
 @pytest.mark.weights
 def test_a_real_measurement_with_two_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -184,6 +184,7 @@ def ganspace(codes: Tensor, preset: str) -> Tensor:
     return change
 
 
+# Buys: the official numbers of encoder, SDIC and generator as one chain; the quick tests compare each network alone.
 @pytest.mark.slow
 @torch.no_grad()
 def test_whole_chain_at_1024(network: SDIC, filled: Filled, goldens: Goldens) -> None:

@@ -159,6 +159,7 @@ def test_four_tuning_steps_of_pti(filled: Filled, small: StyleGAN2, mapped: Tens
     check(f"{NETWORK} tuned", golden, "noise_weights", torch.cat(strengths), 1e-3)
 
 
+# Buys: the official numbers at the size that people use; the quick tests compare the same layers at 64 px.
 @pytest.mark.slow
 def test_1024_px_with_and_without_injection(large: StyleGAN2, goldens: Goldens) -> None:
     golden = goldens("sdic/decoder")

@@ -142,3 +142,14 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     console.say("error: wrong", "red")
     assert "\x1b[31m" not in screen.getvalue()
     assert "error: wrong" in screen.getvalue()
+
+
+@pytest.mark.parametrize(("verb", "papers"), [("align", "manifest.jsonl"), ("evaluate", "metrics.json")])
+def test_the_place_of_all_failures_is_the_commands_own(
+    capsys: pytest.CaptureFixture[str], verb: str, papers: str
+) -> None:
+    report = console.run_reporter(verb)
+    for number in range(console.FAILURES_SHOWN + 2):
+        report(ProgressEvent("item", 0, number + 1, 0, 99, f"{number}", "no face was found"))
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "more items fail" in line]
+    assert papers in line

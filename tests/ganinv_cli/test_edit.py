@@ -59,7 +59,7 @@ def test_list_attrs(ganinv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result = ganinv("edit", "--list-attrs")
     assert result.exit_code == 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("smile"))
-    for part in ("mouth corners up", "-3 to +3", "age -40%"):
+    for part in ("mouth corners up", "-3 to +3", "age -0.40"):
         assert part in line
     assert "yaw" not in line
     known = json.loads(ganinv("edit", "--list-attrs", "--json").stdout)["attributes"]
@@ -73,6 +73,36 @@ def test_a_strength_outside_the_measured_range_is_warned_of_once(ganinv: Any, ap
     assert warned[0].startswith("warning: smile=+9 is outside")
     assert warned[1].startswith("warning: smile@3-7=+1e+06 is outside")
     assert "outside" not in ganinv("edit", "--attr", "smile=+2").stderr
+
+
+def test_reference_portraits_are_edits_too(ganinv: Any, api: Any) -> None:
+    assert ganinv("edit", "faces", "--like", "REF.jpg=smile,yaw", "--like", "more.csv").exit_code == 0
+    assert api.specs[0].like == ("REF.jpg=smile,yaw", "more.csv")
+    nothing = ganinv("edit", "faces")
+    assert (nothing.exit_code, "--attr smile=+2" in nothing.stderr) == (2, True)
+
+
+def test_amounts_on_the_command_line(ganinv: Any, api: Any) -> None:
+    assert ganinv("edit", "--attr", "age=+10y", "--attr", "yaw:=0").exit_code == 0
+    assert [edit.name for edit in api.specs[0].edits] == ["age+10y", "yaw=0deg"]
+    wrong = ganinv("edit", "--attr", "smile=+2y")
+    assert wrong.exit_code == 2
+    assert "smile is not counted in y" in wrong.stderr
+
+
+def test_a_chart_is_drawn_instead_of_a_run(
+    ganinv: Any, api: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn = []
+
+    def write(spec: Any, photo: Path, store: Any) -> Path:
+        drawn.append((spec.output, photo))
+        return spec.output / "chart-me.jpg"
+
+    monkeypatch.setattr("pipelines.evaluation.chart.write_chart", write)
+    result = ganinv("edit", "--chart", "me.png", "-o", str(tmp_path), "--json")
+    assert (result.exit_code, drawn, api.specs) == (0, [(tmp_path, Path("me.png"))], [])
+    assert json.loads(result.stdout) == {"chart": str(tmp_path / "chart-me.jpg")}
 
 
 def test_completion_of_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,13 +65,17 @@ def test_every_field_with_an_option_can_be_given_and_others_cannot() -> None:
 
 
 def test_an_options_way_has_four_rooms(tmp_path: Path) -> None:
-    """The field, the command that is made of it, the plan, the part: nobody else names it (a third of twenty-five is 8)."""
+    """The field, the command that is made of it, the plan, the part: nobody else names it (a third of twenty-five is 8).
+
+    Trainings have specs of their own, some with an option of that name.
+    """
     root = Path(options.__file__).parents[1]
     rooms = [
         path.relative_to(root).as_posix()
         for folder in ("ganinv_cli", "pipelines")
         for path in (root / folder).rglob("*.py")
-        if re.search(r"\bcompensate\b(?!\.|/)", re.sub(r'""".*?"""', "", path.read_text(), flags=re.S))
+        if "training" not in path.parts
+        and re.search(r"\bcompensate\b(?!\.|/)", re.sub(r'""".*?"""', "", path.read_text(), flags=re.S))
     ]
     assert len(rooms) <= 8, rooms
 

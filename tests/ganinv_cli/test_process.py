@@ -15,7 +15,7 @@ import pytest
 from ganinv_cli import process
 
 ROOT = Path(__file__).resolve().parents[2]
-GANINV = f"'{sys.executable}' -m ganinv_cli.app"
+GANINV = f"'{sys.executable}' -m ganinv_cli"
 LIST = f"{GANINV} edit --list-attrs"
 
 
@@ -75,6 +75,35 @@ sys.modules["pipelines.api"] = pipelines.api = fake
 sys.argv = ["ganinv", "align", "raw"]
 app.main()
 """
+
+
+LOADING = """
+import os, signal, sys, types
+from ganinv_cli import __main__, process
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            try:
+                os.kill(os.getpid(), signal.{signal})
+            except KeyboardInterrupt:
+                print("an exception in the middle of an import", file=sys.stderr)
+sys.meta_path.insert(0, Slow())
+sys.argv = ["ganinv", "align", "raw"]
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "pipelines.api"])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_while_libraries_load_ends_it_there_with_a_sentence(
+    tmp_path: Path, module: str, name: str, code: int
+) -> None:
+    line = [sys.executable, "-c", LOADING.format(module=module, signal=name)]
+    done = subprocess.run(
+        line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (code, "interrupted before anything began\n")
 
 
 def stopped(tmp_path: Path, *signals: int, after: str = "pass") -> tuple[int, str]:

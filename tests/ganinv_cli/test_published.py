@@ -17,6 +17,7 @@ from torch import Tensor
 from tests.conformance.fill import fill
 from tests.conformance.helpers import manifest_path
 
+# Buys: convert, invert and edit of published files by the command line, as one chain; the quick tests check each step alone.
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.edits import make_edit, parse_edits
+from pipelines.edits import Aim, make_edit, parse_edits
 from pipelines.errors import UsageError
 
 
@@ -59,6 +59,30 @@ def test_too_many_and_indistinguishable_edits_are_refused() -> None:
         parse_edits(["smile=1.0000001", "smile=1.0000002"])
     with pytest.raises(UsageError, match="too long"):
         parse_edits([",".join(f"attribute{n}=1" for n in range(30))])
+
+
+def test_amounts_have_units_and_names() -> None:
+    assert names("age=+10y", "age:=60y", "age:=60", "yaw:=0", "yaw=-15°", "smile:=1", "age:=30:50:10y") == [
+        "age+10y",
+        "age=60y",
+        "yaw=0deg",
+        "yaw-15deg",
+        "smile=1sd",
+        "age=30y",
+        "age=40y",
+        "age=50y",
+    ]
+    [edit] = parse_edits(["age:=60,smile=+2,yaw=+1sd"])
+    assert edit.name == "smile+2,age=60y,yaw+1sd"
+    assert edit.terms == (("smile", 2.0),)
+    assert edit.aims == (Aim("age", 60.0, "y", True), Aim("yaw", 1.0, "sd", False))
+    assert edit.attributes == ("smile", "age", "yaw")
+
+
+@pytest.mark.parametrize("text", ["smile=+2y", "smile:=1deg", "age=5deg", "age:=y", "age:=", "age:=1,age=2"])
+def test_amounts_that_cannot_be_meant_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"for example smile=\+2"):
+        parse_edits([text])
 
 
 @given(st.floats(-1e6, 1e6))

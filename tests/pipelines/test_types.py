@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import PhotoError
+from pipelines.kept import kept
 from pipelines.records.latents import load_as, load_inversion, save_inversion
-from pipelines.types import FaceBatch, Inversion, kept
+from pipelines.types import FaceBatch, Inversion
 
 
 @dataclass(frozen=True)

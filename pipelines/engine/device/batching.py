@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from pipelines.records.manifest import fingerprint
 from pipelines.records.outputs import CODES, INVERSION, LATENTS, Output, edit_of, file_name, mask_of
 from pipelines.stages.chain import Chain
 from pipelines.types import FaceBatch, Failure, Inversion, U8Image
+
+Item = tuple[FaceJob, Inversion | None]  # a face, and its codes where they are on disk and current
 
 
 @dataclass(frozen=True)
@@ -48,27 +51,17 @@ class ChainSettings:
     composed: bool = False
 
 
-@dataclass
-class _Waiting:
-    """Faces of one kind (with or without current codes) until they fill a batch."""
-
-    faces: list[FaceJob] = field(default_factory=list)
-    codes: list[Inversion] = field(default_factory=list)
-
-    def take(self) -> tuple[list[FaceJob], list[Inversion]]:
-        faces, codes, self.faces, self.codes = self.faces, self.codes, [], []
-        return faces, codes
-
-
 @dataclass(frozen=True)
 class _Made:
-    """A batch on the host: n x H x W x 3 pictures and n x H x W masks by their kinds, all uint8."""
+    """A batch on the host: n x H x W x 3 pictures and n x H x W masks by their kinds, all uint8; n booleans: lost edits."""
 
     sound: Tensor
     inversion: Inversion
     pictures: Mapping[str, Tensor]
     masks: Mapping[str, Tensor]
+    lost: Mapping[str, Tensor]
     ms: Mapping[str, float]
+    notes: Sequence[Mapping[str, float]]
 
 
 class Batcher:
@@ -81,76 +74,75 @@ class Batcher:
 
     Attributes:
         stale: how many codes were found on disk but made anew, since pixels, method or weights differ.
+        missed: an edit's name -> how many faces were not brought as far as it asks.
         chain: the chain, once built.
     """
 
     def __init__(self, make_chain: Callable[[], Chain], device: torch.device, settings: ChainSettings) -> None:
         self.stale = 0
+        self.missed: Counter[str] = Counter()
         self.chain: Chain | None = None
         self._make_chain = make_chain
         self._device = device
         self._settings = settings
         self._batch_size = settings.batch_size
-        self._fresh, self._coded = _Waiting(), _Waiting()
+        self._waiting: dict[object, list[Item]] = {}  # until they fill a batch, by what can be computed together
 
     def put(self, face: FaceJob) -> Iterator[Result]:
         """Gives a batch's results when `face` completes it."""
         codes = self._codes_on_disk(face)
-        if codes is None:
-            face = _with_codes(face)
-        waiting = self._coded if codes is not None else self._fresh
-        if codes is not None:
-            if waiting.codes and codes.like() != waiting.codes[0].like():
-                yield from self._run(*waiting.take())
-            waiting.codes.append(codes)
-        waiting.faces.append(face)
-        if len(waiting.faces) >= self._batch_size:
-            yield from self._run(*waiting.take())
+        kind = None if codes is None else codes.like()
+        waiting = self._waiting.setdefault(kind, [])
+        waiting.append((_with_codes(face) if codes is None else face, codes))
+        if len(waiting) >= self._batch_size:
+            yield from self._run(self._waiting.pop(kind))
 
     def flush(self) -> Iterator[Result]:
         """The last, partly filled batches."""
-        yield from self._run(*self._fresh.take())
-        yield from self._run(*self._coded.take())
+        while self._waiting:
+            yield from self._run(self._waiting.popitem()[1])
 
-    def _run(self, faces: list[FaceJob], codes: list[Inversion]) -> Iterator[Result]:
+    def _run(self, items: list[Item]) -> Iterator[Result]:
         """One pass; out of memory halves it (and every later one), another trouble is narrowed down to its face."""
         try:
-            results = self._pass(faces, codes) if faces else []
+            results = self._pass(items)
         except PhotoError as error:
-            results = self._narrowed(faces, codes, Failure("invert", error.code, error.message))
+            results = self._narrowed(items, Failure("invert", error.code, error.message))
         except Exception as error:
             if _is_out_of_memory(error):
-                results = self._halved(faces, codes)
-            elif codes:  # they say the right things about themselves, and are of another shape all the same
-                self.stale += len(faces)
-                results = self._run([_with_codes(face) for face in faces], [])
+                results = self._halved(items)
+            elif items[0][1] is not None:  # codes that say the right things and are of another shape all the same
+                self.stale += len(items)
+                results = self._run([(_with_codes(face), None) for face, _ in items])
             else:
                 raise
         yield from results
 
-    def _halved(self, faces: list[FaceJob], codes: list[Inversion]) -> Iterator[Result]:
-        self._batch_size = max(1, min(self._batch_size, len(faces) // 2))
+    def _halved(self, items: list[Item]) -> Iterator[Result]:
+        self._batch_size = max(1, min(self._batch_size, len(items) // 2))
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         message = "one face does not fit the device's memory; try --device cpu"
-        return self._narrowed(faces, codes, Failure("invert", "out-of-memory", message))
+        return self._narrowed(items, Failure("invert", "out-of-memory", message))
 
-    def _narrowed(self, faces: list[FaceJob], codes: list[Inversion], trouble: Failure) -> Iterator[Result]:
-        if len(faces) == 1:
-            yield _failed(faces[0], trouble)
+    def _narrowed(self, items: list[Item], trouble: Failure) -> Iterator[Result]:
+        if len(items) == 1:
+            yield _failed(items[0][0], trouble)
             return
-        half = len(faces) // 2
-        yield from self._run(faces[:half], codes[:half])
-        yield from self._run(faces[half:], codes[half:])
+        half = len(items) // 2
+        yield from self._run(items[:half])
+        yield from self._run(items[half:])
 
-    def _pass(self, faces: list[FaceJob], codes: list[Inversion]) -> Iterator[Result]:
-        chain = self._open()
-        batch = self._batch(faces, chain.resolution)
+    def _pass(self, items: list[Item]) -> Iterator[Result]:
+        faces, codes = [face for face, _ in items], [codes for _, codes in items if codes is not None]
+        self.chain = chain = self.chain or self._make_chain()
+        batch = face_batch([face.face for face in faces], chain.resolution).to(self._device)
         torch.manual_seed(self._settings.seed)
         started = time.perf_counter()
         inversion = Inversion.cat(codes).to(self._device) if codes else chain.invert(batch).stored()
         inverted = time.perf_counter()
         made = chain.edit(batch, inversion, self._edits(faces))
+        self.missed.update(made.missed)
         if made.base.shape != batch.images.shape:
             raise ValueError("the codes make pictures of another size")
         asked = {output.kind for face in faces for output in face.missing}
@@ -158,6 +150,8 @@ class Batcher:
         images = {INVERSION: made.base, **{name: each.image for name, each in made.edits.items()}}
         away = [finite(inversion.latents, *images.values()), *(levels(each) for each in images.values())]
         away += [shares(made.edits[name].mask) for name in masked]
+        looked = {name: each.lost for name, each in made.edits.items() if each.lost is not None}
+        away += looked.values()
         count = len(faces) if LATENTS in asked else 0
         stored = [tensor[:count].to(how.disk) if how.disk else tensor for how, _, tensor in inversion.tensors()]
         sound, *rest = fetch([*away, *stored])
@@ -166,18 +160,10 @@ class Batcher:
         ms |= {} if codes else {"invert": share * (inverted - started)}
         pictures = dict(zip(images, rest, strict=False))
         masks = dict(zip(masked, rest[len(images) :], strict=False))
-        done = _Made(sound, inversion.holding(rest[len(images) + len(masked) :]), pictures, masks, ms)
+        lost = dict(zip(looked, rest[len(images) + len(masked) :], strict=False))
+        codes_here = rest[len(images) + len(masked) + len(looked) :]
+        done = _Made(sound, inversion.holding(codes_here), pictures, masks, lost, ms, made.notes)
         return (self._result(face, place, done) for place, face in enumerate(faces))
-
-    def _open(self) -> Chain:
-        if self.chain is None:
-            self.chain = self._make_chain()
-        return self.chain
-
-    def _batch(self, faces: list[FaceJob], resolution: int) -> FaceBatch:
-        crops = [_sized(face.face.crop, resolution) for face in faces]
-        landmarks = torch.from_numpy(np.stack([_landmarks(face.face) for face in faces]))
-        return FaceBatch(to_tensor(crops), landmarks).to(self._device)
 
     def _edits(self, faces: Sequence[FaceJob]) -> list[Edit]:
         """The edits that some face of the batch lacks (masks and pasted photos need their edit's picture, too)."""
@@ -188,9 +174,12 @@ class Batcher:
         if not made.sound[place]:
             message = "the result holds NaN or infinity; try another --method"
             return _failed(face, Failure("invert", "diverged", message))
+        lost = [name for name, each in made.lost.items() if each[place]]
         key, files = face.record.key, list[OutFile]()
         for output in face.missing:
             edit, kind, make = edit_of(output.kind), output.kind, None
+            if edit in lost:
+                continue
             if kind in made.pictures:
                 make = partial(encode, made.pictures[kind][place].numpy(), output.suffix[1:])
             elif kind == LATENTS:
@@ -201,7 +190,11 @@ class Batcher:
             if make is not None:
                 files.append(OutFile(output, output.path(key), make))
         scores = {name: float(values[place]) for name, values in made.inversion.scores.items()}
+        scores |= made.notes[place] if made.notes else {}
         record = replace(face.record, scores={**face.record.scores, **scores}, ms={**face.record.ms, **made.ms})
+        if lost:
+            message = f"no face is left at {', '.join(lost)}; choose a strength nearer to 0 (ranges: --list-attrs)"
+            record = replace(record, status="failed", error=Failure("edit", "noise", message))
         return Result(record, tuple(files), place=face.place, changes=self._changes(face, place, made))
 
     def _changes(self, face: FaceJob, place: int, made: _Made) -> tuple[Change, ...]:
@@ -212,8 +205,8 @@ class Batcher:
         original = _sized(face.face.crop, len(base)) if self._settings.composed else base
         changes = []
         for output in face.missing:
-            if output.per == "photo":
-                edit = edit_of(output.kind)
+            edit = edit_of(output.kind)
+            if output.per == "photo" and not (edit in made.lost and made.lost[edit][place]):
                 mask = made.masks[edit][place].numpy() if self._settings.composed else None
                 changes.append(Change(output, made.pictures[edit][place].numpy(), original, mask))
         return tuple(changes)
@@ -238,6 +231,13 @@ class Batcher:
         return None
 
 
+def face_batch(faces: Sequence[LoadedFace], side: int) -> FaceBatch:
+    """The faces on the CPU, `side` px; landmarks that nobody asked for are NaN."""
+    points = [np.full((68, 2), np.nan) if face.landmarks is None else face.landmarks for face in faces]
+    landmarks = torch.from_numpy(np.stack(points).astype(np.float32))
+    return FaceBatch(to_tensor([_sized(face.crop, side) for face in faces]), landmarks)
+
+
 def _with_codes(face: FaceJob) -> FaceJob:
     """The face with codes to be written, also where a file of them is there, which could not be used."""
     mark = face.record.prints.get(LATENTS)
@@ -252,12 +252,6 @@ def _failed(face: FaceJob, trouble: Failure) -> Result:
 
 def _sized(crop: U8Image, side: int) -> U8Image:
     return resize_u8(crop, side, side)
-
-
-def _landmarks(face: LoadedFace) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    if face.landmarks is None:
-        return np.full((68, 2), np.nan, np.float32)
-    return np.asarray(face.landmarks, np.float32)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from pipelines.errors import PhotoError
 from pipelines.files import write_atomic
 from pipelines.images.pixels import decode, encode
 from pipelines.records.manifest import Record
-from pipelines.records.outputs import Output
+from pipelines.records.outputs import Output, edit_of
 from pipelines.stages.paste import Patch, add_patch, make_patch
 from pipelines.types import Failure, U8Image
 
@@ -33,7 +33,7 @@ class _Gathered:
     patches: dict[Output, dict[int, Patch]] = field(default_factory=dict)
 
     def add(self, place: PastePlace, result: Result, record: Record) -> None:
-        for change in result.changes if record.status == "ok" else ():
+        for change in (each for each in result.changes if edit_of(each.output.kind) in record.outputs):
             patch = make_patch(change.edited, place.origin.quad, change.original, change.mask)
             self.patches.setdefault(change.output, {})[place.place] = patch
         self.noted[place.place] = replace(result, changes=(), files=()), record

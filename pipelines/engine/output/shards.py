@@ -21,6 +21,7 @@ from typing import IO
 from pipelines.engine.input.tar_index import SEPARATOR, read_index
 from pipelines.engine.output.deliveries import is_away, note, remove_files
 from pipelines.errors import OutputError, UsageError
+from pipelines.files import replacing
 from pipelines.records.json_lines import values
 from pipelines.records.manifest import Record, read_manifest
 
@@ -224,18 +225,10 @@ def _packed(path: Path) -> dict[str, _Source]:
 
 def _write(target: Path, members: Mapping[str, _Source]) -> None:
     """A whole archive or none; raises OutputError. The same members give the same bytes."""
-    part = target.with_name(target.name + ".part")
-    with _telling(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(part, "wb") as file:
-                _fill(file, members)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+    with _telling(target), replacing(target, unique=False) as part, open(part, "wb") as file:
+        _fill(file, members)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _fill(file: IO[bytes], members: Mapping[str, _Source]) -> None:

@@ -39,6 +39,7 @@ class PhotoReader:
     def __call__(self, task: Task) -> Loaded:
         """Never raises for a bad photo. Reads the file's stat *before* its bytes, so that a later change shows."""
         started, stage, digest, stat = time.perf_counter(), "decode", "", None
+        notes: list[str] = []
         try:
             if task.photo.trouble is not None:
                 return Loaded(task.index, failure=task.photo.trouble)
@@ -50,13 +51,13 @@ class PhotoReader:
             if task.photo.cut and task.photo.cut.digest != digest:
                 raise PhotoError("changed", f"'{task.photo.path}' has changed since its face was cut; align it again")
             shrink = self._shrink(task.photo, data)
-            picture = decode(data, shrink)
+            picture = decode(data, shrink, notes)
             decoded, stage = time.perf_counter(), "align"
             faces = self._faces(task.photo, picture, shrink)
             if faces is None:
                 faces = self._source.faces(task.photo, decode(data))
             ms = {"decode": 1e3 * (decoded - started), "align": 1e3 * (time.perf_counter() - decoded)}
-            return Loaded(task.index, digest, stat, tuple(faces), ms=ms)
+            return Loaded(task.index, digest, stat, tuple(faces), ms=ms, notes=tuple(notes))
         except PhotoError as error:
             failure = Failure(stage, error.code, error.message)
         except MemoryError:

@@ -15,6 +15,7 @@ from pipelines.stages.build import ChainPlan
 from pipelines.stages.compensate import residual, sdic
 from pipelines.stages.edit.directions import ASSET
 from pipelines.stages.entry import compensators, identity, refiners
+from pipelines.stages.fitting import OPTIONS
 from pipelines.stages.published import embedder_entry, generator_entry
 from pipelines.stages.refine import feature
 from pipelines.stages.refine.sdic import SDICRefiner
@@ -35,7 +36,8 @@ def pictures_before(spec: InvertSpec, plan: ChainPlan, store: WeightStore) -> st
 
 def _lines(spec: InvertSpec, plan: ChainPlan, store: WeightStore) -> list[str]:
     parts = _parts(spec, plan, store)
-    return [spec.generator, *(line for part in parts for line in identity(part, store))]
+    asked = plan.fitting.lines(OPTIONS)  # that version had none of them
+    return [spec.generator, *(line for part in parts for line in identity(part, store)), *asked]
 
 
 def _parts(spec: InvertSpec, plan: ChainPlan, store: WeightStore) -> Iterator[Entry[object]]:

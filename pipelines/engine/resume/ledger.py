@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from pipelines.engine.input.open import file_stat, photo_stat
-from pipelines.engine.resume.output_index import Presence
+from pipelines.engine.resume.output_index import OutputIndex
 from pipelines.engine.types import Photo, Task
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import INVERSION, Output
@@ -33,7 +33,7 @@ class Ledger:
 
     def __init__(self, folder: Path, records: Mapping[str, Record], outputs: Sequence[Output]) -> None:
         self.records = records
-        self._there = Presence(folder)
+        self._there = OutputIndex(folder)
         self._outputs = outputs
         self._pasting = any(output.per == "photo" for output in outputs)
 

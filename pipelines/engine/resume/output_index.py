@@ -13,7 +13,7 @@ from pipelines.engine.input.tar_index import SEPARATOR, split_member
 MOST_FOLDERS, MOST_NAMES = 64, 50_000  # that are remembered, and in each of them: a bound on the memory
 
 
-class Presence:
+class OutputIndex:
     """Tells of outputs whether they are there.
 
     A folder is listed when it is first asked for, and that listing holds: what a run asks is what *earlier* runs left.

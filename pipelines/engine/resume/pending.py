@@ -13,7 +13,7 @@ from pipelines.engine.types import Photo, Task
 from pipelines.errors import GanInvError
 
 
-class Todo(Iterator[Task]):
+class Pending(Iterator[Task]):
     """The tasks of a run, one at a time. Taken by one thread (the reading one); another tells what it has come across.
 
     Args:

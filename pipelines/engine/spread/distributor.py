@@ -43,7 +43,7 @@ class Distributor:
         Args:
             ledger: what is known of the tasks' items.
             tasks: all of them in a sequence, to be divided evenly; or found as they are asked for, and then sent in
-                growing shards of `items_per_shard` photos at most, two for each worker at a time.
+                growing shards of `items_per_shard` photos at most.
         """
         spec = self._job.spec
         with open_backend(spec.backend, spec.scheduler, self._job.devices) as backend:
@@ -51,8 +51,7 @@ class Distributor:
             again: list[Shard] | None = []
             try:
                 while again is not None:
-                    sending = Sending(self._job, backend, shards, again, isinstance(tasks, Sequence))
-                    with sending:
+                    with Sending(self._job, backend, shards, again) as sending:
                         self._follow(sending)
                         again = self._settle_dead(sending, ledger, backend)
             finally:
@@ -94,7 +93,7 @@ class Distributor:
 
     def _settle_dead(self, sending: Sending, ledger: Ledger, backend: Backend) -> list[Shard] | None:
         """What is to be sent again where a worker died, before the rest of the queue; None: nothing and no rest."""
-        if sending.death is None:
+        if not sending.death:
             return None
         out = sending.tasks_out()
         done, lost = sending.left()

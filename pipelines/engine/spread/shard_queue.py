@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 
 from pipelines.engine.spread.shard import Shard
-
-_LOOK_SECONDS = 0.2
 
 
 class ShardQueue:
@@ -17,21 +16,29 @@ class ShardQueue:
 
     Args:
         shards: found as they are asked for.
+
+    Attributes:
+        over: all were handed out.
     """
 
     def __init__(self, shards: Iterable[Shard]) -> None:
+        self.over = False
         self._shards = shards
         self._found: queue.Queue[Shard | None] = queue.Queue(maxsize=1)
-        self._next: Shard | None = None
-        self._guard = threading.Lock()
-        self._over, self._ended = False, threading.Event()
+        self._ended = False
         self._trouble: BaseException | None = None
         threading.Thread(target=self._find, name="find-shards", daemon=True).start()
 
-    def shards(self, closed: threading.Event) -> Iterator[Shard]:
-        """Those that are left, until `closed` is set. May be gone on with by another thread than began it."""
-        while (shard := self._take(closed)) is not None:
-            yield shard
+    def take(self, seconds: float) -> Shard | None:
+        """The next; None where none was found in that time, or there is none."""
+        if self.over:
+            return None
+        try:
+            shard = self._found.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        self.over = shard is None
+        return shard
 
     def check(self) -> None:
         """Raises what was wrong with the input."""
@@ -40,35 +47,16 @@ class ShardQueue:
 
     def end(self) -> None:
         """Nothing more is looked for."""
-        self._ended.set()
-
-    def _take(self, closed: threading.Event) -> Shard | None:
-        with self._guard:
-            while self._next is None and not self._over and not closed.is_set():
-                try:
-                    self._next = self._found.get(timeout=_LOOK_SECONDS)
-                except queue.Empty:
-                    continue
-                self._over = self._next is None
-            if closed.is_set():  # the pass has counted what it sent: this one is the next pass's
-                return None
-            shard, self._next = self._next, None
-            return shard
+        self._ended = True
+        with suppress(queue.Empty):  # so that the thread has room for what it holds, and sees that it has ended
+            self._found.get_nowait()
 
     def _find(self) -> None:
         try:
             for shard in self._shards:
-                if not self._put(shard):
+                self._found.put(shard)
+                if self._ended:
                     return
-        except BaseException as error:  # told by `check`: whoever asks for a shard is a thread of joblib's or dask's
+        except BaseException as error:  # told by `check`, when what was found before is done
             self._trouble = error
-        self._put(None)
-
-    def _put(self, shard: Shard | None) -> bool:
-        while not self._ended.is_set():
-            try:
-                self._found.put(shard, timeout=_LOOK_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False
+        self._found.put(None)

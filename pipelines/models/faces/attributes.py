@@ -18,12 +18,16 @@ import torch
 
 from pipelines.images.pixels import resize_u8, to_tensor, to_uint8
 from pipelines.models.faces.agegender import AGE_CHIP, GENDER_CHIP, PADDING, AgeGender
+from pipelines.models.faces.appearance import APPEARANCE, appearance
 from pipelines.models.faces.chips import extract_chips, five_points
+from pipelines.models.faces.glasses import Glasses
 from pipelines.types import F32Array, FaceFinder, U8Image
 
 F64Array = npt.NDArray[np.float64]
 
 ATTRIBUTES: Final = ("smile", "mouth_open", "eyes_open", "yaw", "pitch", "age", "gender")
+SHAPES: Final = ("brows_up", "face_width")
+MEASURED: Final = (*ATTRIBUTES, *SHAPES, *APPEARANCE, "glasses")
 
 # Longest side of the copy in which a face is looked for: landmarks are whole pixels there, and on a smaller copy that
 # rounding is as large as the lids' movement.
@@ -142,17 +146,35 @@ def _lift(face: F64Array, pose: _Pose) -> float:
     return float(rise + _CORNER_DEPTH * np.sin(np.radians(pose.pitch)))
 
 
+def landmark_shapes(landmarks: F32Array) -> dict[str, float]:
+    """Shapes of a face, in eye distances as those of `landmark_attributes`; NaN where a landmark is.
+
+    - ``brows_up``: height of the brows above the eyes, mean of both, 0.3 usual; raised in surprise, drawn down in anger.
+    - ``face_width``: width of the jaw at the height of the mouth, about 1.95.
+    """
+    if not np.isfinite(landmarks).all():
+        return dict.fromkeys(SHAPES, float("nan"))
+    points = np.asarray(landmarks, np.float64)
+    face = _fit_pose(points).upright(points)
+    return {
+        "brows_up": float(face[36:48, 1].mean() - face[17:27, 1].mean()),
+        "face_width": float(face[12, 0] - face[4, 0]),
+    }
+
+
 class AttributeMeter:
-    """Measures all `ATTRIBUTES` in pictures of single, aligned faces.
+    """Measures all `MEASURED` attributes in pictures of single, aligned faces.
 
     Args:
         finder: a finder with 68 landmarks (`pipelines.models.faces.finders.DlibFinder`).
         age_gender: the two networks.
+        glasses: the network of glasses; None: they are not measured.
     """
 
-    def __init__(self, finder: FaceFinder, age_gender: AgeGender) -> None:
+    def __init__(self, finder: FaceFinder, age_gender: AgeGender, glasses: Glasses | None = None) -> None:
         self._finder = finder
         self._age_gender = age_gender
+        self._glasses = glasses
 
     def measure(self, images: Sequence[U8Image]) -> dict[str, F32Array]:
         """Measures n pictures.
@@ -161,15 +183,17 @@ class AttributeMeter:
             images: n pictures uint8 H x W x 3, RGB, of any size; the largest face of each counts.
 
         Returns:
-            attribute -> n values, float32: see `landmark_attributes`; ``age`` in years, ``gender`` the logit of male
-            (positive: male), cut to +-15. NaN in all where no face was found.
+            attribute -> n values, float32: see `landmark_attributes`, `landmark_shapes` and `appearance`; ``age`` in years,
+            ``gender`` the logit of male (positive: male), cut to +-15; ``glasses`` that of glasses, cut to +-4. NaN in all
+            where no face was found.
 
         Raises:
             ValueError: the finder gives other than 68 landmarks.
         """
-        values = np.full((len(ATTRIBUTES), len(images)), np.nan, np.float32)
+        names = MEASURED if self._glasses else MEASURED[:-1]
+        values = np.full((len(names), len(images)), np.nan, np.float32)
         present: list[int] = []
-        chips: list[tuple[U8Image, U8Image]] = []
+        found: list[tuple[U8Image, F32Array]] = []
         for index, image in enumerate(images):
             copy = _search_copy(image)
             faces = self._finder.find(copy)
@@ -177,13 +201,17 @@ class AttributeMeter:
                 landmarks = faces[0].landmarks
                 present.append(index)
                 values[:5, index] = list(landmark_attributes(landmarks).values())
-                chips.append(_chips(copy, landmarks))
+                seen = landmark_shapes(landmarks) | appearance(copy, landmarks)
+                values[7 : 7 + len(seen), index] = list(seen.values())
+                found.append((copy, landmarks))
         if present:
-            ages, genders = zip(*chips, strict=True)
+            ages, genders = zip(*(_chips(*each) for each in found), strict=True)
             years, male = self._age_gender.measure(ages, genders)
             values[5, present] = years
             values[6, present] = np.clip(male, -_SURE, _SURE)
-        return dict(zip(ATTRIBUTES, values, strict=True))
+            if self._glasses:
+                values[-1, present] = self._glasses.measure(*zip(*found, strict=True))
+        return dict(zip(names, values, strict=True))
 
 
 def _search_copy(image: U8Image) -> U8Image:

@@ -109,16 +109,23 @@ def extract_chips(images: Tensor, landmarks: Tensor, size: int = 150, padding: f
     steps = torch.arange(size, device=images.device, dtype=images.dtype)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     grid = torch.einsum("nij,hwj->nhwi", matrix, torch.stack((x, y, torch.ones_like(x)), dim=2))
-    shrinks = _shrinks(matrix[:, :, 0].detach() * side / 2)
-    if len(set(shrinks)) == 1:
-        return _sample(images, grid, shrinks[0])
-    return torch.cat([_sample(images[i : i + 1], grid[i : i + 1], shrink) for i, shrink in enumerate(shrinks)])
+    most = _most_halvings(max(height, width), size)
+    halvings = _halvings(matrix[:, :, 0].detach() * side / 2, most)
+    chips = _sample(images, grid, 1)
+    for each in range(1, most + 1):  # all of them, and the right one is taken: to choose here, the device would be read
+        chips = torch.where((halvings == each).view(-1, 1, 1, 1), _sample(images, grid, 2**each), chips)
+    return chips
 
 
-def _shrinks(step: Tensor) -> list[int]:
-    """n x 2 picture pixels per chip pixel -> power of 2 by which to shrink first, so that at most 2 remain."""
-    lengths: list[float] = step.norm(dim=1).tolist()
-    return [2 ** max(0, math.ceil(math.log2(max(length, 1e-6))) - 1) for length in lengths]
+def _halvings(step: Tensor, most: int) -> Tensor:
+    """n x 2 picture pixels per chip pixel -> n: how often to halve the picture first, so that at most 2 remain."""
+    length: Tensor = torch.linalg.vector_norm(step, dim=1)
+    return (length.clamp(min=1e-6).log2().ceil() - 1).clamp(0, most)
+
+
+def _most_halvings(side: int, size: int) -> int:
+    """For a chip of `size` that is twice as wide as its picture."""
+    return max(0, math.ceil(math.log2(2 * side / size)) - 1)
 
 
 def _sample(images: Tensor, grid: Tensor, shrink: int) -> Tensor:

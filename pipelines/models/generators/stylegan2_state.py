@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pipelines.errors import WeightsError
 from pipelines.models.generators.stylegan2 import StyleGAN2
+from pipelines.models.generators.w_statistics import w_statistics
 
 STATISTICS_SAMPLES = 20_000
 _CHUNK = 2_000
-_LOWEST_SHARE = 1e-6  # of the covariance's largest eigenvalue: below, w hardly moves and would count as infinitely far
 _MAX_RESOLUTION = 4096
 
 
@@ -89,18 +89,8 @@ def set_statistics(generator: StyleGAN2, average: Tensor | None = None, samples:
         average: the checkpoint's own `latent_avg`, dim or L x dim; its first row becomes `w_avg`. The spread is measured
             about the samples' own mean either way.
     """
-    rng = torch.Generator().manual_seed(0)
-    dim = generator.dim
-    total = torch.zeros(dim, dtype=torch.float64)
-    products = torch.zeros(dim, dim, dtype=torch.float64)
-    for start in range(0, samples, _CHUNK):
-        z = torch.randn(min(_CHUNK, samples - start), dim, generator=rng)
-        w = generator.map(z.to(generator.device)).double().cpu()
-        total += w.sum(dim=0)
-        products += w.T @ w
-    mean = total / samples
-    covariance = products / samples - torch.outer(mean, mean)
-    values, vectors = torch.linalg.eigh(covariance)
-    generator.w_whiten.copy_(vectors / values.clamp(min=float(values[-1]) * _LOWEST_SHARE).sqrt())
-    generator.w_std.copy_(covariance.diagonal().clamp(min=0).sqrt())
-    generator.w_avg.copy_(mean if average is None else average.reshape(-1, dim)[0])
+    found = w_statistics(lambda z: generator.map(z.to(generator.device)), generator.dim, samples, _CHUNK)
+    if average is not None:
+        found["w_avg"] = average.reshape(-1, generator.dim)[0]
+    for name, value in found.items():
+        getattr(generator, name).copy_(value)

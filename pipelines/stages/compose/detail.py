@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,23 +19,28 @@ from torch import Tensor
 from pipelines.edits import Edit, make_edit
 from pipelines.errors import PhotoError, UsageError
 from pipelines.images.decode import decode, read_photo
+from pipelines.models.faces.matte import PersonMatte
 from pipelines.stages.compose import head, regions, shape, skin
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.manners import (
     MANNERS,
     Manner,
     MannerOf,
+    Region,
     Term,
+    Way,
     in_order,
     known_manner,
     measured_manner,
 )
-from pipelines.stages.compose.state import WORK, Prepared, joined, prepared
+from pipelines.stages.compose.state import WORK, Matte, Prepared, everybody, joined, large, prepared, sized
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
+from pipelines.weights.formats.tflite import read_tflite
 
-VERSION = "1"
+VERSION = "2"
+MATTE = "person-matte"
 
 
 class DetailComposer:
@@ -44,13 +50,17 @@ class DetailComposer:
     Args:
         manner: attribute -> how its edits are composed.
         region: where all edits may be, instead of where each attribute lives (`regions.asked_region`); None: the latter.
+        matte: see `state.Prepared`; without one a turned head's background is the render's.
     """
 
     version = VERSION
     points: tuple[Point, ...] = ()  # pictures are enough
 
-    def __init__(self, manner: MannerOf = known_manner, region: str | Tensor | None = None) -> None:
+    def __init__(
+        self, manner: MannerOf = known_manner, region: str | Tensor | None = None, matte: Matte = everybody
+    ) -> None:
         self.manner = manner
+        self.matte = matte
         self.region = region
 
     def steps(self, edit: Edit) -> Sequence[Edit]:
@@ -68,42 +78,31 @@ class DetailComposer:
     @torch.no_grad()
     def prepare(self, faces: FaceBatch, inversion: Inversion, base: Synthesis) -> list[Prepared]:
         """One entry a face on a CPU, one for all elsewhere; `inversion` is not read."""
-        images, made = _large(faces.images), _large(base.image)
+        images, made = large(faces.images), large(base.image)
         if images.device.type != "cpu":
-            return [prepared(images, faces.landmarks, made)]
+            return [prepared(images, faces.landmarks, made, self.matte)]
         marks = faces.points()
-        return [prepared(images[i : i + 1], marks[i : i + 1], made[i : i + 1]) for i in range(len(images))]
+        each = zip(images.split(1), marks.split(1), made.split(1), strict=True)
+        return [prepared(*face, self.matte) for face in each]
 
     @torch.no_grad()
     def compose(self, state: list[Prepared], edited: Synthesis, edit: Edit) -> Composition:
         """The pictures of one step, rendered as `edited`; at strength 0 the photos, bit for bit."""
         [(name, strength)] = edit.terms
-        side, made = edited.image.shape[-1], _large(edited.image)
+        side, made = edited.image.shape[-1], large(edited.image)
         if not strength:
-            return _sized(joined([_unchanged(part) for part in state]), side)
+            return sized(joined([_unchanged(part) for part in state]), side)
         manner, parts, done = self.manner(name), [], 0
         for part in state:
             parts.append(compose_one(part, made[done : done + len(part.images)], manner, self.region))
             done += len(part.images)
-        return _sized(joined(parts), side)
-
-
-def _large(x: Tensor) -> Tensor:
-    """Pictures below the working side as squares of pixels (of small test generators); others as they are."""
-    times = WORK // x.shape[-1]
-    return x.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3) if times > 1 else x
-
-
-def _sized(made: Composition, side: int) -> Composition:
-    """Undo `_large`: one pixel of each square, so that what is the photo's stays so to the last bit."""
-    step = made.image.shape[-1] // side
-    if step == 1:
-        return made
-    return Composition(made.image[..., ::step, ::step], made.mask[..., ::step, ::step], made.landmarks)
+        return sized(joined(parts), side)
 
 
 def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | Tensor | None = None) -> Composition:
     """One edit of the faces of `state`; edited n x 3 x R x R; `region` as of `DetailComposer`."""
+    if region is None and manner.way == "skin" and manner.region != "face":
+        region = manner.region
     asked = None if region is None else regions.asked_region(state.face, WORK, region)
     if manner.way == "skin":
         image, mask, landmarks = *skin.transfer(state, edited, asked), state.face.points
@@ -118,20 +117,24 @@ def _unchanged(state: Prepared) -> Composition:
     return Composition(state.images, torch.zeros_like(state.images[:, :1]), state.face.points)
 
 
-@composers.register("detail", version=f"{VERSION} {MANNERS}", landmarks=True)
+@composers.register("detail", version=f"{VERSION} {MANNERS}", weights=(MATTE,), landmarks=True)
 def build_detail(parts: Parts, generator: Generator) -> Composer:
-    """A direction whose card does not tell its manner is measured once, on the generator's average face."""
+    """A direction of whose manner neither `MANNERS` nor its card tells is measured once, on the generator's average face."""
 
     @cache
     def manner(name: str) -> Manner:
         if name.split("@")[0] in MANNERS:
             return known_manner(name)
+        direction = parts.directions.get(name)
+        if direction.way:
+            return Manner(cast(Way, direction.way), cast(Region, direction.region or "face"))
         return _measured(generator, parts.directions, name)
 
-    return DetailComposer(manner, _region(parts.region))
+    matte = PersonMatte(read_tflite(parts.store.path(MATTE))).requires_grad_(False).eval().to(parts.device)
+    return DetailComposer(manner, region_of(parts.region), matte)
 
 
-def _region(asked: str | None) -> str | Tensor | None:
+def region_of(asked: str | None) -> str | Tensor | None:
     """A name, or a grey picture from a file, n x 1 x R x R in [0, 1]. Raises UsageError for anything else."""
     if asked is None or asked in regions.NAMED:
         return asked
@@ -147,4 +150,4 @@ def _measured(generator: Generator, directions: DirectionSet, name: str) -> Mann
     codes = generator.w_avg.expand(1, generator.num_ws, -1)
     pair = torch.cat((codes, directions.apply(codes, [(name, 1.0)])))
     base, edited = generator.synthesize(pair).image.split(1)
-    return measured_manner(_large(base), _large(edited))
+    return measured_manner(large(base), large(edited))

@@ -94,6 +94,18 @@ def warp(x: Tensor, flow: Tensor, corner: tuple[int, int] = (0, 0), mode: str = 
     return F.grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=True)
 
 
+def filled(x: Tensor, known: Tensor) -> Tensor:
+    """x n x C x H x H where `known` n x 1 x H x H is 1; elsewhere what lies around it, the wider the gap the softer.
+
+    Push and pull (Gortler et al., The Lumigraph, SIGGRAPH 1996): means of what is known, coarse levels under fine ones.
+    """
+    weight = F.avg_pool2d(known, 2)
+    small = F.avg_pool2d(x * known, 2) / weight.clamp_min(1e-4)
+    if small.shape[-1] > 2:
+        small = filled(small, (4 * weight).clamp(max=1))
+    return torch.lerp(enlarge(small, 2), x, known)
+
+
 def length(flow: Tensor) -> Tensor:
     """n x 2 x H x W -> n x 1 x H x W; several times quicker than `Tensor.norm` over two channels."""
     return (flow[:, :1].square() + flow[:, 1:].square()).sqrt()

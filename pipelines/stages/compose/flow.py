@@ -15,8 +15,8 @@ from pipelines.stages.compose.filters import blur, enlarge, luma, warp
 
 STEPS = ((32, 3), (64, 4), (128, 4), (256, 2))  # (side, iterations)
 WINDOW = 2.0  # px, of the least squares' window at each level
-STIFFNESS = 0.02  # added to the structure tensor, whose unit is a locally normalised picture's
-SMOOTH = 1.6  # px, of the field after each step
+STIFFNESS = 0.01  # added to the structure tensor, whose unit is a locally normalised picture's
+SMOOTH = 1.0  # px, of the field after each step
 FURTHEST = 2.0  # px a step at each level
 
 

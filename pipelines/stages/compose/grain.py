@@ -38,7 +38,9 @@ def fine_ratio(photo: Tensor, render: Tensor) -> Tensor:
 
 def with_grain(x: Tensor, ratio: Tensor) -> Tensor:
     """x n x 3 x H x W, a cut of a full-size render, with its fine bands scaled by `ratio` n x 3."""
-    *fine, result = _bands(x)
-    for index, band in enumerate(fine):
-        result = result + band * ratio[:, index].view(-1, 1, 1, 1)
+    # The weighted sum of the bands, without making them: each blur counts with the step between its two bands' weights.
+    weights = [part.view(-1, 1, 1, 1) for part in (*ratio.unbind(dim=1), torch.ones_like(ratio[:, 0]))]
+    result = x * weights[0]
+    for sigma, (finer, coarser) in zip(BANDS, itertools.pairwise(weights), strict=True):
+        result.addcmul_(blur(x, sigma), coarser - finer)
     return result

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, length, smoothstep, weighted_blur
-from pipelines.stages.compose.flow import edit_flow
-from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled
+from pipelines.stages.compose.filters import blur, dilate, enlarge, length, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled, registered
 from pipelines.stages.compose.state import WORK, Prepared
 
 RISE = 0.5  # units from the brows to where the motion ends, for the least turn
@@ -26,6 +25,7 @@ BESIDE = (0.35, 0.9)  # units around the outline in which hair and ears are
 FAR = (0.055, 0.085)  # units of mean motion: about yaw 0.5 and 0.9; above, what the head uncovers is wider than the rim
 DIFFERENT = (0.12, 0.3)  # rms of edited - unedited render, [-1, 1] units
 OWN = 0.2  # more of it, where the face is before and after
+CONTOUR = 2  # px of 256: this wide, the photo's own contour is not carried along
 LIMITS = Limits(new=0.12, shade=0.25, still=(0.15, 0.5))
 
 
@@ -41,22 +41,30 @@ def turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> tuple[
 
 def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> Change:
     """What a head edit does; edited n x 3 x 256 x 256."""
-    found = edit_flow(state.render, edited)
+    edited, found, onto = registered(state, edited)
     landmarks = regions.moved_landmarks(state.face.points, found)
-    after = regions.face_of(landmarks)
-    inner = enlarge(regions.face_region(after, WORK // 4), 4)
+    after_face = regions.face_of(landmarks)
+    inner = enlarge(regions.face_region(after_face, WORK // 4), 4)
     face = torch.maximum(state.skin, inner)
     angle = _angle(found, face, state.face.unit)
-    head = torch.maximum(_head(state.face, angle), _head(after, angle)) if asked is None else asked
+    head = torch.maximum(_head(state.face, angle), _head(after_face, angle)) if asked is None else asked
     flow = weighted_blur(found, face + 0.05, RIGID) * head
     # A small turn fits into the rim, and more of the photo is kept.
     left = _left_behind(state, edited, landmarks) * smoothstep(angle, *FAR).view(-1, 1, 1, 1)
     mask = torch.maximum(head, left) if asked is None else asked
-    now = regions.soft(regions.polygon_distance(regions.oval(after), WORK // 4), after.unit, 0.0, 0.15)
+    before, after = state.person, torch.maximum(state.matte(edited), inner)
+    anybody = torch.maximum(state.plate[1], blur(dilate(after, 2), 1.0))
+    mask = mask * anybody
+    now = regions.soft(regions.polygon_distance(regions.oval(after_face), WORK // 4), after_face.unit, 0.0, 0.15)
     # What is of the face before and after is the photo's, moved: much more must speak for the render there.
-    limits = replace(LIMITS, new=LIMITS.new + OWN * torch.minimum(state.skin, inner))
-    change = assembled(state, edited, flow, mask, mask, landmarks, limits, left * (1 - enlarge(now, 4)))
-    return replace(change, mask=mask)
+    own = torch.minimum(warp(state.skin, flow), inner)
+    limits = replace(LIMITS, new=LIMITS.new + OWN * own)
+    carried = warp(1 - dilate(1 - before, CONTOUR), flow)
+    gone = left * (1 - enlarge(now, 4))
+    change = assembled(state, edited, flow, mask, mask, landmarks, onto, limits, gone, torch.minimum(after, carried))
+    # Where the moved photo has background and the person comes, only the render knows what is there.
+    novel = torch.maximum(change.novel, after * (1 - carried) * mask)
+    return replace(change, mask=mask, novel=novel, behind=(1 - after) * mask)
 
 
 def _left_behind(state: Prepared, edited: Tensor, landmarks: Tensor) -> Tensor:
@@ -64,7 +72,7 @@ def _left_behind(state: Prepared, edited: Tensor, landmarks: Tensor) -> Tensor:
     faces = (state.face, regions.face_of(landmarks))
     outlines = torch.cat([regions.polygon_distance(regions.oval(face, 1.0), WORK // 4) for face in faces], dim=1)
     beside = enlarge(regions.soft(outlines.amin(dim=1, keepdim=True), state.face.unit, *BESIDE), 4)
-    gap = blur(edited - state.render, 2.0).square().mean(dim=1, keepdim=True).sqrt()
+    gap = blur(edited - state.matched, 2.0).square().mean(dim=1, keepdim=True).sqrt()
     return beside * smoothstep(blur(dilate(gap, 5), 3.0), *DIFFERENT)
 
 

@@ -15,7 +15,7 @@ from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.state import WORK
 
 Way = Literal["head", "shape", "skin"]
-Region = Literal["face", "mouth", "eyes"]
+Region = Literal["face", "mouth", "eyes", "glasses"]
 Term = tuple[str, float]
 ORDER: tuple[Way, ...] = ("head", "shape", "skin")
 TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: above these an edit turns or shapes it
@@ -23,7 +23,8 @@ TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: 
 
 @dataclass(frozen=True)
 class Manner:
-    """`way`: head moves before the background, shape moves parts of the face, skin stays in place; `region`: of shapes.
+    """`way`: head moves before the background, shape moves parts of the face, skin stays in place; `region`: of shapes,
+    and of skin where it is not the whole face.
 
     `unit`: how much of a direction's own unit makes one unit of a composed edit. `rows`: of the direction, that leave the
     shape alone, where an edit of skin must bring neither glasses nor another head along ("": its own); docs/decisions/0036.

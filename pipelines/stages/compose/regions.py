@@ -145,6 +145,12 @@ def eyes_region(face: Face, side: int) -> Tensor:
     return torch.maximum(left, right)
 
 
+def glasses_region(face: Face, side: int) -> Tensor:
+    """From the brows to the middle of the nose, temple to temple: where glasses sit."""
+    band = (0, *range(17, 27), 16, 15, 29, 1)
+    return soft(polygon_distance(face.points[:, list(band)], side), face.unit, 0.12, 0.25)
+
+
 def hair_region(face: Face, side: int) -> Tensor:
     """Around and above the face, where hair is, as far as landmarks can tell; without the face and what is below the jaw."""
     outline = polygon_distance(oval(face, 0.55), side)
@@ -218,6 +224,7 @@ NAMED: dict[str, Callable[[Face, int], Tensor]] = {
     "face": face_region,
     "mouth": mouth_region,
     "eyes": eyes_region,
+    "glasses": glasses_region,
     "hair": hair_region,
     "all": everywhere,
 }

@@ -6,7 +6,7 @@ it does not (teeth, the inside of a mouth, an eye that opens), it is the edited 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ INSIDE, NEAR = (-0.02, 0.08), (0.18, 0.26)  # units around lips or lids: always 
 BEARD = (0.2, 0.5)  # darker than the face's mean by this, [-1, 1] units
 DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
+SHORT = (
+    1.12  # how far the smoothed flow falls short at a mouth's corners: landmarks move 1.1 to 1.14 times as far (0051)
+)
 TONE = 8.0  # px of 256
 
 
@@ -34,8 +37,10 @@ class Change:
     Attributes:
         mask: where it may; flow: (dx, dy) in pixels of 256, already faded out by the mask.
         light: added to the moved photo; novel: share of the render there; tone: added to the render.
-        lids: share of the openings that is eyes, whose colour is not the edit's to choose.
+        lids: share of the openings that is eyes, whose colour is not the edit's to choose; None: no eyes.
         landmarks: n x 68 x 2, shares, after the edit.
+        onto: where the edited render is read, (dx, dy) in pixels of 256, so that it lies on the photo.
+        behind: share of the photo's background, of heads that turn.
     """
 
     mask: Tensor
@@ -43,8 +48,10 @@ class Change:
     light: Tensor
     novel: Tensor
     tone: Tensor
-    lids: Tensor
+    lids: Tensor | None
     landmarks: Tensor
+    onto: Tensor
+    behind: Tensor | None = None
 
 
 def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,20 +66,38 @@ def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None =
 
 def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> Change:
     """What a shape edit does; edited n x 3 x 256 x 256."""
-    found = edit_flow(state.render, edited)
+    edited, found, onto = registered(state, edited)
+    if region == "mouth":
+        found = found * SHORT
     landmarks = regions.moved_landmarks(state.face.points, found)
     mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
         mask = mask * state.mouth
-    return assembled(
+    change = assembled(
         state,
         edited,
         found * mask,
         mask,
         _openings(state, landmarks, region, found),
         landmarks,
+        onto,
         EYE_LIMITS if region == "eyes" else LIMITS,
     )
+    if region == "mouth":
+        return change
+    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
+    return replace(change, lids=lids)
+
+
+def registered(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The edited render brought onto the photo as its unedited one is: the picture, the flow from it to `state.matched`,
+    and where it was read, a flow; edited n x 3 x 256 x 256.
+
+    An inversion seldom lies quite on its photo. What corrects that belongs to the face and goes along with its motion.
+    """
+    flow = edit_flow(state.render, edited)
+    onto = warp(state.shift, flow)
+    return warp(edited, onto), warp(flow, onto), onto
 
 
 @dataclass(frozen=True)
@@ -101,31 +126,34 @@ def assembled(
     mask: Tensor,
     openings: Tensor,
     landmarks: Tensor,
+    onto: Tensor,
     limits: Limits,
     gone: Tensor | None = None,
+    body: Tensor | None = None,
 ) -> Change:
     """The change from a motion: what of the rest is light, and what is new.
 
     Args:
         edited, flow, mask, openings: n x C x 256 x 256; openings: where something new may come into view.
+        body: where tone is read, n x 1 x 256 x 256; None: in the whole mask.
         gone: where what the photo shows may be gone though its unedited render hardly shows it, n x 1 x 256 x 256.
     """
     flow = flow * smoothstep(length(flow), *limits.still)
-    moved, photo = warp(state.render, flow), warp(state.photo, flow)
+    moved, photo = warp(state.matched, flow), warp(state.photo, flow)
     gap = edited - moved
-    drift = weighted_blur(gap, mask + 1e-3, DRIFT)
+    told = mask if body is None else mask * body
+    drift = weighted_blur(gap, told + 1e-3, DRIFT)
     light = gap - drift
     mismatch = blur(light, 1.5).square().mean(dim=1, keepdim=True).sqrt()
     if gone is not None:
         off = edited - photo
-        off = blur(off - weighted_blur(off, mask + 1e-3, DRIFT), 1.5)
+        off = blur(off - weighted_blur(off, told + 1e-3, DRIFT), 1.5)
         mismatch = torch.maximum(mismatch, off.square().mean(dim=1, keepdim=True).sqrt() * gone)
     near = blur(dilate(mismatch, 2), 1.5)
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
     light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
-    tone = local_tone(photo, moved, mask * torch.exp(-(near / limits.shade).square()), TONE) - drift
-    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
-    return Change(mask, flow, light, fresh, tone, lids, landmarks)
+    tone = local_tone(photo, moved, told * torch.exp(-(near / limits.shade).square()), TONE) - drift
+    return Change(mask, flow, light, fresh, white_kept(edited, tone), None, landmarks, onto)
 
 
 def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> Tensor:
@@ -161,24 +189,30 @@ def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:
     if window.empty:
         return state.images
     moved = warp(state.images, window.grown(change.flow) * factor, window.corner, mode="bicubic")
-    made = moved + window.grown(change.light)
     result = state.images.clone()
-    target = window.cut(result)
-    target.copy_(torch.where(window.grown(change.mask) > 0, made, target))
+    target, photo = window.cut(result), window.cut(state.images)
+    target.copy_(moved.add_(window.grown(change.light)))
     _fill_openings(state, edited, change, result)
+    if change.behind is not None:
+        plate, hidden = state.plate
+        ground = torch.lerp(photo, window.grown(plate), window.grown(hidden))
+        target.lerp_(ground, window.grown(change.behind))
     made = keep_tint(target, state.tint).clamp(-1, 1)
-    target.copy_(torch.where(window.grown(change.mask) > 0, made, target))
+    target.copy_(torch.where(window.grown(change.mask) > 0, made, photo))
     return result
 
 
 def _fill_openings(state: Prepared, edited: Tensor, change: Change, result: Tensor) -> None:
     """Put the render, in the photo's tone and grain, where the photo has nothing; in place."""
-    window = window_of(change.novel, state.images.shape[-1] // WORK, margin=4)
+    factor = state.images.shape[-1] // WORK
+    window = window_of(change.novel, factor, margin=4)
     if window.empty:
         return
-    render = with_grain(window.cut(edited), state.grain)
-    render = render + white_kept(render, window.grown(change.tone))
-    grey = luma(render)
-    render = grey + (render - grey) * (1 - (1 - EYE_CHROMA) * window.grown(change.lids))
+    render = warp(edited, window.grown(change.onto) * factor, window.corner, mode="bicubic")
+    render = with_grain(render, state.grain)
+    render = render + window.grown(change.tone)
+    if change.lids is not None:
+        grey = luma(render)
+        render = grey + (render - grey) * (1 - (1 - EYE_CHROMA) * window.grown(change.lids))
     target = window.cut(result)
     target.add_(window.grown(change.novel) * (render - target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import enlarge
+from pipelines.stages.compose.filters import blur, dilate, enlarge, filled, warp
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import fine_ratio
 from pipelines.stages.compose.occlusion import foreign, lips_seen, uncovered
@@ -18,7 +19,17 @@ from pipelines.stages.compose.tone import tint_line
 from pipelines.types import Composition
 
 WORK = 256  # px, the side at which motion and mismatch are found
-NEAREST = 3.0  # px of 256: registration of render and photo corrects no more than this
+EVEN = 2.0  # px of 256; the registration is smooth
+EDGE = 3  # px of 256: hair and contours reach this far beyond the matte
+NEAREST = 4.0  # px of 256: registration of render and photo corrects no more than this
+
+
+Matte = Callable[[Tensor], Tensor]
+
+
+def everybody(images: Tensor) -> Tensor:
+    """The matte where none is known: all is person."""
+    return torch.ones_like(images[:, :1])
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Prepared:
         images, base: n x 3 x R x R in [-1, 1]: the photo and its unedited render.
         photo, render: n x 3 x 256 x 256, both shrunk.
         face: landmarks.
+        matte: n x 3 x 256 x 256 -> n x 1 x 256 x 256 in [0, 1]: where the person is.
     """
 
     images: Tensor
@@ -36,6 +48,7 @@ class Prepared:
     photo: Tensor
     render: Tensor
     face: regions.Face
+    matte: Matte
 
     @property
     def factor(self) -> int:
@@ -57,6 +70,17 @@ class Prepared:
         return lips_seen(self.photo, self.face) * regions.frontal(self.face)
 
     @cached_property
+    def person(self) -> Tensor:
+        """n x 1 x 256 x 256: the photo's matte."""
+        return self.matte(self.photo)
+
+    @cached_property
+    def plate(self) -> tuple[Tensor, Tensor]:
+        """The photo's background, filled in behind the person, n x 3 x 256 x 256, and where it was filled n x 1 x 256 x 256."""
+        hidden = blur(dilate(self.person, EDGE + 1), 2.5)
+        return blur(filled(self.photo, 1 - dilate(self.person, 2 * EDGE)), 1.0), hidden
+
+    @cached_property
     def tint(self) -> tuple[Tensor, Tensor, Tensor]:
         """`tone.tint_line` of the photos."""
         return tint_line(self.photo)
@@ -69,13 +93,18 @@ class Prepared:
     @cached_property
     def shift(self) -> Tensor:
         """n x 2 x 256 x 256, flow from the photo to its render: small, where the two do not quite lie on each other."""
-        return edit_flow(self.render, self.photo).clamp(-NEAREST, NEAREST)
+        return blur(edit_flow(self.render, self.photo).clamp(-NEAREST, NEAREST), EVEN)
+
+    @cached_property
+    def matched(self) -> Tensor:
+        """n x 3 x 256 x 256: the render laid onto the photo."""
+        return warp(self.render, self.shift)
 
 
-def prepared(images: Tensor, landmarks: Tensor | None, base: Tensor) -> Prepared:
+def prepared(images: Tensor, landmarks: Tensor | None, base: Tensor, matte: Matte = everybody) -> Prepared:
     """See `Prepared`; landmarks n x 68 x 2 in shares, NaN or None where there are none."""
     face = regions.face_of(regions.known_landmarks(landmarks, images))
-    return Prepared(images, base, resize_area(images, WORK), resize_area(base, WORK), face)
+    return Prepared(images, base, resize_area(images, WORK), resize_area(base, WORK), face, matte)
 
 
 def joined(parts: list[Composition]) -> Composition:
@@ -85,3 +114,17 @@ def joined(parts: list[Composition]) -> Composition:
     landmarks = [part.landmarks for part in parts if part.landmarks is not None]
     image, mask = torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
     return Composition(image, mask, torch.cat(landmarks))
+
+
+def large(x: Tensor) -> Tensor:
+    """Pictures below the working side as squares of pixels (of small test generators); others as they are."""
+    times = WORK // x.shape[-1]
+    return x.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3) if times > 1 else x
+
+
+def sized(made: Composition, side: int) -> Composition:
+    """Undo `large`: one pixel of each square, so that what is the photo's stays so to the last bit."""
+    step = made.image.shape[-1] // side
+    if step == 1:
+        return made
+    return Composition(made.image[..., ::step, ::step], made.mask[..., ::step, ::step], made.landmarks)

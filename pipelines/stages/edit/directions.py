@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -18,7 +17,16 @@ ASSET = "directions-mobile-ffhq"
 
 @dataclass(frozen=True)
 class DirectionInfo:
-    """What `--list-attrs` prints: the rows a direction acts on, one unit's size, how it leaks into other attributes."""
+    """What `--list-attrs` prints.
+
+    Attributes:
+        unit: what `std`, one deviation of the attribute over the generator's faces, counts in.
+        layers: first and last row of W+ that it acts on.
+        range: strengths at which it was measured and still moves.
+        leakage: other attributes' change per unit, in their deviations.
+        identity: strength -> likeness to the photo after it (as the metric `id-dlib`).
+        way: how composed edits bring it into the photo.
+    """
 
     name: str
     description: str
@@ -28,6 +36,24 @@ class DirectionInfo:
     source: str
     range: tuple[float, float]
     leakage: dict[str, float]
+    identity: dict[str, float]
+    way: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An attribute's measure, in the meter's raw units.
+
+    Attributes:
+        mean, std: over the generator's own faces.
+        slope: what one unit of strength moves.
+        range: strengths at which the direction was measured.
+    """
+
+    mean: float
+    std: float
+    slope: float
+    range: tuple[float, float]
 
 
 def own_directions(num_ws: int) -> list[Direction]:
@@ -50,12 +76,14 @@ def list_directions() -> list[DirectionInfo]:
         DirectionInfo(
             name=name,
             description=facts["description"],
-            unit="1 = one standard deviation of the measured attribute",
+            unit=str(facts.get("unit", "")),
             layers=(int(facts["layers"][0]), int(facts["layers"][1])),
-            std=float(facts["std"]),
+            std=float(facts.get("std", math.nan)),
             source=ASSET,
             range=(float(facts["range"][0]), float(facts["range"][1])),
             leakage={other: float(value) for other, value in facts["leakage"].items()},
+            identity={strength: float(value) for strength, value in facts.get("identity", {}).items()},
+            way=" ".join(dict.fromkeys(str(facts[key]) for key in ("way", "region") if facts.get(key))),
         )
         for name, facts in card["directions"].items()
     ]
@@ -75,7 +103,23 @@ def beyond_range(edits: Iterable[Edit]) -> list[str]:
     ]
 
 
+def measured_scales() -> dict[str, Scale]:
+    """The scale of every attribute that can be asked for by an amount, from the card."""
+    made, known = {}, measures()
+    for name, facts in assets.card(ASSET)["directions"].items():
+        if name in known:
+            mean, std = known[name]
+            curve, (low, high) = facts["curve"], facts["range"]
+            slope = std * max(0.3, (curve["+1"] - curve["-1"]) / 2)
+            made[name] = Scale(mean, std, slope, (float(low), float(high)))
+    return made
+
+
+def measures() -> dict[str, tuple[float, float]]:
+    """Everything that the meter measures: mean and standard deviation over the generator's own faces, in its raw units."""
+    return {name: (float(mean), float(std)) for name, (mean, std) in assets.card(ASSET)["measures"].items()}
+
+
 def attribute_scales() -> dict[str, float]:
     """Standard deviation of every measured attribute over the generator's own faces, in the meter's raw units."""
-    facts: dict[str, Any] = assets.card(ASSET)["directions"]
-    return {name: float(fact["std"]) for name, fact in facts.items()}
+    return {name: std for name, (_, std) in measures().items()}

@@ -46,8 +46,8 @@ class EncoderEmbedder:
         return in_microbatches(lambda index: Inversion(self.network(small[index])), len(faces), small.device)
 
 
-def build_compact(asset: str, parts: Parts, generator: Generator, stage: int | None = None) -> Embedder:
-    """One of our own encoders, trained by the recipe that its asset is named after.
+def load_compact(asset: str, parts: Parts, generator: Generator, stage: int | None = None) -> CompactEncoder:
+    """One of our own encoders, trained by the recipe that its asset is named after; frozen, in eval mode, on the device.
 
     Args:
         stage: how many rows leave w (`CompactEncoder.stage`); None: as it was trained.
@@ -56,7 +56,12 @@ def build_compact(asset: str, parts: Parts, generator: Generator, stage: int | N
     network.stage = network.stage if stage is None else stage
     network.load_state_dict(parts.tensors(asset))
     network.requires_grad_(False).eval().to(parts.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return EncoderEmbedder(network)
+    return network
+
+
+def build_compact(asset: str, parts: Parts, generator: Generator, stage: int | None = None) -> Embedder:
+    """The embedder of `load_compact`."""
+    return EncoderEmbedder(load_compact(asset, parts, generator, stage))
 
 
 for _name, _asset in ASSETS.items():

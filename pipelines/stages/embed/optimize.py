@@ -4,6 +4,9 @@ As a refiner it does the same from an encoder's codes, in fewer steps and with a
 
 A code that stays in W, near the generator's own distribution, edits best (Tov et al. 2021); the little likeness that a row
 can add comes last and stays small. All terms look at the 256 px picture of the low-resolution head.
+
+`lsap-o` is the same with LSAP's distance in place of our own (Cao et al., arXiv 2209.12746, whose optimiser was not
+published: weights and steps are ours), longer, and until nothing more is gained.
 """
 
 from __future__ import annotations
@@ -11,17 +14,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.models.perceptual.likeness import Likeness, Target, Weights
+from pipelines.registry import Entry
+from pipelines.stages.embed.plateau import Plateau
+from pipelines.stages.embed.regularize import LSAP_WEIGHT, Aligned, Delta, Regularizer, unregularized
 from pipelines.stages.entry import LIKENESS, Parts, embedders
+from pipelines.stages.fitting import TIME
 from pipelines.stages.microbatch import in_microbatches
-from pipelines.types import Embedder, FaceBatch, Generator, Injection, Inversion, Point
+from pipelines.stages.pace import budget, paced
+from pipelines.types import FaceBatch, Generator, Injection, Inversion, Point
+from pipelines.weights.style_centres import cached_centre
 
 VERSION = "2"  # 2: landmarks of aligned crops are found in a smaller copy
+WINDOW = 10  # steps of `OptimizeSettings.least`
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class OptimizeSettings:
         rows_lr: step size of the per-row offsets, in units of w's standard deviation per coordinate.
         prior: weight of the mean squared whitened distance from the mean w (about 1 for the generator's own codes).
         rows_penalty: weight of the offsets' mean square (same unit).
+        least: a face stops early after ten steps that brought less than this share of its loss; 0: never.
     """
 
     steps: int = 55
@@ -43,6 +55,7 @@ class OptimizeSettings:
     prior: float = 0.02
     rows_penalty: float = 0.3
     weights: Weights = field(default=Weights(perceptual=1.0, pixel=1.0, identity=0.5, size=128))
+    least: float = field(default=0.0, repr=False)  # not yet in the versions of runs that go on
 
 
 def looks_at_landmarks(weights: Weights) -> bool:
@@ -64,14 +77,28 @@ def head_error(generator: Generator, latents: Tensor, inject: Mapping[Point, Inj
 
 
 class OptimizeEmbedder:
-    """Codes by optimisation, from the mean w (`embed`) or from codes that are near already (`refine`)."""
+    """Codes by optimisation, from the mean w (`embed`) or from codes that are near already (`refine`).
+
+    Args:
+        regularizer: what holds codes near the generator's own; None: `Delta` with the weights of `settings`.
+        seconds: what a face may take; None: as long as its steps take.
+    """
 
     version = VERSION
 
-    def __init__(self, generator: Generator, likeness: Likeness, settings: OptimizeSettings | None = None) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        likeness: Likeness,
+        settings: OptimizeSettings | None = None,
+        regularizer: Regularizer | None = None,
+        seconds: float | None = None,
+    ) -> None:
         self.generator = generator
         self.likeness = likeness
         self.settings = settings or OptimizeSettings()
+        self.regularizer = regularizer or Delta(self.settings.prior, self.settings.rows_penalty)
+        self.seconds = seconds
         self._colour = torch.linalg.pinv(generator.w_whiten.double()).float()
 
     def embed(self, faces: FaceBatch) -> Inversion:
@@ -90,17 +117,27 @@ class OptimizeEmbedder:
         target = self.likeness.target(images, faces.landmarks, settings.weights)
         shared, offsets = (start.requires_grad_() for start in self._start(images, codes))
         optimiser = torch.optim.Adam([{"params": [shared]}, {"params": [offsets]}], lr=settings.lr, betas=(0.9, 0.99))
-        losses = images.new_zeros(len(images))
-        for step in range(settings.steps):
+        losses, moving = images.new_zeros(len(images)), torch.ones_like(images[:, 0, 0, 0], dtype=torch.bool)
+        plateau = Plateau(WINDOW, settings.least)
+        for _, step in paced(settings.steps, budget(self.seconds, len(faces)), images.device):
             factor = ramp(step, settings.steps)
             optimiser.param_groups[0]["lr"] = settings.lr * factor
             optimiser.param_groups[1]["lr"] = settings.rows_lr * factor * (step >= settings.rows_from)
-            losses = self._loss(shared, offsets, target)
+            before = shared.detach().clone(), offsets.detach().clone()
+            likeness, held = self._losses(shared, offsets, target)
+            total = likeness + held
+            losses = torch.where(moving, total.detach(), losses)
             optimiser.zero_grad()
-            losses.sum().backward()
+            total.sum().backward()
             optimiser.step()
+            _keep((shared, offsets), before, moving)
+            done = plateau.watch(likeness) if settings.least else None
+            if done is not None:
+                moving = moving & ~done
+                if not bool(moving.any()):  # the host asks once a window
+                    break
         with torch.no_grad():
-            return Inversion(self._codes(shared, offsets), scores={"embed_loss": losses.detach()})
+            return Inversion(self._codes(shared, offsets), scores={"embed_loss": losses})
 
     def _start(self, images: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
         """The shared w in whitened coordinates, n x 512, and the rows' offsets from it, n x L x 512, in w's deviations."""
@@ -109,6 +146,8 @@ class OptimizeEmbedder:
             dim = generator.w_avg.numel()
             return images.new_zeros(len(images), dim), images.new_zeros(len(images), generator.num_ws, dim)
         shared = (codes.mean(dim=1) - generator.w_avg) @ generator.w_whiten
+        if self.settings.rows_from >= self.settings.steps:  # W alone
+            return shared, torch.zeros_like(codes)
         around = generator.w_avg + shared @ self._colour.to(shared)
         return shared, (codes - around.unsqueeze(1)) / generator.w_std
 
@@ -118,19 +157,56 @@ class OptimizeEmbedder:
         codes: Tensor = w.unsqueeze(1) + offsets * generator.w_std
         return codes
 
-    def _loss(self, shared: Tensor, offsets: Tensor, target: Target) -> Tensor:
-        settings = self.settings
-        image = self.generator.preview(self._codes(shared, offsets)).image
-        terms = self.likeness(image, target, settings.weights)
-        prior = settings.prior * shared.square().mean(dim=1)
-        spread = settings.rows_penalty * offsets.square().mean(dim=(1, 2))
-        return torch.stack([*terms.values(), prior, spread]).sum(dim=0)
+    def _losses(self, shared: Tensor, offsets: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Likeness, and what the regularizer says; n values each."""
+        codes = self._codes(shared, offsets)
+        terms = self.likeness(self.generator.preview(codes).image, target, self.settings.weights)
+        return torch.stack([*terms.values()]).sum(dim=0), self.regularizer(shared, offsets, codes)
 
 
+@torch.no_grad()
+def _keep(variables: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor], moving: Tensor) -> None:
+    """Faces that are done stay where they were: momentum would carry them on."""
+    for variable, old in zip(variables, before, strict=True):
+        still = moving.view(-1, *[1] * (old.ndim - 1))
+        variable.copy_(torch.where(still, variable, old))
+
+
+def regularizer_of(parts: Parts, generator: Generator, settings: OptimizeSettings, name: str) -> Regularizer:
+    """The regularizer called `name`; the style centre of ``lsap`` is made once for a generator (15 s) and kept."""
+    if name == "none":
+        return unregularized
+    if name == "lsap":
+        return Aligned(cached_centre(generator, parts.store.config.home / "centres"))
+    return Delta(settings.prior, settings.rows_penalty)
+
+
+def build_optimizer(settings: OptimizeSettings, own: str, parts: Parts, generator: Generator) -> OptimizeEmbedder:
+    """The embedder with what `parts.fitting` asks; `own`: the regularizer where nothing is asked."""
+    fitting = parts.fitting
+    if fitting.space == "w":
+        settings = replace(settings, rows_from=settings.steps)
+    regularizer = regularizer_of(parts, generator, settings, fitting.regularize or own)
+    return OptimizeEmbedder(generator, parts.likeness(), settings, regularizer, fitting.seconds_per_face)
+
+
+OPTIONS = ("regularize", "space", *TIME)
 _DEFAULT = OptimizeSettings()
+# LSAP's distance lets rows leave w sooner than a pull on the rows does; docs/refinement.md.
+ALIGNED = OptimizeSettings(steps=100, rows_from=50, least=0.01)
+_LANDMARKS = looks_at_landmarks(_DEFAULT.weights)
 
-
-@embedders.register("optimize", LIKENESS, f"{VERSION} {_DEFAULT}", looks_at_landmarks(_DEFAULT.weights))
-def build_optimize(parts: Parts, generator: Generator) -> Embedder:
-    """From the mean w."""
-    return OptimizeEmbedder(generator, parts.likeness())
+embedders.add(
+    "optimize",
+    Entry(partial(build_optimizer, _DEFAULT, "delta"), LIKENESS, f"{VERSION} {_DEFAULT}", _LANDMARKS, OPTIONS),
+)
+embedders.add(
+    "lsap-o",
+    Entry(
+        partial(build_optimizer, ALIGNED, "lsap"),
+        LIKENESS,
+        f"{VERSION} {ALIGNED} {ALIGNED.least} {LSAP_WEIGHT}",
+        _LANDMARKS,
+        OPTIONS,
+    ),
+)

@@ -15,15 +15,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.images.pixels import resize_area
-from pipelines.models.perceptual.likeness import Likeness, Target, Weights
+from pipelines.models.perceptual.likeness import Likeness, Weights
 from pipelines.stages.embed.optimize import head_error, looks_at_landmarks, ramp
 from pipelines.stages.entry import LIKENESS, Parts, refiners
+from pipelines.stages.fitting import TIME
 from pipelines.stages.microbatch import in_microbatches
-from pipelines.stages.refine.tiles import FULLS, HALVES, POINT, Tile, cut, render_tile
+from pipelines.stages.pace import budget, paced
+from pipelines.stages.refine.tiles import POINT, Tile, render_tile
+from pipelines.stages.refine.views import Views
 from pipelines.types import FaceBatch, Generator, Inversion, Refiner
 
 VERSION = "3"
@@ -91,6 +92,7 @@ class FeatureRefiner:
     Args:
         settings: for faces without a residual.
         further: for those that have one, by one pass of a network: it saves most of the steps. None: `settings`.
+        seconds: what a face may take; None: as long as its steps take.
     """
 
     version = VERSION
@@ -101,11 +103,13 @@ class FeatureRefiner:
         likeness: Likeness,
         settings: FeatureSettings | None = None,
         further: FeatureSettings | None = None,
+        seconds: float | None = None,
     ) -> None:
         self.generator = generator
         self.likeness = likeness
         self.settings = settings or FeatureSettings()
         self.further = further or self.settings
+        self.seconds = seconds
 
     def refine(self, faces: FaceBatch, start: Inversion) -> Inversion:
         """`start` holds the faces' codes -> codes with other upper rows, a residual at 64."""
@@ -116,41 +120,28 @@ class FeatureRefiner:
 
     def _fit(self, faces: FaceBatch, start: Inversion, settings: FeatureSettings) -> Inversion:
         images, fit = faces.images, _Fit(self.generator, start, settings)
-        target = self.likeness.target(images, faces.landmarks, settings.weights)
-        first = settings.steps - settings.finish
+        views = Views(self.likeness, settings.weights, images, faces.landmarks)
+        first, turn, refreshed = settings.steps - settings.finish, 0, -settings.refresh
         losses, correction = images.new_zeros(len(images)), images.new_zeros(())
-        for step in range(settings.steps):
-            if step < first and step % settings.refresh == 0:
-                inject = {POINT: fit.feature + fit.residual.detach()}
-                correction = head_error(self.generator, fit.latents().detach(), inject)
+        for _, step in paced(settings.steps, budget(self.seconds, len(faces)), images.device):
             if step < first:
-                losses = self._coarse(fit, target, correction)
+                if step >= refreshed + settings.refresh:
+                    inject = {POINT: fit.feature + fit.residual.detach()}
+                    correction, refreshed = head_error(self.generator, fit.latents().detach(), inject), step
+                made = self.generator.preview(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
+                losses = views.coarse(made + correction)
             else:
-                turn, view = divmod(step - first, 3)
-                tiles = (HALVES, FULLS)[view - 1]
-                losses = self._tile(fit, images, tiles[turn % len(tiles)]) if view else self._whole(fit, target)
+                losses = views.turn(turn, lambda: self._whole(fit), lambda tile: self._square(fit, tile))
+                turn += 1
             fit.step(losses, ramp(step, settings.steps))
         scores = {**start.scores, "refine_loss": losses.detach()}
         return replace(start, latents=fit.latents().detach(), residuals={POINT: fit.residual.detach()}, scores=scores)
 
-    def _coarse(self, fit: _Fit, target: Target, correction: Tensor) -> Tensor:
-        made = self.generator.preview(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
-        return _total(self.likeness(made + correction, target, fit.settings.weights))
+    def _whole(self, fit: _Fit) -> Tensor:
+        return self.generator.synthesize(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
 
-    def _whole(self, fit: _Fit, target: Target) -> Tensor:
-        made = self.generator.synthesize(fit.latents(), inject={POINT: fit.feature + fit.residual}).image
-        return _total(self.likeness(resize_area(made, 256), target, fit.settings.weights))
-
-    def _tile(self, fit: _Fit, images: Tensor, tile: Tile) -> Tensor:
-        weights, perceptual = fit.settings.weights, self.likeness.perceptual
-        made, goal = render_tile(self.generator, fit.latents(), fit.feature + fit.residual, tile), cut(images, tile)
-        pixel = F.mse_loss(made, goal, reduction="none").mean(dim=(1, 2, 3))
-        distance = perceptual.distance(perceptual.features(made), perceptual.features(goal))
-        return weights.pixel * pixel + weights.perceptual * distance
-
-
-def _total(terms: dict[str, Tensor]) -> Tensor:
-    return torch.stack(list(terms.values())).sum(dim=0)
+    def _square(self, fit: _Fit, tile: Tile) -> Tensor:
+        return render_tile(self.generator, fit.latents(), fit.feature + fit.residual, tile)
 
 
 _ALONE = FeatureSettings()
@@ -158,7 +149,7 @@ _ALONE = FeatureSettings()
 FROM_SDIC = FeatureSettings(steps=33, finish=27, refresh=3, lr=0.04, rows_lr=0.02)
 
 
-@refiners.register("feature", LIKENESS, f"{VERSION} {_ALONE} {FROM_SDIC}", looks_at_landmarks(_ALONE.weights))
+@refiners.register("feature", LIKENESS, f"{VERSION} {_ALONE} {FROM_SDIC}", looks_at_landmarks(_ALONE.weights), TIME)
 def build_feature(parts: Parts, generator: Generator) -> Refiner:
     """52 steps from codes alone, 33 from a residual."""
-    return FeatureRefiner(generator, parts.likeness(), _ALONE, FROM_SDIC)
+    return FeatureRefiner(generator, parts.likeness(), _ALONE, FROM_SDIC, parts.fitting.seconds_per_face)

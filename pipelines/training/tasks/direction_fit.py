@@ -28,6 +28,7 @@ F64Array = npt.NDArray[np.float64]
 # Rows from 9 on hold colour and texture, which refiners fit to the photo: an edit that turns them breaks that fit.
 SPANS = ((0, 3), (0, 5), (0, 7), (0, 8), (2, 5), (2, 8), (3, 7), (4, 8))
 STRENGTHS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
+BLOCK = 50  # faces with a seed of their own
 LONGEST = (
     4.5  # of one unit, in W (the generator's own codes are 11 apart): an attribute with two poles, as gender, must
 )
@@ -72,12 +73,12 @@ def look(generator: Generator, codes: Tensor) -> list[U8Image]:
 
 
 def draw(generator: Generator, meter: Meter, names: Sequence[str], count: int, seed: int, report: Report) -> Sample:
-    """Draw and measure faces; those where no face is found are left out."""
-    rng = torch.Generator().manual_seed(seed)
+    """Draw and measure faces; those in which something cannot be measured are left out."""
     codes, rows = [], []
-    for start in range(0, count, 20):
+    for start in range(0, count, BLOCK):
+        rng = torch.Generator().manual_seed(seed + start)
         with torch.no_grad():
-            w = generator.map(torch.randn(min(20, count - start), 512, generator=rng).to(generator.device))
+            w = generator.map(torch.randn(min(BLOCK, count - start), 512, generator=rng).to(generator.device))
         measured = meter.measure(look(generator, w))
         rows.append(np.stack([measured[name] for name in names], axis=1))
         codes.append(w.cpu().numpy())

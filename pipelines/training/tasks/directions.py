@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +13,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.files import write_atomic
 from pipelines.images.pixels import to_uint8
 from pipelines.models.faces.agegender import AgeGender
-from pipelines.models.faces.attributes import ATTRIBUTES, AttributeMeter
+from pipelines.models.faces.attributes import ATTRIBUTES, MEASURED, AttributeMeter
 from pipelines.models.faces.finders import DlibFinder
+from pipelines.models.faces.glasses import GLASSES_ASSET, load_glasses
 from pipelines.stages.align.aligner import locate
-from pipelines.stages.edit.directions import ASSET
+from pipelines.stages.edit.direction_set import Direction, DirectionSet
+from pipelines.stages.edit.directions import ASSET, list_directions
 from pipelines.stages.entry import Parts, generators
 from pipelines.training.run import LICENCE, Report, write_asset
 from pipelines.training.specs import DirectionsSpec
 from pipelines.training.tasks import direction_fit as fitting
+from pipelines.training.tasks.direction_card import Bench, bench_of, facts, manner_of, measure, measuring_chain
+from pipelines.training.tasks.direction_recipes import RECIPES, recipe_vector
 from pipelines.types import Generator
+from pipelines.weights import assets
 from pipelines.weights.store import WeightStore
 
+NUM_WS = 18  # rows of mobile-ffhq
 DESCRIPTIONS = {
     "smile": "mouth corners up and apart",
     "mouth_open": "inner lips apart",
@@ -33,16 +44,121 @@ DESCRIPTIONS = {
 }
 
 
+UNITS = {"age": "years", "yaw": "degrees", "pitch": "degrees", "gender": "logits", "glasses": "logits"} | dict.fromkeys(
+    ("smile", "mouth_open", "eyes_open", "brows_up", "face_width"), "eye distances"
+)
+COLOUR = "CIELAB"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A direction before it is calibrated: `vector` 512; `moves`: the attribute that it is for; `longest` 0: its unit is right
+    already."""
+
+    vector: Tensor
+    rows: tuple[int, int]
+    what: str
+    unit: str
+    way: str = ""
+    region: str = ""
+    moves: str = ""
+    longest: float = 0.0
+
+    def direction(self, name: str) -> Direction:
+        """In its rows."""
+        placed = torch.zeros(NUM_WS, 512)
+        placed[self.rows[0] : self.rows[1] + 1] = self.vector
+        return Direction(name, placed, self.unit, "ganinv", self.way, self.region)
+
+
 def train(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
-    """Fit, calibrate and measure the directions of every attribute; goes on from the faces that were measured before."""
+    """Fit, calibrate and measure the directions of every attribute; goes on from the faces that were measured before. With
+    `spec.measure` only those files' directions are measured."""
+    if spec.measure:
+        return measure(spec, store, report)
     parts = Parts(store, torch.device("cpu"))
     generator = generators.get("mobile-ffhq").build(parts)
     finder = DlibFinder(store.path("landmarks-68"))
-    meter = AttributeMeter(finder, AgeGender(store.path("age-dlib"), store.path("gender-dlib")))
-    sample = _sample(generator, meter, spec, report)
-    fits, scores = _fit(generator, meter, _describer(parts, finder), sample, spec, report)
-    tensors = {name: torch.from_numpy(fit.vector).float() for name, fit in fits.items()}
-    return write_asset(spec.output, ASSET, tensors, _card(fits, scores, sample, spec))
+    people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
+    meter = AttributeMeter(finder, people, load_glasses(store.tensors(GLASSES_ASSET)))
+    everything = _sample(generator, meter, spec, report)
+    if spec.keep:
+        made = _kept()
+    else:
+        sample = fitting.Sample(everything.w, everything.values[:, : len(ATTRIBUTES)])
+        fits = _fit(generator, meter, _describer(parts, finder), sample, spec, report)
+        made = {name: _made(name, torch.from_numpy(fit.vector).float(), fit.layers) for name, fit in fits.items()}
+    made |= _recipes(generator, everything)
+    return write_asset(spec.output, ASSET, *_calibrated(made, everything, spec, store, report))
+
+
+def _made(name: str, vector: Tensor, rows: tuple[int, int]) -> Made:
+    return Made(vector, rows, DESCRIPTIONS[name], UNITS.get(name, ""))
+
+
+def _kept() -> dict[str, Made]:
+    """The shipped directions that no recipe makes."""
+    tensors = assets.load_safetensors(assets.packed_path(f"{ASSET}.safetensors"))
+    known = {each.name: each for each in list_directions() if each.name in DESCRIPTIONS}
+    return {name: _made(name, tensors[name].float(), each.layers) for name, each in known.items()}
+
+
+def _recipes(generator: Generator, sample: fitting.Sample) -> dict[str, Made]:
+    whiten = generator.w_whiten.numpy()
+    b, _ = fitting.gradients(sample, generator.w_avg.numpy(), whiten)
+    made = {}
+    for name, each in RECIPES.items():
+        vector = torch.from_numpy(recipe_vector(each, b, MEASURED, whiten)).float()
+        unit = UNITS.get(each.moves, COLOUR)
+        made[name] = Made(vector, each.rows, each.what, unit, each.way, each.region, each.moves, each.longest)
+    return made
+
+
+def _calibrated(
+    made: Mapping[str, Made],
+    sample: fitting.Sample,
+    spec: DirectionsSpec,
+    store: WeightStore,
+    report: Report,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The vectors in their units, and the card: all measured on composed pictures."""
+    means, stds = sample.values.mean(0), sample.values.std(0)
+    scales = dict(zip(MEASURED, stds.tolist(), strict=True))
+    placed = [each.direction(name) for name, each in made.items()]
+    chain = measuring_chain(store, directions=DirectionSet(placed))
+    bench = bench_of(chain, store, spec, scales)
+    tensors, cards = {}, {}
+    for direction in sorted(placed, key=lambda direction: not made[direction.name].longest):  # the uncertain ones first
+        each = made[direction.name]
+        unit, found = _measured(bench, direction, each, spec)
+        tensors[direction.name] = each.vector * unit
+        std = round(scales[found["moves"]], 5)
+        about = {"description": each.what, "unit": each.unit, "std": std}
+        cards[direction.name] = about | found | manner_of(chain, direction.name)
+        report({"attribute": direction.name, **cards[direction.name]})
+    measures = {
+        name: [round(float(m), 5), round(float(s), 5)] for name, m, s in zip(MEASURED, means, stds, strict=True)
+    }
+    return tensors, _card({name: cards[name] for name in made}, measures, len(sample.w), spec)
+
+
+def _measured(bench: Bench, direction: Direction, made: Made, spec: DirectionsSpec) -> tuple[float, dict[str, Any]]:
+    """The unit and the facts of one direction; kept in the run's folder, so that a second run goes on from there."""
+    kept = spec.output / f"card-{direction.name}.json"
+    mark = hashlib.sha256(direction.vector.numpy().tobytes()).hexdigest() + f" {spec.bench} {spec.photos}"
+    if kept.exists() and (old := json.loads(kept.read_bytes()))["of"] == mark:
+        return old["unit"], old["facts"]
+    unit = _unit(bench, direction, made) if made.longest else 1.0
+    found = facts(bench, direction, unit, made.moves)
+    write_atomic(kept, json.dumps({"of": mark, "unit": unit, "facts": found}).encode())
+    return unit, found
+
+
+def _unit(bench: Bench, direction: Direction, made: Made) -> float:
+    """How much of the plain step moves one deviation, as a mean over -2 to +2."""
+    ends = [bench.at(direction.name, strength).mean(made.moves) for strength in (-2.0, 2.0)]
+    slope = (ends[1] - ends[0]) / 4
+    return min(made.longest, 1 / slope) if slope > 1 / made.longest else made.longest
 
 
 def _sample(generator: Generator, meter: AttributeMeter, spec: DirectionsSpec, report: Report) -> fitting.Sample:
@@ -50,7 +166,7 @@ def _sample(generator: Generator, meter: AttributeMeter, spec: DirectionsSpec, r
     if kept.exists():
         data = np.load(kept)
         return fitting.Sample(data["w"], data["values"])
-    sample = fitting.draw(generator, meter, ATTRIBUTES, spec.faces, spec.seed, report)
+    sample = fitting.draw(generator, meter, MEASURED, spec.faces, spec.seed, report)
     spec.output.mkdir(parents=True, exist_ok=True)
     np.savez(kept, w=sample.w, values=sample.values)
     return sample
@@ -77,7 +193,7 @@ def _fit(
     sample: fitting.Sample,
     spec: DirectionsSpec,
     report: Report,
-) -> tuple[dict[str, fitting.Fit], np.ndarray]:
+) -> dict[str, fitting.Fit]:
     std = sample.values.std(0)
     whiten = generator.w_whiten.numpy()
     b, scores = fitting.gradients(sample, generator.w_avg.numpy(), whiten)
@@ -96,31 +212,19 @@ def _fit(
     for k, name in enumerate(ATTRIBUTES):
         fits[name] = fitting.describe_fit(bench, vectors[k], spans[k], k, spec.bench)
         report({"attribute": name, "curve": fits[name].curve, "leakage": fits[name].leakage, "id": fits[name].identity})
-    return fits, scores
+    return fits
 
 
 def _card(
-    fits: dict[str, fitting.Fit], scores: np.ndarray, sample: fitting.Sample, spec: DirectionsSpec
+    cards: Mapping[str, Any], measures: Mapping[str, list[float]], faces: int, spec: DirectionsSpec
 ) -> dict[str, Any]:
-    std = sample.values.std(0)
-    directions = {
-        name: {
-            "description": DESCRIPTIONS[name],
-            "layers": list(fit.layers),
-            "std": round(float(std[k]), 5),
-            "r2": round(float(scores[k]), 3),
-            "curve": fit.curve,
-            "range": list(fitting.useful_range(fit.curve)),
-            "leakage": fit.leakage,
-            "identity_distance_at_2": fit.identity,
-        }
-        for k, (name, fit) in enumerate(fits.items())
-    }
+    photos, keep = " --photos FOLDER" if spec.photos else "", " --keep" if spec.keep else ""
     return {
         "name": ASSET,
-        "what": "directions in W of mobile-ffhq, one attribute each; +1 = one standard deviation of the measured attribute",
-        "data": f"{len(sample.w)} generated faces (no photos); response measured on {spec.bench} others",
-        "command": f"ganinv train directions --faces {spec.faces} --bench {spec.bench} --seed {spec.seed}",
+        "what": "directions in W of mobile-ffhq, one attribute each; +1 = about one standard deviation of the attribute",
+        "data": f"{faces} generated faces; measured, composed, on {spec.bench} {'photos' if spec.photos else 'others'}",
+        "command": f"ganinv train directions --faces {spec.faces} --bench {spec.bench} --seed {spec.seed}{photos}{keep}",
         "licence": LICENCE,
-        "directions": directions,
+        "measures": dict(measures),
+        "directions": dict(cards),
     }

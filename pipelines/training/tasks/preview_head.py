@@ -20,22 +20,22 @@ from torch import Tensor
 
 from pipelines.models.generators.mobile import PREVIEW_BLOCK, SKETCH_BLOCK, MobileStyleGAN
 from pipelines.models.generators.preview import PREVIEW_POINT, SKETCH_POINT, PictureHead
-from pipelines.stages.published import PREVIEW_ASSET
+from pipelines.models.generators.w_statistics import w_statistics
+from pipelines.stages.published import PREVIEW_ASSET, mobile_tensors
 from pipelines.training.data.edit_pairs import draw_codes
 from pipelines.training.run import LICENCE, Report, write_asset
 from pipelines.training.specs import HeadSpec
 from pipelines.types import Point
-from pipelines.weights.formats.mobile_ir import mobile_state
-from pipelines.weights.formats.openvino_ir import read_constants
 from pipelines.weights.store import WeightStore
 
 CROP = 48  # side of the training crops on the features
+W_SAMPLES, W_CHUNK = 200_000, 10_000  # codes that its statistics come from, and how many are mapped at once
 
 
 def train(spec: HeadSpec, store: WeightStore, report: Report) -> Path:
     """Fit both heads and the statistics of w; drawing pairs goes on where it stopped."""
     generator = _bare_generator(store)
-    statistics = w_statistics(generator, seed=spec.seed)
+    statistics = w_statistics(lambda z: generator.map(z.to(generator.device)), 512, W_SAMPLES, W_CHUNK, spec.seed)
     for name, value in statistics.items():
         getattr(generator, name).copy_(value)
     bank = PairBank(spec.output / "pairs", spec.pairs)
@@ -62,34 +62,9 @@ def train(spec: HeadSpec, store: WeightStore, report: Report) -> Path:
 
 def _bare_generator(store: WeightStore) -> MobileStyleGAN:
     """`mobile-ffhq` without its preview head and statistics of w: what the archive alone gives."""
-    mapping = read_constants(store.path("mobile-ffhq-mapping-graph"), store.path("mobile-ffhq-mapping"))
-    synthesis = read_constants(store.path("mobile-ffhq-graph"), store.path("mobile-ffhq"))
     generator = MobileStyleGAN()
-    generator.load_state_dict(mobile_state(mapping, synthesis), strict=False)
+    generator.load_state_dict(mobile_tensors(store), strict=False)
     return generator
-
-
-@torch.no_grad()
-def w_statistics(generator: MobileStyleGAN, samples: int = 200_000, seed: int = 0) -> dict[str, Tensor]:
-    """Mean, standard deviation and whitening matrix of w over `samples` normal z, accumulated in float64."""
-    rng = torch.Generator().manual_seed(seed)
-    total = torch.zeros(512, dtype=torch.float64)
-    products = torch.zeros(512, 512, dtype=torch.float64)
-    for start in range(0, samples, 10_000):
-        count = min(10_000, samples - start)
-        w = generator.map(torch.randn(count, 512, generator=rng).to(generator.device)).double().cpu()
-        total += w.sum(0)
-        products += w.T @ w
-    mean = total / samples
-    covariance = products / samples - torch.outer(mean, mean)
-    values, vectors = torch.linalg.eigh(covariance)
-    # Directions in which w hardly moves would count as infinitely far: floor the spectrum at a millionth of its top.
-    whiten = vectors / values.clamp(min=float(values[-1]) * 1e-6).sqrt()
-    return {
-        "w_avg": mean.float(),
-        "w_std": covariance.diagonal().sqrt().float(),
-        "w_whiten": whiten.float().contiguous(),
-    }
 
 
 def draw_residual(generator: MobileStyleGAN, feature: Tensor, rng: torch.Generator) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UsageError, WeightsError
+from pipelines.files import replacing
 from pipelines.weights.cache import Cache
 from pipelines.weights.catalogue import WeightEntry
 from pipelines.weights.checkpoints.detect import detect
@@ -168,13 +168,9 @@ def _write_outside(output: Path, made: list[tuple[WeightEntry, Part]]) -> dict[s
     files = {entry.name: output if single else output / entry.filename for entry, _ in made}
     for entry, part in made:
         target = files[entry.name]
-        passing = target.with_name(f"{target.name}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(part.tensors, passing, _metadata(entry))
-            passing.replace(target)
+            with replacing(target) as passing:
+                write_tensors(part.tensors, passing, _metadata(entry))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                passing.unlink(missing_ok=True)
             raise WeightsError(f"{target} cannot be written: {error.strerror or error}") from None
     return files

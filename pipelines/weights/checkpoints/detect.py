@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipelines.errors import WeightsError
+from pipelines.files import parse_json
 from pipelines.weights.checkpoints.read import flatten, load_objects
 from pipelines.weights.checkpoints.scan import MAGIC
 from pipelines.weights.formats.ada import ada
@@ -77,7 +77,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dictionary)
-            about = json.loads((opened.metadata() or {}).get("ganinv", "{}"))
+            about = parse_json((opened.metadata() or {}).get("ganinv", "{}"))
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path.name} cannot be read as safetensors: {reason}") from None

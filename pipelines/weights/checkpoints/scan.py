@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pipelines.errors import WeightsError
+from pipelines.weights.checkpoints.pickled import DamagedPickle, RefusedPickle, Symbol
 from pipelines.weights.checkpoints.stubs import MAX_SIDE, STORAGES, Storage, TensorSpec, table
-from pipelines.weights.checkpoints.unpickle import DamagedPickle, PickleMachine, RefusedPickle, Symbol
+from pipelines.weights.checkpoints.unpickle import PickleMachine
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.weights.checkpoints.unpickle import Attributes, Bag, Built, DamagedPickle, RefusedPickle, StandIn, Symbol
+from pipelines.weights.checkpoints.pickled import Attributes, Bag, Built, DamagedPickle, RefusedPickle, StandIn, Symbol
 
 MAX_DIMS = 8
 MAX_SIDE = 1 << 48  # of a shape; longer numbers only cost time

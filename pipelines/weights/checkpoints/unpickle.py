@@ -16,49 +16,11 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
+from pipelines.weights.checkpoints.pickled import Built, DamagedPickle, RefusedPickle, StandIn, Symbol
+
 MAX_OPERATIONS = 4_000_000  # a 1 GB checkpoint with optimiser states needs about 50,000
 _WORK = 16 << 20  # handed to stand-ins, besides twice the file's bytes
 _KEYS = (str, int, float, bool, bytes, type(None))
-
-StandIn = Callable[..., Any]
-
-
-class RefusedPickle(Exception):
-    """The pickle asks for more than plain values and tensors; a phrase that says for what."""
-
-
-class DamagedPickle(Exception):
-    """The bytes are no whole pickle; a phrase that says why."""
-
-
-class Symbol:
-    """A global of the table: its full name and the stand-in to call for it. Inert by itself."""
-
-    __slots__ = ("call", "name")
-
-    def __init__(self, name: str, call: StandIn) -> None:
-        self.name = name
-        self.call = call
-
-
-class Built:
-    """Base of stand-ins that take a state (operation BUILD)."""
-
-    def build(self, state: Any) -> None:
-        """Take `state`; the default forgets it."""
-
-
-class Bag(dict[Any, Any], Built):
-    """Stands for dict subclasses whose attributes do not matter (OrderedDict, EasyDict, defaultdict)."""
-
-
-class Attributes(dict[Any, Any], Built):
-    """Stands for plain objects whose attributes are all there is (argparse.Namespace)."""
-
-    def build(self, state: Any) -> None:
-        """The attributes become items."""
-        if isinstance(state, dict):
-            self.update(state)
 
 
 class _Mark:

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import WeightsError
+from pipelines.weights.checkpoints.pickled import Attributes, Bag, DamagedPickle, RefusedPickle
 from pipelines.weights.checkpoints.scan import SHARING, read_legacy
 from pipelines.weights.checkpoints.stubs import TensorSpec, table
-from pipelines.weights.checkpoints.unpickle import Attributes, Bag, DamagedPickle, PickleMachine, RefusedPickle
+from pipelines.weights.checkpoints.unpickle import PickleMachine
 from pipelines.weights.formats.parts import Found, Mismatch
 from pipelines.weights.formats.stylegan2 import STYLE, generator_part
 

@@ -116,7 +116,7 @@ def deghosting(tensors: Mapping[str, Tensor]) -> Found | None:
     if strangers:
         raise Mismatch(f"the deghosting net has unknown keys: {', '.join(strangers[:3])}")
     inside = {_renamed(key): tensor for key, tensor in strip(tensors, "generator.").items()}
-    levels = len({key.split(".")[1] for key in tensors if key.startswith("FCN.fusion_out.")})
+    levels = len({key.split(".")[2] for key in tensors if key.startswith("FCN.fusion_out.")})
     generator, _ = generator_part(inside, tensors["generator.constant_input.input"].new_zeros(512))
     into, out = 2 << levels, int(generator.params["resolution"])
     if not _MIN_INPUT <= into < out:

@@ -41,14 +41,20 @@ def body_layout(inputs: int = 3) -> Layout:
     return found
 
 
-def _unit(name: str, into: int, out: int) -> Layout:
+def unit_layout(name: str, into: int, out: int) -> Layout:
+    """A residual unit of IR-50 (without squeeze and excitation)."""
     layers = f"{name}.res_layer"
     found = norm(f"{layers}.0", into) | conv(f"{layers}.1", out, into, 3, 3) | {f"{layers}.2.weight": (out,)}
     found |= conv(f"{layers}.3", out, out, 3, 3) | norm(f"{layers}.4", out)
-    found |= conv(f"{layers}.5.fc1", out // 16, out, 1, 1) | conv(f"{layers}.5.fc2", out, out // 16, 1, 1)
     if into != out:
         found |= conv(f"{name}.shortcut_layer.0", out, into, 1, 1) | norm(f"{name}.shortcut_layer.1", out)
     return found
+
+
+def _unit(name: str, into: int, out: int) -> Layout:
+    squeeze = f"{name}.res_layer.5"
+    found = conv(f"{squeeze}.fc1", out // 16, out, 1, 1) | conv(f"{squeeze}.fc2", out, out // 16, 1, 1)
+    return unit_layout(name, into, out) | found
 
 
 def encoder_layout(rows: int) -> Layout:

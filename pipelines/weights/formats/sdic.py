@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pipelines.weights.formats.encoder import encoder_part, leftovers, split
+from pipelines.weights.formats.encoder import encoder_part, leftovers, split, unit_layout
 from pipelines.weights.formats.parts import Found, Layout, Mismatch, Part, checked, conv, norm, strip, under
 from pipelines.weights.formats.stylegan2 import generator_part, is_generator
 
@@ -29,15 +29,6 @@ def _block(name: str, out: int, into: int, *kernel: int, turned: bool = False) -
 
 def _up(name: str, into: int, out: int) -> Layout:
     return _block(f"{name}.conv1", out, into, 4, 4, turned=True) | _block(f"{name}.conv2", 2 * out, 2 * out, 3, 3)
-
-
-def _residual(name: str, into: int, out: int) -> Layout:
-    layers = f"{name}.res_layer"
-    found = norm(f"{layers}.0", into) | conv(f"{layers}.1", out, into, 3, 3) | {f"{layers}.2.weight": (out,)}
-    found |= conv(f"{layers}.3", out, out, 3, 3) | norm(f"{layers}.4", out)
-    if into != out:
-        found |= conv(f"{name}.shortcut_layer.0", out, into, 1, 1) | norm(f"{name}.shortcut_layer.1", out)
-    return found
 
 
 def _fusion(name: str, volume: int, context: int) -> Layout:
@@ -73,7 +64,7 @@ def dip_layout() -> Layout:
     found |= _block("conv", 48, 32, 3, 3) | conv("desc", 24, 48, 1, 1, bias=True)
     found |= _block("corr_stem", 8, 1, 3, 3, 3) | under(_hourglass(), "hourglass_fusion.")
     found |= _block("rgb1.0", 16, 48, 3, 3) | conv("rgb1.1", 16, 16, 3, 3) | norm("rgb1.2", 16)
-    return found | _residual("rgb.0", 16, 3) | _residual("rgb.1", 3, 3) | _residual("rgb.2", 3, 3)
+    return found | unit_layout("rgb.0", 16, 3) | unit_layout("rgb.1", 3, 3) | unit_layout("rgb.2", 3, 3)
 
 
 def saf_layout() -> Layout:

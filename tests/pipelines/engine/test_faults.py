@@ -104,6 +104,7 @@ def test_workers_that_are_only_starting_end_with_a_killed_parent(tmp_path: Path,
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 120)
 
 
+# Buys: places of a kill that a few kills do not meet; the quick tests kill a handful of times.
 @pytest.mark.slow
 def test_kill_9_fifty_times(tmp_path: Path, raw: Path, whole: dict[str, bytes]) -> None:
     chance, kills, turn = random.Random(3), 0, 0

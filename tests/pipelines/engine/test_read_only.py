@@ -129,7 +129,7 @@ def test_files_and_tensors_are_had_and_nothing_is_written(home: Path) -> None:
     before = listing(home)
     for _ in range(2):  # in a fresh process nothing is remembered
         store = store_at(home)
-        store.require(["net", "two"])
+        store.pull(["net", "two"])
         assert store.path("net").read_bytes() == DATA
         assert torch.equal(store.tensors("two")["weight"], NET["weight"])
         assert store.verify() == {"net": "", "two": ""}
@@ -138,7 +138,7 @@ def test_files_and_tensors_are_had_and_nothing_is_written(home: Path) -> None:
 
 def test_what_is_missing_is_told_in_a_sentence(home: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="gone"):
-        store_at(home).require(["gone"])
+        store_at(home).pull(["gone"])
     (tmp_path / "mirror" / "gone.dat").write_bytes(b"x")
     store = make_store(home, *ENTRIES, mirror=str(tmp_path / "mirror"))
     with pytest.raises(WeightsError, match=r"cannot be written.*GANINV_HOME"):
@@ -147,6 +147,6 @@ def test_what_is_missing_is_told_in_a_sentence(home: Path, tmp_path: Path) -> No
 
 def test_a_run_works_with_them(home: Path, tmp_path: Path) -> None:
     raw = write_photos(tmp_path / "raw", 3)
-    job = replace(align_job(raw, tmp_path / "out"), prepare=lambda: store_at(home).require(["net", "two"]))
+    job = replace(align_job(raw, tmp_path / "out"), prepare=lambda: store_at(home).pull(["net", "two"]))
     assert run_job(job).ok == 3
     assert len(output_files(tmp_path / "out")) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 from pathlib import Path
@@ -16,14 +17,17 @@ from pipelines.engine.output import writer
 from pipelines.engine.run import run_job
 from pipelines.errors import NoInputError, OutputError, UsageError
 from pipelines.files import write_atomic
+from pipelines.images.jpeg import NO_END_MARKER
 from pipelines.records.manifest import read_manifest
 from tests.factories import (
     FakeChain,
     FakeFaces,
+    GivenCrops,
     align_job,
     edit_job,
     face_names,
     output_files,
+    picture,
     write_photo,
     write_photos,
 )
@@ -119,7 +123,7 @@ def test_stale_codes_are_made_anew_and_named(tmp_path: Path) -> None:
     chain = FakeChain()
     summary = run_job(edit_job(raw, out, chain=chain, codes="another method"))
     assert chain.inverted == ["p00", "p01"]
-    assert any("2 codes on disk" in warning for warning in summary.warnings)
+    assert any("2 codes that were found are not used" in warning for warning in summary.warnings)
 
 
 def test_damaged_codes_are_made_anew(tmp_path: Path) -> None:
@@ -191,6 +195,28 @@ def test_paste_writes_photos_and_names_a_changed_photo(tmp_path: Path) -> None:
     with Image.open(out / "photos" / "smile+2" / "p00.jpg") as pasted:
         assert pasted.size == (64, 64)
     assert run_job(edit_job(raw, out, ["smile=+2"], paste=True)).skipped == 2
+
+
+def test_crops_whose_photo_nobody_knows_are_named_once_with_the_reason(tmp_path: Path) -> None:
+    raw, out = write_photos(tmp_path / "raw", 2), tmp_path / "out"
+    summary = run_job(edit_job(raw, out, fake=GivenCrops(), paste=True))
+    assert (summary.ok, (out / "photos").exists()) == (2, False)
+    [warning] = summary.warnings
+    assert warning.startswith("2 faces ('p00', 'p01') are not pasted: they are crops")
+
+
+def test_a_jpeg_without_its_end_is_used_and_that_is_told_and_noted(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    for name, end in (("whole", None), ("endless", -2)):
+        buffer = io.BytesIO()
+        Image.fromarray(picture(1)).save(buffer, "JPEG")
+        (raw / f"{name}.jpg").write_bytes(buffer.getvalue()[:end])
+    summary = run_job(align_job(raw, out, workers=1))
+    assert summary.ok == 2
+    assert summary.warnings == [f"{NO_END_MARKER}: 1 photos ('endless')"]
+    records = read_manifest(out)
+    assert {key: record.notes for key, record in records.items()} == {"endless": (NO_END_MARKER,), "whole": ()}
 
 
 def test_a_decoder_that_dies_costs_one_photo(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.engine.resume import output_index
-from pipelines.engine.resume.output_index import Presence
+from pipelines.engine.resume.output_index import OutputIndex
 from pipelines.errors import UsageError
 from pipelines.records import manifest_index as known
 from pipelines.records.manifest import MANIFEST, PARTS, ManifestWriter, Record, merge_parts, read_manifest
@@ -117,9 +117,9 @@ def test_outputs_are_looked_up_by_folder(tmp_path: Path, monkeypatch: pytest.Mon
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    there = Presence(tmp_path / "out")
+    there = OutputIndex(tmp_path / "out")
     assert not there.has("../a.png/x.png")
-    there = Presence(tmp_path)
+    there = OutputIndex(tmp_path)
     names = ("a.png", "sub/b.png", "sub/c.png", "sub/d.png", "many/3.png", "many/4.png", "none/x.png", "a.png")
     assert [there.has(name) for name in names] == [True, True, True, False, True, False, False, True]
     assert looks.count(str(tmp_path / "sub")) == 1

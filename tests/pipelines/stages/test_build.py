@@ -15,7 +15,7 @@ from pipelines.weights.store import WeightStore
 
 def test_only_what_compares_identity_looks_at_landmarks() -> None:
     looking = {name for registry in (embedders, refiners) for name in registry.names() if registry.get(name).landmarks}
-    assert looking == {"optimize"}
+    assert looking == {"optimize", "lsap-o", "cycle"}
 
 
 @pytest.mark.parametrize(

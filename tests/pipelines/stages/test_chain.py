@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from pipelines.edits import Edit, make_edit, parse_edits
 from pipelines.stages.chain import Chain
 from pipelines.stages.compose.none import NoComposer
-from pipelines.types import Composition, FaceBatch, Inversion, Point, Synthesis
+from pipelines.stages.edit.amounts import Amounts
+from pipelines.stages.edit.directions import Scale
+from pipelines.types import Composition, F32Array, FaceBatch, Inversion, Point, Synthesis, U8Image
 
 
 class Toy:
@@ -93,3 +97,32 @@ def test_steps_are_composed_one_upon_the_other_along_partial_sums() -> None:
     nothing = made.edits["a+0,b+0"]
     assert torch.equal(nothing.image, FACES.images)
     assert not nothing.mask.any()
+
+
+def measured(images: list[U8Image]) -> dict[str, F32Array]:
+    return {"age": np.array([image.mean() for image in images], np.float32)}
+
+
+def measuring_chain() -> Chain:
+    """Whose attribute `age` is the mean level of a picture, 127.5 to a unit of strength."""
+    amounts = Amounts(measured, {"age": Scale(100, 20, 127.5, (-1, 1))})
+    toy = Toy()
+    return Chain(toy, toy, [], toy, toy, NoComposer(), (chain(Toy(), NoComposer()), amounts))  # type: ignore[arg-type]
+
+
+def test_each_face_of_a_batch_gets_its_own_strength_and_what_it_gets_alone() -> None:
+    codes = torch.tensor([0.0, 0.4, -0.9]).reshape(3, 1, 1)
+    faces = FaceBatch(codes[:, :, :, None].expand(3, 3, 4, 4).clone())
+    edits = parse_edits(["age:=150y", "a=0.1"])
+    made = measuring_chain().edit(faces, Inversion(codes), edits)
+    levels = (made.edits["age=150y"].image.mean((1, 2, 3)) + 1) * 127.5
+    assert levels[:2].tolist() == pytest.approx([150, 150], abs=1.1)
+    assert float(levels[2]) == pytest.approx(140.25, abs=1)  # as far as the range allows
+    assert made.missed == {"age=150y": 1}
+    assert made.notes[2]["age=150y:age.strength"] == 1.0
+    for place in range(3):
+        one = slice(place, place + 1)
+        alone = measuring_chain().edit(faces[one], Inversion(codes)[one], edits)
+        for name, found in alone.edits.items():
+            assert torch.equal(found.image, made.edits[name].image[one])
+        assert alone.notes[0] == made.notes[place]

@@ -152,7 +152,7 @@ def test_offline_names_all_missing_files_and_one_pull_line(tmp_path: Path, mirro
     entries = (make_entry(requires=("b",)), make_entry("a"), make_entry("b"))
     store = make_store(tmp_path / "home", *entries, mirror=str(mirror), offline=True)
     with pytest.raises(WeightsError) as caught:
-        store.require(["net", "a"])
+        store.pull(["net", "a"])
     message = str(caught.value)
     assert "a.dat (a)" in message
     assert "b.dat (b)" in message

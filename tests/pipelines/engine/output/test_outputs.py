@@ -21,11 +21,11 @@ from pipelines.engine.plan import plan_run
 from pipelines.engine.run import run_job
 from pipelines.records import manifest
 from pipelines.records.manifest import read_manifest
-from pipelines.records.outputs import FACE, INVERSION, LATENTS, Output, edit_of, is_picture, mask_of, photo_of
+from pipelines.records.outputs import FACE, INVERSION, LATENTS, Output, edit_of, mask_of, photo_of
 from pipelines.specs import EditSpec
 from pipelines.types import Composition, Rendered
 from pipelines.weights.store import StoreConfig, WeightStore
-from tests.factories import SIZE, FakeChain, edit_job, output_files, write_photo, write_photos
+from tests.factories import SIZE, FakeChain, edit_job, face_names, output_files, write_photo, write_photos
 
 
 def times(folder: Path, *kinds: str) -> dict[str, int]:
@@ -39,13 +39,13 @@ def test_names_and_places() -> None:
         *("", "", ""),
         *("age-1", "age-1", "age-1"),
     ]
-    assert [is_picture(kind) for kind in (FACE, LATENTS, "age-1", mask_of("age-1"))] == [True, False, True, False]
 
 
 def test_no_module_spells_a_kind_but_the_table() -> None:
     literal = re.compile(r"""["'](inversion|latents|photos/.*|masks/.*)["']""")
     root = Path(pipelines.__file__).parent
-    for path in [*(root / "engine").rglob("*.py"), *(root / "evaluation").rglob("*.py"), root / "api.py"]:
+    folders = [root / name for name in ("engine", "evaluation", "metrics", "stages", "training")]
+    for path in [*(path for folder in folders for path in folder.rglob("*.py")), root / "api.py"]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             found = literal.search(line) and "Output(" not in line and "per ==" not in line
             assert not found or "attrgetter" in line, f"{path}:{number}: {line}"
@@ -104,6 +104,31 @@ class HalfMasked(FakeChain):
             for name, each in made.edits.items()
         }
         return Rendered(made.base, composed)
+
+
+class Losing(FakeChain):
+    """An edit of more than 5 leaves no face in the first photo."""
+
+    def edit(self, faces, inversion, edits):  # type: ignore[no-untyped-def]
+        made = super().edit(faces, inversion, edits)
+        first = torch.tensor([name == "p00" for name in face_names(faces)])
+        lost = {edit.name: first & (edit.terms[0][1] > 5) for edit in edits}
+        return Rendered(made.base, {name: replace(each, lost=lost[name]) for name, each in made.edits.items()})
+
+
+def test_an_edit_that_loses_the_face_is_a_failure_and_the_others_are_results(tmp_path: Path) -> None:
+    raw, out, attrs = write_photos(tmp_path / "raw", 2), tmp_path / "out", ["smile=+2", "smile=+9"]
+    summary = run_job(edit_job(raw, out, attrs, chain=Losing(), masks=True, paste=True))
+    assert (summary.ok, summary.failures, summary.exit_code) == (1, {"noise": 1}, 3)
+    lost, kept = (read_manifest(out)[key] for key in ("p00", "p01"))
+    assert lost.error is not None
+    assert "smile+9" in lost.error.message
+    of_nine = {"smile+9", "masks/smile+9", "photos/smile+9"}
+    assert kept.outputs.keys() - lost.outputs.keys() == of_nine
+    assert not [path for path in out.rglob("p00.*") if "smile+9" in path.as_posix()]
+    assert (out / "photos" / "smile+2" / "p00.jpg").is_file()
+    again = run_job(edit_job(raw, out, ["smile=+2"], chain=Losing(), masks=True, paste=True))
+    assert (again.ok + again.skipped, again.failed) == (2, 0)
 
 
 def test_masks_are_grey_pictures(tmp_path: Path) -> None:

@@ -103,6 +103,23 @@ def test_a_sweep_is_smooth(attribute: str) -> None:
     assert max(steps) < 0.35 * whole
 
 
+def test_background_stands_still_where_a_head_turns() -> None:
+    """A head before a plain grey: what it uncovers is that grey, though the renders have another background there."""
+    points = regions.face_of(regions.mean_landmarks(torch.zeros(()))[None])
+    head = regions.soft(regions.polygon_distance(regions.oval(points), SIDE), points.unit, 0.0, 0.02)
+    away = torch.tensor([8.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, SIDE, SIDE)
+    later = warp(head, away)
+    base, photo = torch.lerp(face(8), face(1), head), torch.lerp(torch.full_like(head, 0.5), face(1), head)
+    edited = torch.lerp(face(8), warp(face(1), away), later)
+    calls = iter((head, later))
+    composer = DetailComposer(matte=lambda _: next(calls))
+    state = composer.prepare(FaceBatch(photo), NOTHING, Synthesis(base, {}))
+    made = composer.compose(state, Synthesis(edited, {}), make_edit([("yaw", 1.0)])).image
+    ground = ((blur(head, 3.0) < 0.001) & (blur(later, 3.0) < 0.001)).expand_as(photo)
+    assert ground.any()
+    assert float((made - photo)[ground].abs().max()) < 0.05
+
+
 def test_grey_stays_grey_and_a_tint_stays() -> None:
     sepia = torch.tensor([1.0, 0.85, 0.7])
     for photo in (face(1, grey=True), face(1, tint=sepia)):

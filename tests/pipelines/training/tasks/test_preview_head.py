@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pipelines.models.generators.mobile import MobileStyleGAN
-from pipelines.training.tasks.preview_head import PairBank, fit_head, heads, w_statistics
+from pipelines.models.generators.w_statistics import w_statistics
+from pipelines.training.tasks.preview_head import PairBank, fit_head, heads
 
 
 def test_whitened_codes_have_unit_variance() -> None:
@@ -17,7 +18,7 @@ def test_whitened_codes_have_unit_variance() -> None:
     generator = MobileStyleGAN(channels=(8,) * 7)
     for layer in generator.mapping.layers:
         torch.nn.init.normal_(layer.weight, std=0.05)
-    found = w_statistics(generator, samples=20_000, seed=1)
+    found = w_statistics(generator.map, 512, samples=20_000, chunk=10_000, seed=1)
     w = generator.map(torch.randn(4000, 512))
     assert torch.allclose(found["w_avg"], w.mean(0), atol=0.15)
     assert torch.allclose(found["w_std"], w.std(0), rtol=0.2)

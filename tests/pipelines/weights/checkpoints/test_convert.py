@@ -76,7 +76,7 @@ def test_tensors_of_the_upstream_name_are_those_of_its_main_network(store: Weigh
     assert "convs.1.conv.weight" in store.tensors("e4e-generator")
     assert store.resolve("e4e", "generator") == "e4e-generator"
     assert store.resolve("e4e-encoder", "encoder") == "e4e-encoder"
-    store.require(["e4e"])
+    store.pull(["e4e"])
     assert store.sha256("e4e")
 
 
@@ -103,7 +103,7 @@ def test_an_upstream_file_in_a_mirror_folder_is_converted_at_first_use(tmp_path:
 
 
 def test_a_file_that_is_nowhere_names_its_origin_and_the_convert_line(store: WeightStore) -> None:
-    for ask in (lambda: store.tensors("e4e"), lambda: store.require(["e4e"]), lambda: store.resolve("e4e", "encoder")):
+    for ask in (lambda: store.tensors("e4e"), lambda: store.pull(["e4e"]), lambda: store.resolve("e4e", "encoder")):
         with pytest.raises(WeightsError, match=r"a drive.*weights convert e4e_ffhq_encode\.pt --as e4e`") as caught:
             ask()
         assert caught.value.exit_code == 5

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from pipelines.errors import WeightsError
 from pipelines.weights.checkpoints.detect import detect
+from pipelines.weights.checkpoints.pickled import DamagedPickle, RefusedPickle
 from pipelines.weights.checkpoints.scan import scan_checkpoint, walk
 from pipelines.weights.checkpoints.stubs import table
-from pipelines.weights.checkpoints.unpickle import DamagedPickle, PickleMachine, RefusedPickle
+from pipelines.weights.checkpoints.unpickle import PickleMachine
 
 PROTO = b"\x80\x04"
 

@@ -1,0 +1,71 @@
+"""Where an edit is, from the generator's features before and after it: the masks of the composer `diffcam`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.edits import Edit
+from pipelines.models.diffcam.lean import SIDE, LeanDiffCAM
+from pipelines.stages.compose import regions
+from pipelines.stages.compose.filters import blur, enlarge, smoothstep
+from pipelines.stages.compose.manners import MANNERS
+from pipelines.stages.compose.regions import Face
+from pipelines.stages.compose.state import WORK
+
+LOW, HIGH = 0.25, 0.5  # of the greatest evidence: below the first nothing is the edit's, above the second everything
+SOFT = 2.0  # px of 32: half of a mouth is no mask
+
+
+def change_energy(change: Tensor) -> Tensor:
+    """n x C x 64 x 64 -> n x 1 x 32 x 32: how much a feature changed there more than everywhere; needs no training.
+
+    Squared, over all channels, each less its mean over the picture: a style that changes shifts every place alike.
+    """
+    local = change - change.mean(dim=(2, 3), keepdim=True)
+    return F.avg_pool2d(local.square().mean(dim=1, keepdim=True), change.shape[-1] // SIDE)
+
+
+def evidence(network: LeanDiffCAM | None, change: Tensor, edit: Edit) -> Tensor:
+    """One map for each attribute of an edit: n x K x 32 x 32, never below 0.
+
+    In closed form where the feature changed most. A trained network's class maps are taken times the size of the change: alone,
+    they are as large where a little says much as where the edit is.
+
+    Args:
+        change: n x C x 64 x 64, edited less unedited.
+        edit: decides classes and signs.
+    """
+    known = {} if network is None else {name: place for place, name in enumerate(network.classes)}
+    energy, made = change_energy(change), []
+    for name, strength in edit.terms:
+        place = known.get(name.split("@")[0])
+        if network is None or place is None:
+            made.append(energy)
+        else:
+            made.append(network.maps(change if strength > 0 else -change)[:, place : place + 1].relu() * energy.sqrt())
+    return torch.cat(made, dim=1)
+
+
+def edit_masks(maps: Tensor) -> Tensor:
+    """Evidence n x K x 32 x 32 -> masks n x K x 256 x 256 in [0, 1], each by its own greatest.
+
+    Unlike the official mask they are exactly 0 away from the edit, which is what keeps the photo's pixels. No evidence at all
+    gives zeros.
+    """
+    wide = blur(maps, SOFT)
+    top = wide.amax(dim=(2, 3), keepdim=True)
+    share = torch.where(top > 0, wide / top.clamp_min(torch.finfo(maps.dtype).tiny), 0)
+    return enlarge(smoothstep(share, LOW, HIGH), WORK // maps.shape[-1])
+
+
+def bounds(face: Face, name: str) -> Tensor:
+    """Where an attribute may be, by landmarks: n x 1 x 256 x 256, ones for turns and for attributes that nobody described.
+
+    An edit of codes also changes what it was not asked for, and there its feature changes too: a smile narrows eyes.
+    """
+    manner = MANNERS.get(name.split("@")[0])
+    if manner is None or manner.way == "head":
+        return regions.everywhere(face, WORK)
+    return enlarge(regions.NAMED[manner.region](face, WORK // 4), 4)
