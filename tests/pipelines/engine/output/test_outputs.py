@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import pipelines
 from pipelines.engine import plan as engine_plan
@@ -24,6 +25,7 @@ from pipelines.records.manifest import read_manifest
 from pipelines.records.outputs import FACE, INVERSION, LATENTS, Output, edit_of, mask_of, photo_of
 from pipelines.specs import EditSpec
 from pipelines.types import Composition, Rendered
+from pipelines.weights.assets import packed_path
 from pipelines.weights.store import StoreConfig, WeightStore
 from tests.factories import SIZE, FakeChain, edit_job, face_names, output_files, write_photo, write_photos
 
@@ -262,3 +264,12 @@ def test_an_animation_shows_all_edits_also_when_they_are_there_already(tmp_path:
             shown.n_frames == 2 * len(read_manifest(out)["p00"].outputs.keys() & {"smile-2", "smile+0", "smile+2"}) - 2
         )
     assert read_manifest(out)["p01"].outputs["animation"] == "animation/p01.webp"
+
+
+def test_directions_of_the_version_before_are_the_same_numbers() -> None:
+    tensors = load_file(packed_path("directions-mobile-ffhq.safetensors"))
+    seven = ("age", "eyes_open", "gender", "mouth_open", "pitch", "smile", "yaw")
+    text = b"".join(tensors[name].float().numpy().tobytes() for name in seven)
+    assert hashlib.sha256(text).hexdigest() == "184091ca502ca2e476fe61fb2fccf2c54be3c84f13947e42c5915c34f541c33f", (
+        "before.DIRECTIONS may only stand for these"
+    )

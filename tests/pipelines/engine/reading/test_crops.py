@@ -146,9 +146,9 @@ def test_only_large_jpegs_and_small_targets_are_reduced(portrait: str, monkeypat
     assert given.shrink(Photo("a", portrait, cut=small), 4000, 3000) == 1
     scales: list[int] = []
 
-    def noting(data: bytes, shrink: int = 1) -> U8Image:
+    def noting(data: bytes, shrink: int = 1, notes: list[str] | None = None) -> U8Image:
         scales.append(shrink)
-        return decode(data, shrink)
+        return decode(data, shrink, notes)
 
     monkeypatch.setattr(reader_module, "decode", noting)
     png = Photo("b", portrait.replace("a.jpg", "b.png"))
