@@ -9,7 +9,8 @@ from typing import Any
 import typer
 
 from ganinv_cli.options import OutputOptions, WeightOptions, command
-from pipelines.training.specs import TrainSpec, trainings
+from pipelines.training.base_specs import TrainSpec
+from pipelines.training.specs import trainings
 
 app = typer.Typer(help="Train encoders; refit the package's own small weights.", no_args_is_help=True)
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from pipelines.errors import GanInvError, UsageError
 from pipelines.files import write_atomic
 from pipelines.images.pixels import encode, resize_area, to_uint8
+from pipelines.training.base_specs import LoopSpec
 from pipelines.training.checkpoint import all_finite, load_state, save_state
 from pipelines.training.run import Report
-from pipelines.training.specs import LoopSpec
 
 STATE, BEST = "last.safetensors", "best.safetensors"
 WARM_UP = 100  # steps

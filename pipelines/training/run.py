@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines import plugins
 from pipelines.files import write_atomic
-from pipelines.training.specs import TrainSpec
+from pipelines.training.base_specs import TrainSpec
 from pipelines.weights.store import WeightStore
 
 Report = Callable[[dict[str, Any]], None]

@@ -16,11 +16,11 @@ from pipelines.files import write_atomic
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.stages.entry import Parts
 from pipelines.stages.published import generator_entry
+from pipelines.training.base_specs import LoopSpec
 from pipelines.training.checkpoint import load_state
 from pipelines.training.data.photos import FacePhotos, check_alignment
 from pipelines.training.loop import BEST
 from pipelines.training.run import LICENCE, write_asset
-from pipelines.training.specs import LoopSpec
 from pipelines.types import Generator
 from pipelines.weights.store import WeightStore
 

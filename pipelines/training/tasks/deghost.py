@@ -26,10 +26,10 @@ from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import compensators, embedders
 from pipelines.training.data.edit_pairs import PairSettings, draw_edit_pairs
 from pipelines.training.data.ghosts import GhostBank, Ghosts
+from pipelines.training.edit_specs import DeghostSpec
 from pipelines.training.loop import Loop, chances
 from pipelines.training.losses.ghost import contour_loss, fooling_loss, judging_losses
 from pipelines.training.run import Report
-from pipelines.training.specs import DeghostSpec
 from pipelines.training.workplace import Workplace, start_from
 from pipelines.types import Compensator, Embedder, FaceBatch, Inversion
 from pipelines.weights.store import WeightStore

@@ -22,9 +22,9 @@ from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.embed.encoder import EncoderEmbedder
 from pipelines.stages.entry import embedders
 from pipelines.training.data.photos import FacePhotos
+from pipelines.training.edit_specs import DiffCAMSpec
 from pipelines.training.loop import Loop, chances
 from pipelines.training.run import Report
-from pipelines.training.specs import DiffCAMSpec
 from pipelines.training.workplace import Workplace, start_from
 from pipelines.types import FaceBatch, Generator
 from pipelines.weights.store import WeightStore

@@ -27,11 +27,11 @@ from pipelines.stages.entry import embedders
 from pipelines.training.bf16 import HalfGenerator
 from pipelines.training.data.feature_pairs import draw_feature_pairs
 from pipelines.training.data.photos import FacePhotos
+from pipelines.training.edit_specs import GRASpec
 from pipelines.training.loop import Loop, chances
 from pipelines.training.losses.gra import misaligned_terms, pair_terms
 from pipelines.training.losses.sdic import picture
 from pipelines.training.run import Report
-from pipelines.training.specs import GRASpec
 from pipelines.training.workplace import CHOSEN, Workplace, start_from
 from pipelines.types import Generator, Inversion, Point
 from pipelines.weights.store import WeightStore

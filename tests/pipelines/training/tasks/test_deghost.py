@@ -12,8 +12,8 @@ from accelerate import Accelerator
 
 from pipelines.models.diffcam.deghost import DeghostNet
 from pipelines.training.data.ghosts import GhostBank, Ghosts
+from pipelines.training.edit_specs import DeghostSpec
 from pipelines.training.loop import Loop
-from pipelines.training.specs import DeghostSpec
 from pipelines.training.tasks.deghost import DeghostTask
 from tests.tiny import tiny_likeness
 

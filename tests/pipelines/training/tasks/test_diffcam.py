@@ -14,8 +14,8 @@ from pipelines.models.diffcam.lean import POINT, LeanDiffCAM, lean_diffcam_for
 from pipelines.stages.edit.direction_set import Direction, DirectionSet
 from pipelines.stages.embed.encoder import EncoderEmbedder
 from pipelines.training.data.photos import FacePhotos
+from pipelines.training.edit_specs import DiffCAMSpec
 from pipelines.training.loop import Loop
-from pipelines.training.specs import DiffCAMSpec
 from pipelines.training.tasks.diffcam import DiffCAMTask
 from tests.pipelines.training.data.test_photos import make_tar
 from tests.tiny import tiny_generator

@@ -13,9 +13,9 @@ from torch import Tensor
 from pipelines.models.gra.network import POINTS, GRANetwork, gra_for
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.training.data.photos import FacePhotos
+from pipelines.training.edit_specs import GRASpec
 from pipelines.training.loop import Loop
 from pipelines.training.losses.gra import misaligned_terms, warp_grids
-from pipelines.training.specs import GRASpec
 from pipelines.training.tasks import gra
 from pipelines.training.tasks.gra import GRATask
 from tests.lively import lively_generator
