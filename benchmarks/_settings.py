@@ -11,7 +11,8 @@ import torch
 from pipelines.devices import default_batch, device_names, resolve_device
 from pipelines.edits import parse_edits
 from pipelines.engine.input.listing import list_input
-from pipelines.specs import EditSpec, Format
+from pipelines.run_specs import Format
+from pipelines.specs import EditSpec
 from pipelines.weights.store import StoreConfig, WeightStore
 
 

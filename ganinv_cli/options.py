@@ -25,7 +25,8 @@ from pydantic.fields import FieldInfo
 from pipelines.errors import UsageError
 from pipelines.evaluation.specs import METRICS
 from pipelines.options import Option
-from pipelines.specs import DETECTORS, Spec
+from pipelines.run_specs import Spec
+from pipelines.specs import DETECTORS
 
 if TYPE_CHECKING:
     from pipelines.weights.store import WeightStore

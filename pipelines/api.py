@@ -34,7 +34,8 @@ from pipelines.engine.single import render_one
 from pipelines.errors import UsageError
 from pipelines.evaluation.evaluate import evaluate as _evaluate
 from pipelines.evaluation.specs import EvaluateSpec
-from pipelines.specs import AlignSpec, EditSpec, InvertSpec, Spec
+from pipelines.run_specs import Spec
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.align.detectors import build_aligner
 from pipelines.weights.store import StoreConfig, WeightStore
 

@@ -26,7 +26,7 @@ from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import has_manifest
 from pipelines.records.manifest_tail import NewRecords
-from pipelines.specs import RunSpec
+from pipelines.run_specs import RunSpec
 
 SpecT = TypeVar("SpecT", bound=RunSpec)
 

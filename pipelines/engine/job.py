@@ -16,7 +16,7 @@ from pipelines.errors import UsageError
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.records.outputs import FACE, FOLDERS, Output
-from pipelines.specs import RunSpec
+from pipelines.run_specs import RunSpec
 
 
 def nothing() -> None:

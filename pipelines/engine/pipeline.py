@@ -18,7 +18,8 @@ from pipelines.engine.resume.ledger import Ledger, face_keys
 from pipelines.engine.stage import Work
 from pipelines.engine.types import FaceJob, Loaded, Origin, PastePlace, Photo, Result, Task
 from pipelines.records.manifest import ManifestWriter, Record
-from pipelines.specs import EditSpec, RunSpec
+from pipelines.run_specs import RunSpec
+from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import ALIGNED_LIMIT
 
 _LOOK_SECONDS = 0.05

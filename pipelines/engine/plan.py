@@ -26,7 +26,8 @@ from pipelines.engine.resume.before import codes_before, pictures_before
 from pipelines.errors import UsageError
 from pipelines.records.manifest import fingerprint
 from pipelines.records.outputs import ANIMATION, CODES, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
-from pipelines.specs import AlignSpec, EditSpec, InvertSpec, RunSpec
+from pipelines.run_specs import RunSpec
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.align.aligner import Aligner
 from pipelines.stages.align.detectors import LANDMARKS, detectors, search_weights
 from pipelines.stages.align.search import Search

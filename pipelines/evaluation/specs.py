@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from pipelines.errors import NoInputError
 from pipelines.options import Option
-from pipelines.specs import BATCH, WORKERS, Spec
+from pipelines.run_specs import BATCH, WORKERS, Spec
 
 DEFAULT_RUNS = ("edits", "inversions")
 # Names that help and a shell's completion show without loading what knows them; a test compares them with the registry.

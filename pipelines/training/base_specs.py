@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from pipelines.options import Option
-from pipelines.specs import Spec
+from pipelines.run_specs import Spec
 
 OUTPUT = Option("Folder to write; a second run goes on from it.", "Output", ("--output", "-o"))
 DATA, LOSSES, SCHEDULE = "Data", "Losses", "Schedule"

@@ -18,7 +18,8 @@ from pipelines.errors import UsageError
 from pipelines.evaluation import specs as evaluation_specs
 from pipelines.evaluation.specs import EvaluateSpec
 from pipelines.options import Option
-from pipelines.specs import AlignSpec, EditSpec, InvertSpec, Spec
+from pipelines.run_specs import Spec
+from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.training.specs import SDICSpec, trainings
 
 
