@@ -87,7 +87,7 @@ def test_plan_reads_and_promises_nothing_it_does_not_know(tmp_path: Path, bare: 
     raw = write_photos(tmp_path / "raw", 3)
     promise = api.plan(AlignSpec(input=raw, output=tmp_path / "faces", limit=2), bare)
     assert (promise["command"], promise["photos"], promise["to_do"], promise["done"]) == ("align", 2, 2, 0)
-    assert promise["weights"] == [{"name": "landmarks-68", "cached": False}]
+    assert promise["weights"] == [{"name": "landmarks-68", "cached": False}, {"name": "yunet", "cached": True}]
     spec = EditSpec(input=raw, output=tmp_path / "edits", edits=EDITS, align=True, device="cpu", batch_size=3)
     promise = api.plan(spec, bare)
     assert promise["edits"] == ["smile+2"]
@@ -168,7 +168,7 @@ def test_raw_photos_to_pasted_edits(tmp_path: Path, store: WeightStore, chain: W
     assert set(record.outputs) == {"inversion", "latents", "smile+2", "photos/smile+2"}
     assert record.quad is None
     np.testing.assert_allclose(np.asarray(Image.open(edits / "inversion" / "sample-astronaut.png")), crop, atol=1)
-    with Image.open(edits / "photos" / "smile+2" / "sample-astronaut.jpg") as pasted:
+    with Image.open(edits / "photos" / "smile+2" / "sample-astronaut.png") as pasted:
         photo = np.asarray(Image.open(raw / "sample-astronaut.png").convert("RGB"), np.float32)
         change = np.abs(np.asarray(pasted, np.float32) - photo).mean(2)
     assert change[:20, -20:].mean() < 3
