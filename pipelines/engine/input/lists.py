@@ -8,6 +8,7 @@ import re
 import select
 import tempfile
 import threading
+import unicodedata
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -52,7 +53,15 @@ def listed(lines: Iterable[str], base: str, left_out: LeftOut, offline: bool = F
 
 
 def _joined(base: str, text: str) -> str:
-    return f"{base}/{text}" if is_url(base) else os.path.abspath(os.path.join(base, text))
+    return f"{base}/{text}" if is_url(base) else _as_on_disk(os.path.abspath(os.path.join(base, text)))
+
+
+def _as_on_disk(path: str) -> str:
+    """`path` as the disk spells it: a list made on another system may have "ë" in one character where the file has two."""
+    if path.isascii() or os.path.lexists(path):
+        return path
+    spellings = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    return next((spelling for spelling in spellings if os.path.lexists(spelling)), path)
 
 
 def _relative(path: str, base: str) -> str:

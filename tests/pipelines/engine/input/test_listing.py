@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,19 @@ def test_lists_files_and_mistakes(tmp_path: Path) -> None:
             list_input(bad)
     with pytest.raises(NoInputError, match="no picture"):
         list_input(Path("-"), stdin=io.StringIO("\n"))
+
+
+def test_a_list_may_spell_a_name_otherwise_than_the_disk(tmp_path: Path) -> None:
+    written = {form: unicodedata.normalize(form, name) for form, name in (("NFD", "Zoë.png"), ("NFC", "Élan.png"))}
+    for name in written.values():
+        write_photo(tmp_path / name, 0)
+    if {path.name for path in tmp_path.iterdir()} != set(written.values()):
+        pytest.skip("this disk spells names its own way")
+    wanted = tmp_path / "list.txt"
+    wanted.write_text(unicodedata.normalize("NFC", "Zoë.png\n") + unicodedata.normalize("NFD", "Élan.png\n"), "utf-8")
+    photos = list(list_input(wanted).photos)
+    assert [Path(photo.path).name for photo in photos] == list(written.values())
+    assert [photo.key for photo in photos] == ["Zoë", "Élan"], "keys have one form"
 
 
 def test_shards_cover_everything_once(tmp_path: Path) -> None:
