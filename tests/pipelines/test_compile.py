@@ -28,7 +28,7 @@ def test_the_pass_is_compiled_only_when_asked(wanted: bool, monkeypatch: pytest.
     monkeypatch.setattr(torch, "compile", compile_it)
     monkeypatch.setattr(build, "generator_entry", lambda name, store: GeneratorEntry(lambda parts: generator))
     monkeypatch.setattr(build, "embedder_entry", lambda *given: Entry(lambda parts, made: object()))
-    plan = ChainPlan(methods.get("e4e"), compile=wanted)
+    plan = ChainPlan(methods.get("e4e")._replace(compose="none"), compile=wanted)
     made = build_chain(plan, None, torch.device("cpu"))  # type: ignore[arg-type]
     assert len(compiled) == wanted
     assert made.generator is generator

@@ -45,6 +45,7 @@ class OptimizeSettings:
         rows_lr: step size of the per-row offsets, in units of w's standard deviation per coordinate.
         prior: weight of the mean squared whitened distance from the mean w (about 1 for the generator's own codes).
         rows_penalty: weight of the offsets' mean square (same unit).
+        alone: one shared w is all there is; the rows of codes that it goes on from are averaged.
         least: a face stops early after ten steps that brought less than this share of its loss; 0: never.
     """
 
@@ -55,6 +56,7 @@ class OptimizeSettings:
     prior: float = 0.02
     rows_penalty: float = 0.3
     weights: Weights = field(default=Weights(perceptual=1.0, pixel=1.0, identity=0.5, size=128))
+    alone: bool = field(default=False, repr=False)
     least: float = field(default=0.0, repr=False)  # not yet in the versions of runs that go on
 
 
@@ -146,7 +148,7 @@ class OptimizeEmbedder:
             dim = generator.w_avg.numel()
             return images.new_zeros(len(images), dim), images.new_zeros(len(images), generator.num_ws, dim)
         shared = (codes.mean(dim=1) - generator.w_avg) @ generator.w_whiten
-        if self.settings.rows_from >= self.settings.steps:  # W alone
+        if self.settings.alone:
             return shared, torch.zeros_like(codes)
         around = generator.w_avg + shared @ self._colour.to(shared)
         return shared, (codes - around.unsqueeze(1)) / generator.w_std
@@ -185,7 +187,7 @@ def build_optimizer(settings: OptimizeSettings, own: str, parts: Parts, generato
     """The embedder with what `parts.fitting` asks; `own`: the regularizer where nothing is asked."""
     fitting = parts.fitting
     if fitting.space == "w":
-        settings = replace(settings, rows_from=settings.steps)
+        settings = replace(settings, rows_from=settings.steps, alone=True)
     regularizer = regularizer_of(parts, generator, settings, fitting.regularize or own)
     return OptimizeEmbedder(generator, parts.likeness(), settings, regularizer, fitting.seconds_per_face)
 

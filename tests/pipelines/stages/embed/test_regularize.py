@@ -58,7 +58,7 @@ def test_codes_stay_nearer_the_generators_own(generator: StyleGAN2, centre: Styl
 
 
 def test_w_has_one_code_for_all_rows(generator: StyleGAN2, faces: FaceBatch) -> None:
-    in_w = OptimizeEmbedder(generator, tiny_likeness(), replace(FAST, steps=3, rows_from=3))
+    in_w = OptimizeEmbedder(generator, tiny_likeness(), replace(FAST, steps=3, rows_from=3, alone=True))
     start = Inversion(torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(4)))
     for found in (in_w.embed(faces[:1]), in_w.refine(faces[:1], start[:1])):
         assert torch.equal(found.latents, found.latents[:, :1].expand(-1, 10, -1))
