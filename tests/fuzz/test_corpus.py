@@ -93,7 +93,7 @@ def test_every_file_of_a_folder_is_accounted_for(samples: list[Sample], tmp_path
     (raw / "folder.jpg").mkdir()
     started = time.monotonic()
     result = align("raw", "-o", "out", "-j", "1")
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120, "an endless one would never end; 30 s on a busy machine"
     assert result.exit_code == 3, result.output
     records = read_manifest(out)
     judge(samples + odd, records, out)

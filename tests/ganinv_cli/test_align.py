@@ -17,7 +17,7 @@ def test_the_line_of_the_readme(ganinv: Any, api: Any) -> None:
 
 
 def test_every_option_reaches_the_spec(ganinv: Any, api: Any) -> None:
-    words = "align raw -o out --size 512 --faces all --detector facexlib --min-score -1.5 --min-size 40 --format jpg"
+    words = "align raw -o out --size 512 --margin 0.25 --faces all --detector facexlib --min-score -1.5 --min-size 40 --format jpg"
     words += (
         " --backend dask --scheduler tcp://head:8786 --timeout 9.5"
         " --device cpu --batch-size 3 -j 0 --shard 2/8 --limit 9 --no-resume --retry-failed --max-errors 4 --seed 5"
@@ -26,7 +26,7 @@ def test_every_option_reaches_the_spec(ganinv: Any, api: Any) -> None:
     [spec] = api.specs
     expected = {
         "inputs": (Path("raw"),), "follow_links": False, "plugins": (), "output": Path("out"),
-        "size": 512, "faces": "all", "detector": "facexlib",
+        "size": 512, "margin": 0.25, "faces": "all", "select": None, "detector": "facexlib",
         "min_score": -1.5, "min_size": 40, "format": "jpg", "device": "cpu", "batch_size": 3, "num_workers": 0,
         "shard": (2, 8), "limit": 9, "resume": False, "retry_failed": True, "overwrite": False, "max_errors": 4,
         "seed": 5, "timeout": 9.5, "backend": "dask", "scheduler": "tcp://head:8786", "items_per_shard": 1000,
