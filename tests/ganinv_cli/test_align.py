@@ -17,9 +17,9 @@ def test_the_line_of_the_readme(ganinv: Any, api: Any) -> None:
 
 
 def test_every_option_reaches_the_spec(ganinv: Any, api: Any) -> None:
-    words = "align raw -o out --size 512 --margin 0.25 --faces all --detector facexlib --min-score -1.5 --min-size 40 --format jpg"
+    words = "align raw -o out --size 512 --margin 0.25 --faces all --detector facexlib --min-score -1.5 --min-size 40"
     words += (
-        " --backend dask --scheduler tcp://head:8786 --timeout 9.5"
+        " --format jpg --backend dask --scheduler tcp://head:8786 --timeout 9.5"
         " --device cpu --batch-size 3 -j 0 --shard 2/8 --limit 9 --no-resume --retry-failed --max-errors 4 --seed 5"
     )
     assert ganinv(*words.split()).exit_code == 0

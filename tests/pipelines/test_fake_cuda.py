@@ -94,8 +94,15 @@ def check_chain(spec: EditSpec, store: WeightStore, mode: FakeTensorMode) -> Non
     assert all(made.edits[edit.name].image.shape == (2, 3, 1024, 1024) for edit in spec.edits)
 
 
+# Methods that this test cannot follow, each with its reason.
+UNTRIED = {
+    "best": "asks the device once a batch which faces are poor: it saves the others sixty steps",
+    "cycle+pti": "the other faces' random numbers are drawn on the host, in a closure that is not copied here",
+}
+
+
 @pytest.mark.weights
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", [name for name in methods.names() if name not in UNTRIED])
 def test_the_chain_of_every_method(method: str, store: WeightStore, mode: FakeTensorMode, tmp_path: Path) -> None:
     check_chain(EditSpec(input=tmp_path, output=tmp_path / "out", method=method, edits=EDITS), store, mode)
 
