@@ -25,6 +25,7 @@ from pipelines.stages.build import build_chain, plan_chain
 from pipelines.stages.embed.optimize import OptimizeEmbedder
 from pipelines.stages.entry import composers
 from pipelines.stages.methods import methods
+from pipelines.stages.refine.pti import PTIRefiner
 from pipelines.training.losses.encoder import LossNetworks, image_terms
 from pipelines.training.losses.sdic import EditTarget, MoveTarget, SDICBatch, sdic_step
 from pipelines.types import FaceBatch
@@ -84,6 +85,8 @@ def check_chain(spec: EditSpec, store: WeightStore, mode: FakeTensorMode) -> Non
     for part in (chain.embedder, *chain.refiners):
         if isinstance(part, OptimizeEmbedder):  # two steps of each kind say what 55 say
             part.settings = replace(part.settings, rows_from=2, steps=4)
+        if isinstance(part, PTIRefiner):
+            part.settings = replace(part.settings, steps=9, finish=3, refresh=3, local_every=2)
     with mode:
         faces = FaceBatch(torch.empty(2, 3, 1024, 1024, device=CUDA), torch.empty(2, 68, 2, device=CUDA))
         inversion = chain.invert(faces).stored()
