@@ -68,9 +68,17 @@ def workers_of(pid: int) -> list[int]:
     """The processes that joblib started for a run."""
     found = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            found += [child] if b"popen_loky" in Path(f"/proc/{child}/cmdline").read_bytes() else []
+        for child in _read(path).split():
+            found += [int(child)] if b"popen_loky" in _read(Path(f"/proc/{int(child)}/cmdline")) else []
     return sorted(found)
+
+
+def _read(path: Path) -> bytes:
+    """What a file of a process says; nothing if the process or thread has just ended."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def noted(out: Path) -> int:
