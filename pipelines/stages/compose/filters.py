@@ -66,6 +66,13 @@ def dilate(x: Tensor, radius: int) -> Tensor:
     return F.max_pool2d(x, 2 * radius + 1, stride=1, padding=radius)
 
 
+def reached(seed: Tensor, room: Tensor, radius: int, steps: int) -> Tensor:
+    """What of `room` is connected to `seed`, both n x 1 x H x W in [0, 1]: geodesic growth, `radius` pixels a step."""
+    for _ in range(steps):
+        seed = torch.minimum(dilate(seed, radius), room)
+    return seed
+
+
 def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
     """0 below `low`, 1 above `high`, a cubic without corners between; `low` > `high` falls instead."""
     t = ((x - low) / (high - low)).clamp(0, 1)
