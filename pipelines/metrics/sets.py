@@ -24,7 +24,7 @@ from pipelines.metrics.tools import SetFigure, Tools
 from pipelines.models.perceptual.mobilenet import ASSET, WIDTH, MobileNetFeatures, load_mobilenet
 
 EXTRA = "torch_fidelity"
-LEAST_KID = 100  # of halves of 24, the noise is a third of what an encoder's inversions differ by
+LEAST_KID = 100  # of halves of 24, the noise is a quarter of what the default's inversions differ by (benchmarks.sets)
 LEAST_FID = WIDTH + 1  # of fewer, the covariance cannot have full rank, and the distance says how few they were
 HALVINGS, LARGEST = 100, 1000  # as many subsets, and no larger ones, as is usual for KID
 
