@@ -50,9 +50,13 @@ def with_returns(
     Raises:
         UsageError: the folder does not say how its edits were made; and all that `edit` raises.
     """
-    about, notes = read_run(run)["spec"], []
+    about, names = (
+        read_run(run)["spec"],
+        {edit: None for row in pairing.rows for edit in row.results if edit != INVERSION},
+    )
+    notes = [] if names else ["there are no edits, so no round trip"]
     found: dict[str, Mapping[str, str]] = {}
-    for name in dict.fromkeys(edit for row in pairing.rows for edit in row.results if edit != INVERSION):
+    for name in names:
         edit = read_name(name)
         back = opposite(edit) if edit else None
         if back is None:
