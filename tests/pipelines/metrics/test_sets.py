@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models import mobilenet_v2
+from torchvision.transforms import Normalize
 
 from pipelines.errors import UsageError
 from pipelines.metrics import sets
 from pipelines.metrics.sets import FrechetDistance, KernelDistance, frechet_distance, kernel_distance
 from pipelines.metrics.tools import Tools
-from pipelines.models.perceptual.mobilenet import MobileNetFeatures
+from pipelines.models.perceptual.mobilenet import ASSET, MobileNetFeatures, load_mobilenet
+from pipelines.weights.store import WeightStore
 from tests.pipelines.metrics.fakes import CPU, FakeStore, faces, picture
 
 needs_extra = pytest.mark.skipif(not sets.have_extra(), reason="torch-fidelity, an extra, is not installed")
@@ -75,3 +78,17 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sets, "EXTRA", "no_such_module")
     with pytest.raises(UsageError, match=r"kid-mobilenetv2 needs torch-fidelity: .*ganinv\[fid\]"):
         sets._kid(Tools(FakeStore(), CPU))  # type: ignore[arg-type]
+
+
+@pytest.mark.weights
+def test_features_are_those_of_torchvisions_own_network(store: WeightStore) -> None:
+    tensors = store.tensors(ASSET)
+    whole = mobilenet_v2()
+    whole.load_state_dict(tensors)
+    picture = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+    whole.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        whole.eval()(Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(picture))
+        found = load_mobilenet(tensors)(picture * 2 - 1)
+    torch.testing.assert_close(found, seen[0], rtol=1e-4, atol=1e-5)
