@@ -21,7 +21,7 @@ from pipelines.evaluation.round_trip import with_returns
 from pipelines.evaluation.run_latents import RunCodes, is_composed, says_how
 from pipelines.evaluation.scoring import Evaluation
 from pipelines.evaluation.specs import EvaluateSpec
-from pipelines.evaluation.suite import suite_metrics, suite_table
+from pipelines.evaluation.suite import picture_formats, suite_metrics, suite_table
 from pipelines.evaluation.written import CONTACT, REPORT, choose_folder, write_papers
 from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Locate
@@ -105,7 +105,8 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
         raise NoInputError(f"not one pair could be judged, for example '{first.key}': {first.reason}")
     outcomes = [o for r in requirements for o in _check(r, names, evaluation.scores)]
     made = evaluation.result(spec.reference is not None, pairing.unused, [*notes, *remarks], outcomes)
-    made |= {"suite": suite_table(evaluation.scores, {name: names[name] for name in in_suite})} if spec.suite else {}
+    if spec.suite:
+        made["suite"] = _suite_body(evaluation, pairing, {name: names[name] for name in in_suite})
     _tell(on_progress, [note for note in made["notes"] if note not in remarks])
     made = write_papers(folder, made, _papers(made, evaluation, pairing) if spec.report else {})
     made["folder"] = str(folder)
@@ -125,6 +126,14 @@ def _suite(spec: EvaluateSpec, pairing: Pairing) -> tuple[list[str], list[str]]:
     told = says_how(spec.run)
     round_trip = told and edits and spec.round_trip and spec.reference is None
     return suite_metrics(told and any(row.latents for row in pairing.rows), round_trip)
+
+
+def _suite_body(evaluation: Evaluation, pairing: Pairing, names: Mapping[str, str]) -> dict[str, Any]:
+    formats = {
+        "sources": picture_formats(row.source for row in pairing.rows),
+        "results": picture_formats(place for row in pairing.rows for place in row.results.values()),
+    }
+    return {"formats": formats, **suite_table(evaluation.scores, names)}
 
 
 def _built(

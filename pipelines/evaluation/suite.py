@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,11 @@ def suite_metrics(codes: bool, round_trip: bool) -> tuple[list[str], list[str]]:
     if not have_extra():
         notes.append(f"{' and '.join(SETS)} are left out: they need `pip install 'ganinv[fid]'`")
     return [*names], notes
+
+
+def picture_formats(places: Iterable[str]) -> list[str]:
+    """The suffixes of pictures, each once: distances between sets move with JPEG's own noise."""
+    return sorted({PurePath(place).suffix.lower() for place in places})
 
 
 def suite_table(scores: Scores, names: Mapping[str, str], resamples: int = RESAMPLES) -> dict[str, Any]:

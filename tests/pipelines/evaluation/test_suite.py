@@ -82,6 +82,7 @@ def test_three_parts_with_intervals_around_the_means(tmp_path: Path, small: None
     assert min(values) <= line["low"] < line["mean"] < line["high"] <= max(values)
     assert (line["n"], line["better"]) == (4, "lower")
     assert made == json.loads((tmp_path / "edits/metrics.json").read_text()) | {"folder": made["folder"]}
+    assert made["suite"]["formats"] == {"sources": [".png"], "results": [".png"]}
     page = (tmp_path / "edits/report.html").read_text()
     assert "<h2>Suite</h2>" in page
     assert "brightness" in page
