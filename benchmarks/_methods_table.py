@@ -103,12 +103,10 @@ def write_tables(document: Path, work: Path, names: Sequence[str], edits: Sequen
 
 
 def _sets(runs: Runs, names: Sequence[str]) -> Iterator[tuple[frozenset[str], list[str]]]:
-    """Faces and the methods that were run on all of them: the largest set, then what all methods share."""
-    most = max((runs.keys(name) for name in names), key=len)
-    yield most, [name for name in names if runs.keys(name) >= most]
-    shared = frozenset.intersection(*(runs.keys(name) for name in names))
-    if shared < most:
-        yield shared, list(names)
+    """Faces and the methods that were run on all of them, the largest set first; the last is what all methods share."""
+    known = {runs.keys(name) for name in names} | {frozenset.intersection(*(runs.keys(name) for name in names))}
+    for keys in sorted(known, key=lambda keys: (-len(keys), sorted(keys))):
+        yield keys, [name for name in names if runs.keys(name) >= keys]
 
 
 def _inversions(runs: Runs, names: Sequence[str], keys: frozenset[str], lines: list[Line]) -> list[str]:
