@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("faces", type=Path, help="folder of aligned faces (`ganinv align`)")
     parser.add_argument("--methods", nargs="+", default=methods.names(), help="default: all, the quick ones first")
     parser.add_argument("--work", type=Path, default=Path("methods"), help="folder for the runs")
-    parser.add_argument("--every", type=int, default=8, help="of methods that fit each photo: every n-th face")
+    parser.add_argument("--every", type=int, default=4, help="of methods that fit each photo: every n-th face")
     parser.add_argument("-o", "--output", type=Path, help="Markdown file with the markers; .json is written beside it")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
