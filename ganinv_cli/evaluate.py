@@ -38,16 +38,32 @@ def evaluate(spec: EvaluateSpec, weights: WeightOptions, output: OutputOptions) 
 
 
 def show_result(result: Mapping[str, Any], as_json: bool) -> None:
-    """The metrics object as JSON, or a row for each edit and metric."""
+    """The metrics object as JSON; or a row for each edit and metric, of a suite with its intervals."""
     from ganinv_cli import console
 
     if as_json:
         console.print_json(result)
         return
+    if "suite" in result:
+        headers = ["part", "pictures", "metric", "mean", "low", "high", "n", "better"]
+        console.table(headers, [_suite_row(line) for line in result["suite"]["lines"]])
+        _tell_report(result)
+        return
     rows = [row for edit, metrics in result["edits"].items() for row in _rows(edit, metrics)]
     console.table(["edit", "metric", "mean", "median", "n", "better"], rows)
+    _tell_report(result)
+
+
+def _tell_report(result: Mapping[str, Any]) -> None:
+    from ganinv_cli import console
+
     if "report.html" in result["written"]:
         console.note(f"report: {Path(result['folder']) / 'report.html'}")
+
+
+def _suite_row(line: Mapping[str, Any]) -> list[object]:
+    columns = ("part", "edit", "metric", "mean", "low", "high", "n", "better")
+    return [line[column] for column in columns]
 
 
 def _rows(edit: str, metrics: Mapping[str, Any], prefix: str = "") -> list[list[object]]:

@@ -27,6 +27,7 @@ _EXAMPLE = "for example smile=+2, smile=+2,age=-1, smile=-2:2:1, age=+10y or yaw
 # A word, for a file's directions with a dot and a component, and rows: pca.10@7-8. It becomes part of a folder's name.
 _ATTRIBUTE = re.compile(r"[^\W\d][\w-]*(\.[\w-]+)*(@\d+-\d+)?")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_TERM = re.compile(rf"(?P<attribute>{_ATTRIBUTE.pattern})(?P<strength>[+-]\d[\d.e+-]*)")  # of a name
 _UNITS = {"y": "y", "deg": "deg", "°": "deg", "sd": "sd"}
 _OWN_UNIT = {"age": "y", "yaw": "deg", "pitch": "deg"}  # of what is no count of deviations
 
@@ -84,6 +85,13 @@ def make_edit(terms: Sequence[Term], aims: Sequence[Aim] = ()) -> Edit:
     plain = tuple((attribute, strength + 0.0) for attribute, strength in terms)  # -0.0 + 0.0 = 0.0: one name for zero
     shown = [f"{attribute}{strength:+g}" for attribute, strength in plain]
     return Edit(",".join([*shown, *(aim.label for aim in aims)]), plain, tuple(aims))
+
+
+def read_name(name: str) -> Edit | None:
+    """The edit that `make_edit` named so; None where amounts are measured on each face, or the name is anybody else's."""
+    found = [_TERM.fullmatch(part) for part in name.split(",")]
+    edit = make_edit([(match["attribute"], float(match["strength"])) for match in found if match])
+    return edit if name and edit.name == name else None
 
 
 def make_aim(attribute: str, value: float, unit: str = "", to: bool = True) -> Aim:

@@ -189,6 +189,8 @@ def _common(bodies: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     for body in bodies:
         for edit, figures in body["edits"].items():
             for name, figure in figures.items():
+                if "spread" in figure:  # one figure of all pictures: there is nothing to pair
+                    continue
                 parts = [""] if "n" in figure else [f".{part}" for part in figure]
                 for part in parts:
                     have[edit, name + part] = have.get((edit, name + part), 0) + 1

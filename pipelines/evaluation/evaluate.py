@@ -17,14 +17,25 @@ from pipelines.evaluation.contact_sheet import contact_sheet
 from pipelines.evaluation.loading import load_row
 from pipelines.evaluation.pairing import Pairing, own_files, pair_run, run_folder
 from pipelines.evaluation.report import Report, render_report
-from pipelines.evaluation.run_latents import RunCodes
+from pipelines.evaluation.round_trip import with_returns
+from pipelines.evaluation.run_latents import RunCodes, is_composed, says_how
 from pipelines.evaluation.scoring import Evaluation
 from pipelines.evaluation.specs import EvaluateSpec
+from pipelines.evaluation.suite import picture_formats, suite_metrics, suite_table
 from pipelines.evaluation.written import CONTACT, REPORT, choose_folder, write_papers
 from pipelines.images.pixels import encode
 from pipelines.metrics.faces import Locate
-from pipelines.metrics.registry import SHORT, build_code_metrics, build_metrics, check_names, of_kind, resolve
+from pipelines.metrics.registry import (
+    SHORT,
+    build_code_metrics,
+    build_metrics,
+    build_set_metrics,
+    check_names,
+    of_kind,
+    resolve,
+)
 from pipelines.metrics.registry import metrics as known
+from pipelines.metrics.round_trip import ROUND_TRIP
 from pipelines.metrics.summary import Scores
 from pipelines.metrics.thresholds import Requirement, check, parse_requirement, sentence
 from pipelines.metrics.tools import Tools
@@ -77,12 +88,16 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
     spec = spec.model_copy(update={"run": run_folder(spec.run)})
     pairing = pair_run(spec.run, spec.reference)
     folder = choose_folder(spec.run, not has_manifest(spec.run), own_files(pairing))
+    in_suite, left_out = _suite(spec, pairing)
+    asked = list(dict.fromkeys([*asked, *in_suite]))
     tools = Tools(store, device, scales=attribute_scales())
     locator = _Locator(tools)
-    remarks = _open_codes(spec, asked, pairing, tools, locator)
+    remarks = [*left_out, *_open_codes(spec, asked, pairing, tools, locator)]
     names, notes = resolve(asked, store)
-    metrics, code_metrics = build_metrics(names.values(), tools), build_code_metrics(names.values(), tools)
-    evaluation = Evaluation(metrics, device, locator, on_progress, spec.report, code_metrics, store.config.offline)
+    evaluation = _built(spec, names, tools, locator, on_progress)
+    if set(ROUND_TRIP) & set(names):
+        pairing, lost = with_returns(pairing, spec.run, spec.device, store, on_progress)
+        remarks += lost
     _tell(on_progress, remarks)
     evaluation.run(pairing, spec.batch_size, max(1, spec.num_workers))
     if not len(evaluation.scores):
@@ -90,6 +105,8 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
         raise NoInputError(f"not one pair could be judged, for example '{first.key}': {first.reason}")
     outcomes = [o for r in requirements for o in _check(r, names, evaluation.scores)]
     made = evaluation.result(spec.reference is not None, pairing.unused, [*notes, *remarks], outcomes)
+    if spec.suite:
+        made["suite"] = _suite_body(evaluation, pairing, {name: names[name] for name in in_suite})
     _tell(on_progress, [note for note in made["notes"] if note not in remarks])
     made = write_papers(folder, made, _papers(made, evaluation, pairing) if spec.report else {})
     made["folder"] = str(folder)
@@ -99,6 +116,42 @@ def evaluate(spec: EvaluateSpec, store: WeightStore, on_progress: OnEvent | None
     if unmet:
         raise RequirementUnmet("; ".join(unmet), made)
     return made
+
+
+def _suite(spec: EvaluateSpec, pairing: Pairing) -> tuple[list[str], list[str]]:
+    """The metrics that --suite asks for, and sentences on what it leaves out."""
+    if not spec.suite:
+        return [], []
+    edits = any(edit != INVERSION for row in pairing.rows for edit in row.results)
+    told = says_how(spec.run)
+    round_trip = told and edits and spec.round_trip and spec.reference is None
+    return suite_metrics(told and any(row.latents for row in pairing.rows), round_trip)
+
+
+def _suite_body(evaluation: Evaluation, pairing: Pairing, names: Mapping[str, str]) -> dict[str, Any]:
+    formats = {
+        "sources": picture_formats(row.source for row in pairing.rows),
+        "results": picture_formats(place for row in pairing.rows for place in row.results.values()),
+    }
+    return {"formats": formats, **suite_table(evaluation.scores, names)}
+
+
+def _built(
+    spec: EvaluateSpec, names: Mapping[str, str], tools: Tools, locator: Locate, on_progress: OnEvent | None
+) -> Evaluation:
+    """The evaluation with all its metrics loaded."""
+    full = list(names.values())
+    return Evaluation(
+        build_metrics(full, tools),
+        tools.device,
+        locator,
+        on_progress,
+        spec.report,
+        build_code_metrics(full, tools),
+        tools.store.config.offline,
+        build_set_metrics(full, tools),
+        is_composed(spec.run),
+    )
 
 
 def pictures(count: int) -> str:

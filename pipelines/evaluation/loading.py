@@ -19,6 +19,7 @@ from pipelines.engine.input.remote import is_url
 from pipelines.errors import PhotoError
 from pipelines.evaluation.pairing import Problem, Row
 from pipelines.evaluation.places import beside
+from pipelines.evaluation.written import RETURNS
 from pipelines.images.geometry import crop_quad
 from pipelines.images.pixels import decode, read_photo
 from pipelines.metrics.faces import Picture
@@ -39,6 +40,7 @@ class LoadedRow:
     Attributes:
         codes: L x 512; None where they were not asked for or cannot be read.
         masks: edit -> where it is not the photo, uint8; only of those that were asked for and can be read.
+        returned: edit -> its picture after the opposite edit, of those that are there.
     """
 
     row: Row
@@ -47,6 +49,7 @@ class LoadedRow:
     problems: list[Problem] = field(default_factory=list)
     codes: Tensor | None = None
     masks: dict[str, U8Image] = field(default_factory=dict)
+    returned: dict[str, Picture] = field(default_factory=dict)
 
 
 def read_ahead(work: Callable[[T], R], values: Iterable[T], workers: int, ahead: int) -> Iterator[R]:
@@ -86,6 +89,7 @@ def load_row(row: Row, codes: bool = False, masks: bool = False, offline: bool =
     source = tried("source", row.source, partial(_source, row, size, offline)) if results else None
     if source is None:
         return LoadedRow(row, problems=problems)
+    back = {edit: tried(f"{RETURNS} of {edit}", path, partial(_face, path)) for edit, path in row.returned.items()}
     shown = {edit: tried(MASKS + edit, path, partial(_face, path)) for edit, path in row.masks.items()} if masks else {}
     return LoadedRow(
         row,
@@ -94,6 +98,7 @@ def load_row(row: Row, codes: bool = False, masks: bool = False, offline: bool =
         problems,
         found,
         {edit: mask for edit, mask in shown.items() if mask is not None},
+        {edit: Picture.of(image) for edit, image in back.items() if image is not None and edit in results},
     )
 
 

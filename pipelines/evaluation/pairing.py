@@ -41,6 +41,7 @@ class Row:
         latents: the place of its codes; None where the run has none.
         masks: edit -> place of the picture that says where the edit is not the photo.
         run: the run's folder, near which the source is looked for where it is not found; None: nowhere else.
+        returned: edit -> file of its picture after the opposite edit.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Row:
     latents: str | None = None
     masks: Mapping[str, str] = field(default_factory=dict)
     run: Path | None = None
+    returned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

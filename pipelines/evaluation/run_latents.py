@@ -19,7 +19,7 @@ from pipelines.models.generators.style_space import StyleCentre
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import Parts
-from pipelines.stages.methods import chosen_parts
+from pipelines.stages.methods import QUALITIES, chosen_parts
 from pipelines.stages.published import embedder_entry, generator_entry
 from pipelines.types import Embedder, FaceBatch, Generator
 from pipelines.weights.store import WeightStore
@@ -106,6 +106,24 @@ def read_run(run: Path) -> dict[str, Any]:
                 return body
             break
     raise UsageError(f"'{run}' does not say which generator its codes are for: give a folder that invert or edit wrote")
+
+
+def says_how(run: Path) -> bool:
+    """Whether a folder has the run.json of an inversion."""
+    try:
+        return bool(read_run(run))
+    except UsageError:
+        return False
+
+
+def is_composed(run: Path) -> bool:
+    """Whether the run's edits were composed into the photo; False where it does not say so."""
+    try:
+        spec = read_run(run)["spec"]
+        method = QUALITIES.get(spec.get("quality") or "", spec.get("method") or "")
+        return chosen_parts(method, compose=spec.get("compose")).compose != "none"
+    except UsageError:
+        return False
 
 
 def _check_weights(run: Path, recorded: Mapping[str, str], store: WeightStore, names: tuple[str, ...]) -> None:

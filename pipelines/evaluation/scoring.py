@@ -10,15 +10,17 @@ from typing import Any, Literal
 
 import torch
 
+from pipelines.edits import read_name
 from pipelines.engine.events import OnEvent, ProgressEvent
 from pipelines.evaluation.loading import LoadedRow, load_row, read_ahead
 from pipelines.evaluation.pairing import RUN, Pairing, Problem
 from pipelines.evaluation.report import Detail, ReportRow, Shot, WorstRows
+from pipelines.evaluation.set_scores import SetScores
 from pipelines.metrics.faces import Faces, Locate, Picture, Trio
 from pipelines.metrics.registry import SHORT
 from pipelines.metrics.registry import metrics as known
 from pipelines.metrics.summary import Scores, Values, finite
-from pipelines.metrics.tools import CodeMetric, Metric
+from pipelines.metrics.tools import CodeMetric, Metric, SetMetric
 from pipelines.records.outputs import INVERSION, MASKS
 
 VERSION = 1
@@ -35,6 +37,8 @@ class Evaluation:
         keep_rows: make thumbnails of the worst rows.
         code_metrics: loaded metrics of kind latent.
         offline: sources behind a URL are not read.
+        set_metrics: loaded metrics of kind set.
+        composed: the run's edits were composed into the photo.
 
     Attributes:
         scores: every value.
@@ -52,8 +56,10 @@ class Evaluation:
         keep_rows: bool = True,
         code_metrics: Sequence[CodeMetric] = (),
         offline: bool = False,
+        set_metrics: Sequence[SetMetric] = (),
+        composed: bool = False,
     ) -> None:
-        self._names = [*(metric.name for metric in metrics), *(metric.name for metric in code_metrics)]
+        self._names = [*(m.name for m in metrics), *(m.name for m in code_metrics), *(m.name for m in set_metrics)]
         entries = {name: known.get(name) for name in self._names}
         better = {name: entry.better for name, entry in entries.items()}
         self.scores = Scores(better, trim=[name for name, entry in entries.items() if entry.trim])
@@ -63,6 +69,9 @@ class Evaluation:
         self.goodness: dict[str, float] = {}
         self._metrics = metrics
         self._code_metrics = code_metrics
+        self._sets = SetScores(set_metrics)
+        self._composed = composed
+        self._remarks: list[str] = []
         self._device = device
         self._locate = locate
         self._on_progress = on_progress
@@ -89,20 +98,29 @@ class Evaluation:
                 self._score(list(group))
             for row in batch:
                 self._tell("item", len(pairing.rows), row.row.key, "; ".join(p.reason for p in row.problems))
+        self._remarks = self._sets.write(self.scores)
         self._tell("end", len(pairing.rows))
 
     def _score(self, rows: list[LoadedRow]) -> None:
         source = self._faces([row.source for row in rows if row.source], None)
         made = {edit: self._faces([row.results[edit] for row in rows], source) for edit in rows[0].results}
         for edit, result in made.items():
-            trio = Trio(source, source if edit == INVERSION else made.get(INVERSION), result)
+            trio = self._trio(edit, source, made, rows)
             columns = {name: v.tolist() for metric in self._metrics for name, v in metric.score(trio).items()}
             for index, row in enumerate(rows):
                 self.scores.add(row.row.key, edit, {name: values[index] for name, values in columns.items()})
+            self._sets.add(edit, source, result)
             self._faceless[edit] = self._faceless.get(edit, 0) + result.faceless
         self._score_codes(rows)
         for row in rows:
             self._keep(row)
+
+    def _trio(self, edit: str, source: Faces, made: Mapping[str, Faces], rows: list[LoadedRow]) -> Trio:
+        if edit == INVERSION:
+            return Trio(source, source, made[edit])
+        returned = [row.returned[edit] for row in rows if edit in row.returned]  # of all these rows, or of none
+        back = self._faces(returned, source) if returned else None
+        return Trio(source, made.get(INVERSION), made[edit], read_name(edit), self._composed, back)
 
     def _score_codes(self, rows: list[LoadedRow]) -> None:
         """Values of the stored codes; they count for the inversion, NaN where a face has none."""
@@ -146,7 +164,7 @@ class Evaluation:
             "unused_references": unused,
             "missing": self.missing,
             "faceless": {edit: count for edit, count in self._faceless.items() if count},
-            "notes": [*notes, *self._own_notes(unused)],
+            "notes": [*notes, *self._own_notes(unused), *self._remarks],
             "images": self.scores.images(),
         }
 
@@ -190,8 +208,8 @@ def goodness(by_edit: Mapping[str, Values], metric: str, scores: Scores) -> floa
     return min(valid) if valid else math.nan
 
 
-def _edits(row: LoadedRow) -> tuple[str, ...]:
-    return tuple(row.results)
+def _edits(row: LoadedRow) -> tuple[tuple[str, ...], ...]:
+    return tuple(row.results), tuple(row.returned)
 
 
 def _facts(name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ METRICS = (
     *("lpips", "id", "lpips-alex", "lpips-st-alex", "id-arcface", "id-dlib"),
     *("same-person", "psnr", "ssim", "ms-ssim", "mse", "mse-outside", "attributes"),
     *("detail", "sharpness", "skin-tone", "ghost"),
+    *("moved", "passengers", "round-trip-mse", "round-trip-id-dlib", "kid-mobilenetv2", "fid-mobilenetv2"),
     *("nscd", "lec", "lec-age", "lec-yaw", "lec-smile"),
 )
 
@@ -37,6 +38,8 @@ class EvaluateSpec(Spec):
             with `reference` also a plain folder of face crops.
         reference: compare with these pictures, by key, instead of the run's own sources.
         metrics: names of `pipelines.metrics.registry`, short ones included; also joined by commas.
+        suite: also measure all of `pipelines.evaluation.suite`, and show its figures with bootstrap intervals.
+        round_trip: the suite also edits every edit back, at the cost of that run; `--metrics` that ask for it do so anyway.
         batch_size: faces per pass.
         num_workers: decoding threads; 0 means 1, as nothing is decoded in the scoring thread.
         report: also write report.html and contact.png.
@@ -54,6 +57,12 @@ class EvaluateSpec(Spec):
         tuple[str, ...],
         Option(f"With commas, of: {', '.join(METRICS)}.", "Evaluate", metavar="A,B", complete="metrics"),
     ] = ("lpips", "id", "psnr", "ssim", "mse")
+    suite: Annotated[
+        bool, Option("Inversion, edit and distribution: all that a method is judged by, with intervals.", "Evaluate")
+    ] = False
+    round_trip: Annotated[
+        bool, Option("With --suite: also edit every edit back, which costs what editing did.", "Evaluate")
+    ] = True
     batch_size: Annotated[int, BATCH] = Field(default=8, ge=1, le=4096)
     num_workers: Annotated[int, WORKERS] = Field(default=2, ge=0, le=256)
     report: Annotated[bool, Option("Write report.html.", "Evaluate")] = True

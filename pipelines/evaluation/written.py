@@ -14,6 +14,7 @@ from pipelines.files import parse_json, write_atomic
 
 METRICS, REPORT, CONTACT = "metrics.json", "report.html", "contact.png"
 FOLDER = "evaluation"
+RETURNS = "round-trip"  # folder of a run in which its edits were edited back
 _MARKS = {"count", "metrics", "edits", "images", "failures"}  # keys that every metrics.json of ours has
 
 

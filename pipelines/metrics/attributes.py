@@ -51,15 +51,24 @@ class AttributeChange:
         """{"attributes.NAME": n changes}; empty where there is no base."""
         if trio.base is None:
             return {}
-        before, after = self._of(trio.base), self._of(trio.result)
+        return {f"{self.name}.{name}": values for name, values in self.between(trio.base, trio.result).items()}
+
+    def between(self, before: Faces, after: Faces) -> dict[str, Tensor]:
+        """attribute -> n changes, in standard deviations; NaN where a picture shows no face."""
+        old, new = self._of(before), self._of(after)
         return {
-            f"{self.name}.{name}": torch.from_numpy((after[name] - before[name]) / scale)
+            name: torch.from_numpy((new[name] - old[name]) / scale)
             for name, scale in self._scales.items()
-            if name in after
+            if name in new
         }
 
     def _of(self, faces: Faces) -> Mapping[str, F32Array]:
         return faces.memo(self.name, lambda: self._measure(faces.images))
+
+
+def shared_change(tools: Tools) -> AttributeChange:
+    """The one that all metrics of attributes share, so that networks are loaded once."""
+    return tools.shared("attributes", lambda: AttributeChange(attribute_meter(tools.store, tools.finder), tools.scales))
 
 
 @metrics.register(
@@ -69,4 +78,4 @@ class AttributeChange:
     weights=METER,
 )
 def _build(tools: Tools) -> AttributeChange:
-    return AttributeChange(attribute_meter(tools.store, tools.finder), tools.scales)
+    return shared_change(tools)

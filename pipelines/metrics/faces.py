@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.edits import Edit
 from pipelines.images.pixels import resize_area, resize_u8, to_tensor
 from pipelines.types import F32Array, U8Image
 
@@ -121,11 +122,22 @@ class Trio:
         base: what an edit started from: the inversion for an edit, the source for the inversion itself; None where
             the run holds no inversion.
         result: the pictures to judge.
+        edit: what the result was asked to be; None for the inversion, and where it is not known.
+        composed: the edit was put into the photo, so that at strength 0 it is the photo, not the inversion.
+        returned: the result, inverted and edited the opposite way; None where nobody did that.
     """
 
     source: Faces
     base: Faces | None
     result: Faces
+    edit: Edit | None = None
+    composed: bool = False
+    returned: Faces | None = None
+
+    @property
+    def start(self) -> Faces | None:
+        """What the edit would be at strength 0: the photo of a composed one, else the inversion (None: not there)."""
+        return self.source if self.composed else self.base
 
 
 def _resized(image: U8Image, side: int) -> U8Image:

@@ -114,12 +114,12 @@ class ArcFaceIdentity:
     DlibIdentity.name, "1 - dlib distance / 1.2 (0.5 = same-person limit)", "higher", weights=_WEIGHTS, of_edits=True
 )
 def _id_dlib(tools: Tools) -> DlibIdentity:
-    return DlibIdentity(_descriptors(tools))
+    return DlibIdentity(shared_descriptors(tools))
 
 
 @metrics.register(SamePerson.name, "share within dlib distance 0.6", "higher", weights=_WEIGHTS, of_edits=True)
 def _same_person(tools: Tools) -> SamePerson:
-    return SamePerson(_descriptors(tools))
+    return SamePerson(shared_descriptors(tools))
 
 
 @metrics.register(
@@ -135,7 +135,7 @@ def _id_arcface(tools: Tools) -> ArcFaceIdentity:
     return ArcFaceIdentity(build_arcface(tools.store.tensors("arcface-irse50")).eval().to(tools.device))
 
 
-def _descriptors(tools: Tools) -> DlibDescriptors:
+def shared_descriptors(tools: Tools) -> DlibDescriptors:
     """Loaded once for all metrics that use them."""
     from pipelines.models.faces.dlib_resnet import load_dlib_resnet
     from pipelines.weights.formats.dlib_dat import read_dlib_resnet

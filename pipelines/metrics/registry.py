@@ -17,23 +17,24 @@ from typing import Any, Literal, TypeVar
 
 from pipelines.errors import UsageError
 from pipelines.metrics.summary import Better
-from pipelines.metrics.tools import CodeMetric, Metric, Tools
+from pipelines.metrics.tools import CodeMetric, Metric, SetMetric, Tools
 from pipelines.registry import Entry, Registry, nearest
 from pipelines.weights.store import WeightStore
 
 F = TypeVar("F", bound=Callable[[Tools], Any])
-MetricKind = Literal["pair", "latent"]
+MetricKind = Literal["pair", "latent", "set"]
 
 
 @dataclass(frozen=True)
 class MetricEntry(Entry[Any]):
-    """What is known of a metric before it is loaded; `build(tools)` gives a `Metric`, or a `CodeMetric`.
+    """What is known of a metric before it is loaded; `build(tools)` gives what its kind is.
 
     Attributes:
         about: one line for a person, unit included.
         better: which side is better.
         of_edits: it judges edits as it judges inversions (identity); else it tells how much an edit *changed*.
-        kind: ``pair``: `build` gives a `Metric`; ``latent``: a `CodeMetric`, whose values count for the inversion.
+        kind: ``pair``: `build` gives a `Metric`; ``latent``: a `CodeMetric`, whose values count for the inversion; ``set``: a
+            `SetMetric`, which has one figure an edit and no value of a picture.
         trim: its mean leaves outliers out (`pipelines.metrics.summary.trimmed`).
     """
 
@@ -121,6 +122,11 @@ def build_metrics(names: Iterable[str], tools: Tools) -> list[Metric]:
 def build_code_metrics(names: Iterable[str], tools: Tools) -> list[CodeMetric]:
     """Load each metric of kind latent once, by full name, in order."""
     return [metrics.get(name).build(tools) for name in of_kind("latent", names)]
+
+
+def build_set_metrics(names: Iterable[str], tools: Tools) -> list[SetMetric]:
+    """Load each metric of kind set once, by full name, in order."""
+    return [metrics.get(name).build(tools) for name in of_kind("set", names)]
 
 
 def of_kind(kind: MetricKind, names: Iterable[str]) -> list[str]:

@@ -27,10 +27,16 @@ class Scores:
         self._better = dict(better)
         self._trim = frozenset(trim)
         self._values: dict[str, dict[str, Values]] = {}
+        self._sets: dict[str, dict[str, dict[str, Any]]] = {}
 
     def add(self, key: str, edit: str, values: Values) -> None:
         """Note the values of one picture."""
         self._values.setdefault(key, {}).setdefault(edit, {}).update(values)
+
+    def add_set(self, edit: str, metric: str, value: float | None, spread: float | None, count: int) -> None:
+        """Note one figure of all `count` pictures of an edit together; None: they are too few."""
+        figures = {"mean": value, "median": None, "n": count, "better": self.better(metric), "spread": spread}
+        self._sets.setdefault(edit, {})[metric] = figures
 
     def __len__(self) -> int:
         return len(self._values)
@@ -46,7 +52,8 @@ class Scores:
 
     def metrics(self, edit: str) -> list[str]:
         """Names of the metrics that this edit has values of."""
-        return list(dict.fromkeys(name for by_edit in self._values.values() for name in by_edit.get(edit, ())))
+        of_pictures = (name for by_edit in self._values.values() for name in by_edit.get(edit, ()))
+        return list(dict.fromkeys([*of_pictures, *self._sets.get(edit, ())]))
 
     def better(self, metric: str) -> Better:
         """Which side is better: ``lower``, ``higher`` or ``none``."""
@@ -55,9 +62,12 @@ class Scores:
     def figures(self, edit: str, metric: str) -> dict[str, Any]:
         """mean, median, n (valid values alone), better; mean and median are None where n is 0.
 
-        A metric of `trim` also has `outliers`, how many of the n values its mean leaves out.
+        A metric of `trim` also has `outliers`, how many of the n values its mean leaves out. One of sets has `spread`, and its
+        one figure as the mean.
         """
-        valid = [value for _, value in self._valid(edit, metric)]
+        if metric in self._sets.get(edit, ()):
+            return self._sets[edit][metric]
+        valid = self.valid(edit, metric)
         meant = trimmed(valid) if metric in self._trim else valid
         return {
             "mean": math.fsum(meant) / len(meant) if meant else None,
@@ -66,6 +76,10 @@ class Scores:
             "better": self.better(metric),
             **({"outliers": len(valid) - len(meant)} if metric in self._trim else {}),
         }
+
+    def valid(self, edit: str, metric: str) -> list[float]:
+        """The values that could be measured."""
+        return [value for _, value in self._valid(edit, metric)]
 
     def worst(self, edit: str, metric: str) -> list[dict[str, Any]]:
         """Up to five {"key", "value"}, the worst first; the largest changes where neither side is better."""

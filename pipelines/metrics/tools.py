@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import UsageError
-from pipelines.metrics.faces import Trio
+from pipelines.metrics.faces import Faces, Trio
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.generators.style_space import StyleCentre
 from pipelines.weights.store import WeightStore
@@ -33,6 +34,33 @@ class CodeMetric(Protocol):
     name: str
 
     def score(self, codes: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class SetFigure:
+    """What a metric of two sets of pictures says.
+
+    Attributes:
+        value: None where there are too few pictures to say anything.
+        spread: standard deviation over the subsets that `value` is the mean of; None where it is of all at once.
+        least: fewest pictures that it can be computed of.
+    """
+
+    value: float | None
+    spread: float | None
+    least: int
+
+
+class SetMetric(Protocol):
+    """A metric of kind set, loaded: it compares all results of an edit with their sources, not picture by picture."""
+
+    name: str
+
+    def features(self, faces: Faces) -> Tensor:
+        """n x d, on the device; those of one picture do not depend on the others."""
+
+    def compare(self, sources: Tensor, results: Tensor) -> SetFigure:
+        """n x d features each, on the host."""
 
 
 class CodeTools(Protocol):

@@ -1,4 +1,4 @@
-"""One photo and what becomes of it, by whole-number arithmetic: the same pixels on every machine."""
+"""One photo and what becomes of it, by whole-number arithmetic: the same pixels on every machine; and a drawn network."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 U8 = npt.NDArray[np.uint8]
+ALEXNET = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 PHOTO = Path(__file__).with_name("astronaut.png")  # scikit-image's `astronaut` (NASA, public domain), 192 px
 
 
@@ -42,3 +44,14 @@ def _binomial(x: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
             // 16
         )
     return x
+
+
+def drawn_alexnet() -> dict[str, torch.Tensor]:
+    """AlexNet's five convolutions under torchvision's names, drawn from a fixed seed at the scale of a fresh network."""
+    rng = np.random.Generator(np.random.PCG64(11))
+    state: dict[str, torch.Tensor] = {}
+    for index, (out, channels, side) in ALEXNET.items():
+        weight = rng.standard_normal((out, channels, side, side), np.float32) * (channels * side**2 / 2) ** -0.5
+        state[f"features.{index}.weight"] = torch.from_numpy(np.float32(weight))
+        state[f"features.{index}.bias"] = torch.from_numpy(rng.standard_normal(out, np.float32) * np.float32(0.1))
+    return state

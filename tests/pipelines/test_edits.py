@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.edits import Aim, make_edit, parse_edits
+from pipelines.edits import Aim, make_edit, parse_edits, read_name
 from pipelines.errors import UsageError
 
 
@@ -91,3 +91,16 @@ def test_a_name_reads_back_as_its_edit(strength: float) -> None:
     sign = name.removeprefix("smile")
     assert parse_edits([f"smile={sign}"])[0].name == name
     assert sign[0] in "+-"
+
+
+@pytest.mark.parametrize("text", ["smile=+2", "smile=2,age=-1.5", "age@6-17=+0.00001", "pca.10@7-8=-3", "my-own=1e9"])
+def test_a_name_is_read_back(text: str) -> None:
+    edit = parse_edits([text])[0]
+    assert read_name(edit.name) == edit
+
+
+@pytest.mark.parametrize(
+    "name", ["inversion", "age+10y", "age=60y", "smile+2,yaw=0deg", "smile", "masks/smile+2", "+2", ""]
+)
+def test_other_names_are_no_strengths(name: str) -> None:
+    assert read_name(name) is None

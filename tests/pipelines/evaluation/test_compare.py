@@ -149,3 +149,13 @@ def test_distortion_and_editability_are_drawn_where_both_were_measured() -> None
     assert first.across[0] < first.x < first.across[1]
     assert float(drawn.y_ticks[0][1]) < 0.5 < 1.5 < float(drawn.y_ticks[-1][1])
     assert scatter_of(Comparison({"a": Path("a"), "b": Path("b")}, lines[1:], [], "", [])) is None
+
+
+def test_figures_of_whole_sets_are_not_paired(tmp_path: Path) -> None:
+    runs = _runs(tmp_path, 3, 3)
+    for run in runs:
+        body = json.loads((run / "metrics.json").read_text())
+        body["edits"]["inversion"]["kid"] = {"mean": 0.1, "median": None, "n": 3, "better": "lower", "spread": 0.01}
+        body["metrics"]["kid"] = {"better": "lower"}
+        (run / "metrics.json").write_text(json.dumps(body))
+    assert {line.metric for line in compare_runs(runs).lines} == {"mse", "psnr"}

@@ -56,7 +56,7 @@ def test_an_unknown_name_is_found_before_anything_is_fetched() -> None:
 def test_names_are_complete() -> None:
     assert known_metrics()[:2] == ["lpips", "id"]
     assert all(variant in metrics for variants in SHORT.values() for variant in variants)
-    assert set(FREE) == {"psnr", "ssim", "ms-ssim", "mse", "ghost"}
+    assert set(FREE) == {"psnr", "ssim", "ms-ssim", "mse", "ghost", "round-trip-mse"}
 
 
 def test_metrics_without_weights_are_built_and_score() -> None:
@@ -65,7 +65,9 @@ def test_metrics_without_weights_are_built_and_score() -> None:
     source = faces([picture(0), picture(1)])
     worse = faces([noisy(picture(0), 20), noisy(picture(1), 20)])
     for metric in (metric for metric in made if metric.name != "ghost"):  # noise doubles no contour
-        equal, unequal = (metric.score(Trio(source, None, result))[metric.name] for result in (source, worse))
+        equal, unequal = (
+            metric.score(Trio(source, source, result, returned=result))[metric.name] for result in (source, worse)
+        )
         assert unequal.shape == (2,)
         better = metrics.get(metric.name).better
         assert bool((equal > unequal if better == "higher" else equal < unequal).all())
