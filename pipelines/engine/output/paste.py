@@ -23,7 +23,7 @@ from pipelines.files import write_atomic
 from pipelines.images.original import Original, as_format, read_original, write_like
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import Output, edit_of
-from pipelines.stages.paste import Patch, add_patch, bounds, make_patch
+from pipelines.stages.paste import Patch, add_patch, make_patch
 from pipelines.types import Failure
 
 Noted = tuple[Result, Record]
@@ -125,7 +125,7 @@ class Paster:
         pixels, near = photo.pixels.copy(), np.zeros(photo.pixels.shape[:2], np.uint8)
         for _, patch in sorted(faces.items(), reverse=True):
             add_patch(pixels, patch)
-            left, top, right, bottom = bounds(pixels, patch.quad)
+            left, top, right, bottom = patch.box(pixels)
             near[top:bottom, left:right] = 1
         return write_like(photo, pixels, near, self._style.keep_gps, self._style.provenance)
 
