@@ -155,6 +155,8 @@ class EditSpec(InvertSpec):
             ``glasses``, ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         deghost: whether the composer ``diffcam`` takes ghosts out of what it composed.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
+        plan: a CSV or JSON file of key, face and attr: edits of single photos and faces (`pipelines.engine.edit_plan`).
+        name: a template for the names of edited pictures, masks and pasted photos (`pipelines.records.names`).
         animate: also show each face's edits one after the other, forth and back (`animation/KEY.webp`).
         paste: also put the edited faces of each photo back into it (`photos/EDIT/KEY`, in the photo's own format).
         paste_format: of those photos: ``own``, or another one; png, tif and bmp keep every pixel outside the faces.
@@ -177,6 +179,17 @@ class EditSpec(InvertSpec):
             *("Edit", ("--like",), "REF=NAMES"),
         ),
     ] = ()
+    plan: Annotated[
+        Path | None,
+        Option("CSV or JSON of key, face, attr: edits of single photos and faces; only these are read.", "Edit"),
+    ] = None
+    name: Annotated[
+        str | None,
+        Option(
+            "Names of edited pictures, as '{key}-{edit}'; fields: key, edit, face, stem, folder.",
+            *("Output", ("--name",), "TEMPLATE"),
+        ),
+    ] = None
     latents: Annotated[Path | None, Option("Folder whose current codes are used again.", "Edit")] = None
     direction_files: Annotated[
         tuple[Path, ...],
