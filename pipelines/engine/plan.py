@@ -25,6 +25,7 @@ from pipelines.engine.reading.crops import ExistingCrops, build_align_reader, bu
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before, pictures_before
 from pipelines.errors import UsageError
+from pipelines.images.animation import check_film
 from pipelines.records.manifest import fingerprint
 from pipelines.records.names import NameTemplate, parse_name
 from pipelines.records.outputs import (
@@ -76,6 +77,8 @@ def _with_edits(spec: EditSpec, plan: EditPlan) -> EditSpec:
 def _check_edit(spec: EditSpec) -> None:
     if not spec.edits:
         raise UsageError("no edit is asked for; add for example --attr smile=+2")
+    if spec.animate:
+        check_film(spec.animate_format)
     if spec.latents is not None and not spec.latents.is_dir():
         raise UsageError(f"the folder of codes '{spec.latents}' does not exist; give a run's folder, or leave it out")
 
@@ -172,8 +175,8 @@ def chain_outputs(
     outputs += [_photo(planned_photo(number), spec, ["plan", spec.seed, faces], called) for number in rounds]
     if spec.animate:
         frames = [planned.edits[name] for name in names] if plan is None else []
-        own = fingerprint("animation", frames, spec.seed, faces)
-        outputs.append(Output(ANIMATION, "face", ".webp", own, shows=tuple(names)))
+        own = fingerprint("animation", frames, spec.seed, faces, *([] if spec.animate_format == "webp" else ["mp4"]))
+        outputs.append(Output(ANIMATION, "face", f".{spec.animate_format}", own, shows=tuple(names)))
     return tuple(outputs)
 
 

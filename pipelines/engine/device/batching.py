@@ -197,7 +197,7 @@ class Batcher:
                 make = partial(bytes, save_inversion(made.inversion, place, about))
             elif kind == ANIMATION:
                 frames = [made.pictures[edit][place].numpy() for edit in output.edits]
-                make = partial(sweep, frames)
+                make = partial(sweep, frames, "mp4" if output.suffix == ".mp4" else "webp")
             elif kind.startswith(MASKS):
                 make = partial(png_bytes, made.masks[output.edits[0]][place].numpy()[:, :, None])
             if make is not None:
