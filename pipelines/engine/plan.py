@@ -291,7 +291,7 @@ def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
         person = (
             hashlib.sha256(Path(spec.select).read_bytes()).hexdigest() if spec.selects_person and spec.select else ""
         )
-        options += [person or spec.select, spec.margin]
+        options += [person or spec.select, spec.margin, "of all faces"]
     return [Aligner.version, Search.version, spec.detector, detector.version, *hashes, *options]
 
 
