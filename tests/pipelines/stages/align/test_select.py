@@ -65,7 +65,8 @@ def place(group: U8Image, like: Path, store: WeightStore) -> float:
 @pytest.mark.slow
 def test_a_person_is_found_in_a_group_by_another_photo(group: U8Image, shared: Path, store: WeightStore) -> None:
     found = [
-        place(group, PHOTOS / name, store) for name in ("43-facerecognit-obama-240p.jpg", "15-stylefeature-watson.jpeg")
+        place(group, shared / EVAL / name, store)
+        for name in ("43-facerecognit-obama-240p.jpg", "15-stylefeature-watson.jpeg")
     ]
     assert found == [pytest.approx(1183, abs=30), pytest.approx(1650, abs=30)]
 
