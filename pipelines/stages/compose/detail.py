@@ -39,7 +39,7 @@ from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 from pipelines.weights.formats.tflite import read_tflite
 
-VERSION = "2"
+VERSION = "3"
 MATTE = "person-matte"
 
 

@@ -6,14 +6,17 @@ All work face by face in the batch: a face's result does not depend on its neigh
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FloatArray = npt.NDArray[np.float32]
 MAX_SIGMA = 3.0  # px; wider blurs shrink the picture first
 
 
@@ -47,23 +50,49 @@ def _torch_lines(x: Tensor, line: tuple[float, ...]) -> Tensor:
 
 def _cv_lines(x: Tensor, line: tuple[float, ...]) -> Tensor:
     """As `_torch_lines`; torch's convolution of one channel is several times slower on a CPU."""
-    flat = x.contiguous().view(-1, *x.shape[-2:]).numpy()
-    made, weights = np.empty_like(flat), np.array(line, np.float32)
-    for plane, target in zip(flat, made, strict=True):
-        cv2.sepFilter2D(plane, -1, weights, weights, dst=target, borderType=cv2.BORDER_REPLICATE)
-    return torch.from_numpy(made).view(x.shape)
+    weights, edge = np.array(line, np.float32), cv2.BORDER_REPLICATE
+    return _by_plane(
+        x, x.shape[-2:], lambda plane, target: cv2.sepFilter2D(plane, -1, weights, weights, dst=target, borderType=edge)
+    )
 
 
 def enlarge(x: Tensor, factor: int) -> Tensor:
     """Bilinear, pixel centres kept: n x C x H x W -> n x C x factor H x factor W."""
     if factor == 1:
         return x
+    if x.device.type == "cpu" and not x.requires_grad and x.dtype == torch.float32:
+        return _cv_enlarged(x, factor)
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _cv_enlarged(x: Tensor, factor: int) -> Tensor:
+    """As `F.interpolate` to rounding; torch's is several times slower on a CPU."""
+    height, width = x.shape[-2] * factor, x.shape[-1] * factor
+    return _by_plane(x, (height, width), lambda plane, target: cv2.resize(plane, (width, height), dst=target))
+
+
+def _by_plane(x: Tensor, size: Sequence[int], work: Callable[[FloatArray, FloatArray], object]) -> Tensor:
+    """x n x C x H x W on a CPU, each plane through `work(plane, target)`: n x C x size."""
+    flat = x.contiguous().view(-1, *x.shape[-2:]).numpy()
+    made = np.empty((len(flat), *size), np.float32)
+    for plane, target in zip(flat, made, strict=True):
+        work(plane, target)
+    return torch.from_numpy(made).view(*x.shape[:2], *size)
 
 
 def dilate(x: Tensor, radius: int) -> Tensor:
     """The greatest value within a square of `radius` pixels."""
+    if x.device.type == "cpu" and not x.requires_grad and x.dtype == torch.float32:
+        square = np.ones((2 * radius + 1,) * 2, np.uint8)
+        return _by_plane(x, x.shape[-2:], lambda plane, target: cv2.dilate(plane, square, dst=target))
     return F.max_pool2d(x, 2 * radius + 1, stride=1, padding=radius)
+
+
+def reached(seed: Tensor, room: Tensor, radius: int, steps: int) -> Tensor:
+    """What of `room` is connected to `seed`, both n x 1 x H x W in [0, 1]: geodesic growth, `radius` pixels a step."""
+    for _ in range(steps):
+        seed = torch.minimum(dilate(seed, radius), room)
+    return seed
 
 
 def smoothstep(x: Tensor, low: float, high: float) -> Tensor:

@@ -11,21 +11,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, length, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, length, reached, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled, registered
 from pipelines.stages.compose.state import WORK, Prepared
 
 RISE = 0.5  # units from the brows to where the motion ends, for the least turn
+SOLID, RIM = (0.25, 0.0, 0.05), (5.4, 0.25, 1.0)  # times the mean motion, from, to: units
 RIGID = 4.0  # px of 256; a head turns as one: its motion is smooth, and what the face does counts most
 BESIDE = (0.35, 0.9)  # units around the outline in which hair and ears are
-FAR = (0.055, 0.085)  # units of mean motion: about yaw 0.5 and 0.9; above, what the head uncovers is wider than the rim
+FAR = (0.08, 0.1)  # units of mean motion: yaw 0.5 is about .06, yaw 1 .083 to .145; below, a turn fits into its rim
+MANE = 2.0  # units around the outline: hair that far moves along with a wide turn
 DIFFERENT = (0.12, 0.3)  # rms of edited - unedited render, [-1, 1] units
 OWN = 0.2  # more of it, where the face is before and after
-CONTOUR = 2  # px of 256: this wide, the photo's own contour is not carried along
+CONTOUR = 4  # px of 256: this wide, the photo's own contour is not carried along
 LIMITS = Limits(new=0.12, shade=0.25, still=(0.15, 0.5))
 
 
@@ -49,10 +52,13 @@ def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> C
     angle = _angle(found, face, state.face.unit)
     head = torch.maximum(_head(state.face, angle), _head(after_face, angle)) if asked is None else asked
     flow = weighted_blur(found, face + 0.05, RIGID) * head
-    # A small turn fits into the rim, and more of the photo is kept.
-    left = _left_behind(state, edited, landmarks) * smoothstep(angle, *FAR).view(-1, 1, 1, 1)
-    mask = torch.maximum(head, left) if asked is None else asked
-    before, after = state.person, torch.maximum(state.matte(edited), inner)
+    # A small turn only bends what lies around the face; a wide one uncovers it.
+    far = smoothstep(angle, *FAR).view(-1, 1, 1, 1)
+    left = _left_behind(state, edited, landmarks) * far
+    before = _of_face(state.person, state.skin)
+    after = torch.maximum(_of_face(state.matte(edited), inner), inner)
+    tufts = regions.hair_region(state.face, WORK, MANE) * (before - after).clamp_min(0) * far
+    mask = torch.maximum(torch.maximum(head, left), tufts) if asked is None else asked
     anybody = torch.maximum(state.plate[1], blur(dilate(after, 2), 1.0))
     mask = mask * anybody
     now = regions.soft(regions.polygon_distance(regions.oval(after_face), WORK // 4), after_face.unit, 0.0, 0.15)
@@ -61,10 +67,17 @@ def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> C
     limits = replace(LIMITS, new=LIMITS.new + OWN * own)
     carried = warp(1 - dilate(1 - before, CONTOUR), flow)
     gone = left * (1 - enlarge(now, 4))
-    change = assembled(state, edited, flow, mask, mask, landmarks, onto, limits, gone, torch.minimum(after, carried))
+    shown = mask * torch.maximum(far, torch.minimum(state.skin, inner))
+    change = assembled(state, edited, flow, mask, shown, landmarks, onto, limits, gone, torch.minimum(after, carried))
     # Where the moved photo has background and the person comes, only the render knows what is there.
-    novel = torch.maximum(change.novel, after * (1 - carried) * mask)
-    return replace(change, mask=mask, novel=novel, behind=(1 - after) * mask)
+    novel = torch.maximum(change.novel, after * (1 - carried) * mask * far)
+    return replace(change, mask=mask, novel=novel, behind=(1 - after) * mask * far)
+
+
+def _of_face(matte: Tensor, face: Tensor) -> Tensor:
+    """The person whose face it is: what of a matte hangs together with it; others, and islands in the background, are not."""
+    near = reached(F.avg_pool2d(face, 4), F.avg_pool2d(matte, 4), 2, WORK // 8)
+    return matte * smoothstep(enlarge(dilate(near, 1), 4), 0.2, 0.6)
 
 
 def _left_behind(state: Prepared, edited: Tensor, landmarks: Tensor) -> Tensor:
@@ -83,6 +96,8 @@ def _angle(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:
 
 
 def _head(face: regions.Face, angle: Tensor) -> Tensor:
-    """Where the head moves: the rim in which it fades out grows with the turn, so that nothing folds."""
-    distance = regions.polygon_distance(regions.oval(face, RISE + 4 * angle), WORK // 4)
-    return enlarge(regions.soft(distance, face.unit, (0.5 * angle).clamp(max=0.1), (5.5 * angle).clamp(0.25, 1.0)), 4)
+    """Where the head moves: the rim in which it fades out grows with the turn, so that nothing folds. It fades evenly: an
+    ear in it is drawn wider by a fifth, and nowhere by more."""
+    distance = regions.polygon_distance(regions.oval(face, RISE + 4 * angle), WORK // 4) / face.unit.view(-1, 1, 1, 1)
+    solid, rim = ((share * angle).clamp(low, high).view(-1, 1, 1, 1) for share, low, high in (SOLID, RIM))
+    return enlarge(1 - ((distance - solid) / rim).clamp(0, 1), 4)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, luma, pixel_grid, smoothstep, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, luma, pixel_grid, reached, smoothstep, weighted_blur
 from pipelines.stages.compose.regions import Face
 
 DISAGREE = (0.3, 0.45)  # rms over the colours, [-1, 1] units: kept below the first, covered above the second
@@ -58,8 +58,7 @@ def foreign(photo: Tensor, face: Face) -> Tensor:
     seed = smoothstep(blur(torch.maximum(alone, on_lips), SPECK), *ENOUGH)
     odd = torch.maximum(bright, dark) * (1 - inside * redder)
     room = torch.maximum(blur(odd, 0.7) * regions.soft(outline, face.unit, 0.0, 0.08) * (1 - eyes), seed)
-    for _ in range(GROWTH):  # geodesic: through what is odd, a few pixels at a time
-        seed = torch.minimum(dilate(seed, 3), room)
+    seed = reached(seed, room, 3, GROWTH)
     return enlarge(blur(dilate(smoothstep(seed, 0.1, 0.4), 3), 1.0), 2)
 
 

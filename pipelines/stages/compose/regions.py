@@ -151,15 +151,16 @@ def glasses_region(face: Face, side: int) -> Tensor:
     return soft(polygon_distance(face.points[:, list(band)], side), face.unit, 0.12, 0.25)
 
 
-def hair_region(face: Face, side: int) -> Tensor:
-    """Around and above the face, where hair is, as far as landmarks can tell; without the face and what is below the jaw."""
+def hair_region(face: Face, side: int, reach: float = 1.0) -> Tensor:
+    """Around and above the face, where hair is, as far as landmarks can tell; without the face and what is below the jaw;
+    `reach`: how far from the face's outline, in units."""
     outline = polygon_distance(oval(face, 0.55), side)
     up = face.points[:, 27] - face.points[:, 8]
     place = (pixel_grid(side, side, face.points) + 0.5) / side
     chin = face.points[:, 8, :, None, None]
     height = ((place - chin) * up[:, :, None, None]).sum(dim=1, keepdim=True) / up.norm(dim=1).view(-1, 1, 1, 1)
     above = smoothstep(height / face.unit.view(-1, 1, 1, 1), 0.2, 0.8)
-    return soft(outline, face.unit, 1.0, 0.6) * (1 - soft(outline, face.unit, -0.1, 0.25)) * above
+    return soft(outline, face.unit, reach, 0.6) * (1 - soft(outline, face.unit, -0.1, 0.25)) * above
 
 
 def asked_region(face: Face, side: int, region: str | Tensor) -> Tensor:

@@ -15,7 +15,16 @@ from pipelines.images.decode import decode, read_photo
 from pipelines.images.pixels import to_tensor
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.detail import compose_one
-from pipelines.stages.compose.filters import MAX_SIGMA, _cv_lines, _torch_lines, _weights, length
+from pipelines.stages.compose.filters import (
+    MAX_SIGMA,
+    _cv_lines,
+    _torch_lines,
+    _weights,
+    dilate,
+    enlarge,
+    length,
+    reached,
+)
 from pipelines.stages.compose.manners import known_manner
 from pipelines.stages.compose.occlusion import foreign
 from pipelines.stages.compose.shape import find_change
@@ -49,6 +58,28 @@ def test_both_ways_to_blur_agree(sigma: float) -> None:
     line = _weights(sigma)
     assert torch.allclose(_cv_lines(x, line), _torch_lines(x, line), atol=1e-6)
     assert torch.equal(_cv_lines(x, line)[1:], _cv_lines(x[1:], line))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_cpu_enlarges_and_dilates_as_torch_does(channels: int) -> None:
+    x = torch.randn(2, channels, 24, 40, generator=torch.Generator().manual_seed(1))
+    asked = x.clone().requires_grad_()  # takes torch's way
+    for factor in (2, 4):
+        assert torch.allclose(enlarge(x, factor), enlarge(asked, factor), atol=1e-6)
+        assert torch.allclose(enlarge(x[..., 3:9, 5:], factor), enlarge(asked[..., 3:9, 5:], factor), atol=1e-6)
+    for radius in (1, 3):
+        assert torch.equal(dilate(x, radius), dilate(asked, radius))
+
+
+def test_only_what_hangs_together_is_reached() -> None:
+    room = torch.zeros(1, 1, 12, 12)
+    room[..., 2:6, 2:10] = 0.8
+    room[..., 9:11, 9:11] = 1.0  # an island
+    seed = torch.zeros_like(room)
+    seed[..., 3, 3] = 1.0
+    found = reached(seed, room, 1, 10)
+    assert torch.equal(found[..., 2:6, 2:10], room[..., 2:6, 2:10])
+    assert found[..., 9:11, 9:11].max() == 0
 
 
 def test_length_is_the_norm() -> None:
