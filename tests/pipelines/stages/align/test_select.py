@@ -63,6 +63,7 @@ def place(group: U8Image, like: Path, store: WeightStore) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_person_is_found_in_a_group_by_another_photo(group: U8Image, shared: Path, store: WeightStore) -> None:
     found = [
         place(group, shared / EVAL / name, store)
@@ -72,6 +73,7 @@ def test_a_person_is_found_in_a_group_by_another_photo(group: U8Image, shared: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_somebody_else_is_nobody(group: U8Image, shared: Path, store: WeightStore, tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="none of 3 faces is the person"):
         place(group, shared / EVAL / "51-facenetpytor-paul_rudd_1.jpg", store)
