@@ -49,8 +49,10 @@ def edit(spec: EditSpec, listing: ListAttributes, weights: WeightOptions, output
         output.apply()
         show_chart(spec, listing.chart, weights, output.as_json)
         return
-    if not spec.edits and not spec.like:
-        raise UsageError("nothing to edit: give --attr, for example --attr smile=+2 (--list-attrs names them all)")
+    if not spec.edits and not spec.like and spec.plan is None:
+        raise UsageError(
+            "nothing to edit: give --attr, for example --attr smile=+2, or --plan (--list-attrs names them all)"
+        )
     output.apply()
     warn_of_strengths(spec)
     run_verb("edit", spec, weights, output, dry)
@@ -61,9 +63,11 @@ def warn_of_strengths(spec: EditSpec) -> None:
     from ganinv_cli import console
 
     with console.clean_stdout():
+        from pipelines.engine.edit_plan import read_plan
         from pipelines.stages.edit.directions import beyond_range
 
-        for sentence in beyond_range(spec.edits):
+        planned = read_plan(spec.plan).edits if spec.plan is not None else ()
+        for sentence in beyond_range((*spec.edits, *planned)):
             console.note(f"warning: {sentence}")
 
 

@@ -155,7 +155,10 @@ class EditSpec(InvertSpec):
             ``glasses``, ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         deghost: whether the composer ``diffcam`` takes ghosts out of what it composed.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
+        plan: a CSV or JSON file of key, face and attr: edits of single photos and faces (`pipelines.engine.edit_plan`).
+        name: a template for the names of edited pictures, masks and pasted photos (`pipelines.records.names`).
         animate: also show each face's edits one after the other, forth and back (`animation/KEY.webp`).
+        animate_format: of these: ``webp``, or ``mp4``, which needs the extra `video`.
         paste: also put the edited faces of each photo back into it (`photos/EDIT/KEY`, in the photo's own format).
         paste_format: of those photos: ``own``, or another one; png, tif and bmp keep every pixel outside the faces.
         keep_gps: keep in them where the photo was taken.
@@ -177,6 +180,17 @@ class EditSpec(InvertSpec):
             *("Edit", ("--like",), "REF=NAMES"),
         ),
     ] = ()
+    plan: Annotated[
+        Path | None,
+        Option("CSV or JSON of key, face, attr: edits of single photos and faces; only these are read.", "Edit"),
+    ] = None
+    name: Annotated[
+        str | None,
+        Option(
+            "Names of edited pictures, as '{key}-{edit}'; fields: key, edit, face, stem, folder.",
+            *("Output", ("--name",), "TEMPLATE"),
+        ),
+    ] = None
     latents: Annotated[Path | None, Option("Folder whose current codes are used again.", "Edit")] = None
     direction_files: Annotated[
         tuple[Path, ...],
@@ -193,7 +207,10 @@ class EditSpec(InvertSpec):
         Literal["on", "off"], Option("--compose diffcam: take ghosts out of the composed picture.", "Edit")
     ] = "on"
     masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
-    animate: Annotated[bool, Option("Also an animation of each face's edits (WebP), for sweeps.", "Edit")] = False
+    animate: Annotated[bool, Option("Also an animation of each face's edits, for sweeps.", "Edit")] = False
+    animate_format: Annotated[
+        Literal["webp", "mp4"], Option("Of the animations: webp, or mp4 (pip install 'ganinv[video]').", "Edit")
+    ] = "webp"
     paste: Annotated[bool, Option("Also put the edited faces of each photo back into it.", "Edit")] = False
     paste_format: Annotated[
         Literal["own", "png", "jpg", "webp", "tif"],

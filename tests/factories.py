@@ -20,13 +20,15 @@ from PIL import Image
 from pipelines.edits import Edit, parse_edits
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
+from pipelines.engine.edit_plan import EditPlan, read_plan
 from pipelines.engine.input.listing import list_input
 from pipelines.engine.job import Job
 from pipelines.engine.reading.reader import PhotoReader, pixel_digest
 from pipelines.engine.types import LoadedFace, Photo
 from pipelines.errors import PhotoError
 from pipelines.images.pixels import to_uint8
-from pipelines.records.outputs import ANIMATION, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
+from pipelines.records.names import parse_name
+from pipelines.records.outputs import ANIMATION, FACE, INVERSION, LATENTS, Output, mask_of, photo_of, planned_photo
 from pipelines.specs import AlignSpec, EditSpec
 from pipelines.types import Composition, FaceBatch, Inversion, Quad, Rendered, U8Image
 
@@ -143,7 +145,11 @@ class GivenCrops:
 
 
 def edit_outputs(
-    spec: EditSpec, codes: str = "fake-codes", compensate: str = "", decides: dict[str, str] | None = None
+    spec: EditSpec,
+    codes: str = "fake-codes",
+    compensate: str = "",
+    decides: dict[str, str] | None = None,
+    plan: EditPlan | None = None,
 ) -> tuple[Output, ...]:
     """The table of a fake run: what decides codes, the inversion and each edit's pictures are given words."""
     made = f"{codes} {compensate}"
@@ -151,12 +157,17 @@ def edit_outputs(
         Output(INVERSION, "face", f".{spec.format}", f"{made} {spec.format}"),
         Output(LATENTS, "face", ".safetensors", codes),
     ]
-    for name in (edit.name for edit in spec.edits):
-        own = f"{made} {(decides or {}).get(name)}"
-        outputs.append(Output(name, "face", f".{spec.format}", f"{own} {spec.format}"))
-        outputs += [Output(mask_of(name), "face", ".png", own)] if spec.masks else []
-        outputs += [Output(photo_of(name), "photo", ".jpg", own)] if spec.paste else []
-    outputs += [Output(ANIMATION, "face", ".webp", made)] if spec.animate else []
+    names = tuple(edit.name for edit in spec.edits)
+    called = parse_name(spec.name, names, spec.faces == "all") if spec.name is not None else None
+    for name in names:
+        own = f"{made} {(decides or {}).get(name)} {spec.name or ''}".rstrip()
+        outputs.append(Output(name, "face", f".{spec.format}", f"{own} {spec.format}", name=called))
+        outputs += [Output(mask_of(name), "face", ".png", own, name=called)] if spec.masks else []
+        if spec.paste and (plan is None or name in plan.always):
+            outputs.append(Output(photo_of(name), "photo", ".jpg", own, name=called))
+    rounds = range(plan.most) if plan is not None and spec.paste else ()
+    outputs += [Output(planned_photo(number), "photo", "", f"{made} plan", name=called) for number in rounds]
+    outputs += [Output(ANIMATION, "face", ".webp", made, shows=names)] if spec.animate else []
     return tuple(outputs)
 
 
@@ -173,7 +184,9 @@ def edit_job(
     **options: Any,
 ) -> Job:
     """`edit --align` with a fake detector and a fake chain; with `GivenCrops`, `edit` of crops."""
-    edits = parse_edits(attrs)
+    asked = parse_edits(attrs)
+    plan = read_plan(options["plan"], [edit.name for edit in asked]) if "plan" in options else None
+    edits = tuple({edit.name: edit for edit in (*(plan.edits if plan else ()), *asked)}.values())
     spec = EditSpec(
         input=source,
         output=output,
@@ -189,10 +202,11 @@ def edit_job(
         command="edit",
         spec=spec,
         listing=list_input(source, use_run=not spec.align, output=output, grouped=spec.paste),
-        outputs=edit_outputs(spec, codes, compensate, decides),
+        outputs=edit_outputs(spec, codes, compensate, decides, plan),
         make_reader=partial(make_reader, fake or FakeFaces()),
         make_work=lambda device: Batcher(lambda: chain or FakeChain(), torch.device(device), settings),
         workers=workers,
+        plan=plan,
     )
 
 

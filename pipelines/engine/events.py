@@ -45,6 +45,7 @@ class RunSummary:
         failures: error code -> items.
         warnings: sentences for a person.
         seconds: wall time.
+        unknown: keys of the run's plan that no photo has.
         complete: False where the run stopped early (`max_errors`), or a worker died over items that it left undone.
     """
 
@@ -57,14 +58,15 @@ class RunSummary:
     failures: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    unknown: int = 0
     complete: bool = True
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 3 some items failed or the run stopped early; 4 nothing succeeded, now or before."""
+        """0 all done; 3 some failed, photos of a plan are not there, or the run stopped early; 4 nothing succeeded."""
         if self.failed and not (self.ok or self.skipped):
             return 4
-        return 3 if self.failed or not self.complete else 0
+        return 3 if self.failed or self.unknown or not self.complete else 0
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as plain values, `exit_code` included, for `--json`."""

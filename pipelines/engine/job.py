@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+from pipelines.engine.edit_plan import EditPlan
 from pipelines.engine.input.listing import Listing, StreamedPhotos, take_part
 from pipelines.engine.output.checks import check_places, refuse_foreign_files, without_own
+from pipelines.engine.output.named import refuse_shared_stems, without_reserved
 from pipelines.engine.reading.decoder_pool import Reader
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.resume.pending import Pending
 from pipelines.engine.stage import Work
+from pipelines.engine.types import Photo
 from pipelines.errors import UsageError
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
+from pipelines.records.names import NameTemplate
 from pipelines.records.outputs import FACE, FOLDERS, Output
 from pipelines.run_specs import RunSpec
 
@@ -38,6 +43,7 @@ class Job:
         workers: decoding processes, of each device.
         devices: where to compute; more than one: a process for each.
         about: what `run.json` says beyond counts (device, versions, weights).
+        plan: which face gets which of the outputs; None: all get all.
     """
 
     command: str
@@ -50,12 +56,17 @@ class Job:
     workers: int = 0
     devices: tuple[str, ...] = ("cpu",)
     about: Mapping[str, Any] = field(default_factory=dict)
+    plan: EditPlan | None = None
 
     @property
     def tops(self) -> frozenset[str] | None:
         """Folders that the run may fill; None: it writes keys at the top."""
-        kinds = {output.kind.partition("/")[0] for output in self.outputs}
-        return None if FACE in kinds else FOLDERS | kinds
+        tops = {output.name.top if output.name else output.kind.partition("/")[0] for output in self.outputs}
+        return None if tops & {FACE, ""} else FOLDERS | tops
+
+    @property
+    def _template(self) -> NameTemplate | None:
+        return next((output.name for output in self.outputs if output.name is not None), None)
 
     def check(self) -> StreamedPhotos:
         """This run's photos; raises UsageError where the folders cannot be meant so.
@@ -64,22 +75,27 @@ class Job:
         asked for where `align` is to write into a folder with other files in it, which must not be written over.
         """
         spec, photos = self.spec, self.listing.photos
+        if self.plan is not None:
+            photos = photos.only(self.plan.wants, self.plan.looked)
         check_places(spec.inputs, spec.output, photos.first, self.tops)
         if not spec.resume and not spec.overwrite and has_manifest(spec.output):
             raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")
         if not spec.overwrite:
-            kinds = () if self.tops is None else tuple(output.kind for output in self.outputs)
-            planned = kinds or (f"{photo.key}.{spec.format}" for photo in photos)
-            refuse_foreign_files(spec.output, planned)
+            named = [output for output in self.outputs if output.kind == FACE or output.name is not None]
+            kinds = (output.kind for output in self.outputs if output not in named)
+            refuse_foreign_files(spec.output, chain(kinds, (o.path(p.key) for p in photos if named for o in named)))
+        if self._template is not None and self._template.needs_listing:
+            refuse_shared_stems(photos, self._template.text)
         return take_part(photos, spec.limit, spec.shard)
 
     def pending(self, photos: StreamedPhotos) -> tuple[Ledger, Pending]:
         """The ledger of the output folder, and what is to do, found as it is asked for."""
         ledger, spec = self.ledger(ManifestIndex(self.spec.output)), self.spec
-        checked = photos if photos.whole else without_own(photos, spec.output, self.tops)
+        checked: Iterable[Photo] = photos if photos.whole else without_own(photos, spec.output, self.tops)
+        checked = checked if self._template is None else without_reserved(checked, self._template)
         counted = photos if photos.countable and not photos.whole else None
         return ledger, Pending(checked, ledger, spec.overwrite, spec.retry_failed, counted)
 
     def ledger(self, records: Mapping[str, Record]) -> Ledger:
         """`records` as seen by this run."""
-        return Ledger(self.spec.output, records, self.outputs)
+        return Ledger(self.spec.output, records, self.outputs, self.plan)

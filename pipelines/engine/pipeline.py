@@ -21,6 +21,7 @@ from pipelines.records.manifest import ManifestWriter, Record
 from pipelines.run_specs import RunSpec
 from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import ALIGNED_LIMIT
+from pipelines.types import Failure
 
 _LOOK_SECONDS = 0.05
 
@@ -147,18 +148,30 @@ class Pipeline:
         for place, (key, face) in enumerate(zip(keys, loaded.faces, strict=True)):
             self._look(key, face.scores.get("misalignment", 0.0))
             job = self._job_of(photo, key, loaded, place)
-            if job.missing:
+            known = self._ledger.records.get(key)
+            if not job.idle:
                 yield from work.put(job)
+            elif job.missing or known is None:  # without edits in the run's plan
+                yield Result(job.record, place=job.place)
             else:
-                known = replace(self._ledger.records[key], source=photo.path, stat=loaded.stat)
-                yield Result(known, counts_as="skipped")
+                yield Result(replace(known, source=photo.path, stat=loaded.stat), counts_as="skipped")
+        yield from self._beyond(photo, loaded)
+
+    def _beyond(self, photo: Photo, loaded: Loaded) -> Iterator[Result]:
+        """Failed items for the faces that the run's plan names and the photo does not have."""
+        lacking = self._job.plan.beyond(photo, len(loaded.faces)) if self._job.plan is not None else []
+        self.progress.add(len(lacking))
+        for number in lacking:
+            message = f"the plan names face {number} (from 0), and the photo has {len(loaded.faces)}"
+            failure = Failure("plan", "no-such-face", message)
+            yield Result(Record(f"{photo.key}.{number}", photo.path, loaded.digest, status="failed", error=failure))
 
     def _job_of(self, photo: Photo, key: str, loaded: Loaded, place: int) -> FaceJob:
         """What is known of a face before the work; finished kinds are kept, unless everything is done again."""
         ledger, face, digest, faces = self._ledger, loaded.faces[place], loaded.digest, len(loaded.faces)
         placed = face.quad is not None
         if self._job.spec.overwrite:
-            record, missing = Record(key, photo.path, digest), ledger.wanted(photo, digest, placed)
+            record, missing = Record(key, photo.path, digest), ledger.wanted(photo, key, digest, placed)
         else:
             record = ledger.kept(photo, key, digest, placed)
             missing = ledger.missing(photo, key, digest, placed, faces)
@@ -169,7 +182,7 @@ class Pipeline:
         origin = Origin(photo.path, digest, face.quad) if face.quad else photo.origin
         if origin is None and any(output.per == "photo" for output in self._job.outputs):
             self._homeless.append(key)
-        return FaceJob(face, record, missing, self._place(photo, place, faces, origin) if pasted else None)
+        return FaceJob(face, record, missing, self._place(photo, place, faces, origin) if pasted else None, place)
 
     def _place(self, photo: Photo, place: int, faces: int, origin: Origin | None) -> PastePlace | None:
         """Where a face is pasted: one of a photo's that was read just now, or a crop of a group."""

@@ -17,6 +17,7 @@ from pipelines import plugins
 from pipelines.devices import cores, default_batch, device_names, resolve_device
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
+from pipelines.engine.edit_plan import EditPlan, read_plan
 from pipelines.engine.input.listing import Listing, list_input
 from pipelines.engine.job import Job
 from pipelines.engine.portraits import with_references
@@ -24,8 +25,20 @@ from pipelines.engine.reading.crops import ExistingCrops, build_align_reader, bu
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before, pictures_before
 from pipelines.errors import UsageError
+from pipelines.images.animation import check_film
 from pipelines.records.manifest import fingerprint
-from pipelines.records.outputs import ANIMATION, CODES, FACE, INVERSION, LATENTS, Output, mask_of, photo_of
+from pipelines.records.names import NameTemplate, parse_name
+from pipelines.records.outputs import (
+    ANIMATION,
+    CODES,
+    FACE,
+    INVERSION,
+    LATENTS,
+    Output,
+    mask_of,
+    photo_of,
+    planned_photo,
+)
 from pipelines.run_specs import RunSpec
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.align.aligner import Aligner
@@ -48,13 +61,24 @@ def plan_run(spec: AlignSpec, store: WeightStore) -> Job:
         return _align_job(spec, store)
     if isinstance(spec, EditSpec):
         spec = with_references(spec, store)
+        plan = read_plan(spec.plan, [edit.name for edit in spec.edits]) if spec.plan is not None else None
+        spec = spec if plan is None else _with_edits(spec, plan)
         _check_edit(spec)
+        return _chain_job(spec, plan_chain(spec, store), store, plan)
     return _chain_job(spec, plan_chain(spec, store), store)
+
+
+def _with_edits(spec: EditSpec, plan: EditPlan) -> EditSpec:
+    """The spec with the plan's edits among its own."""
+    edits = {edit.name: edit for edit in (*plan.edits, *spec.edits)}
+    return spec.model_copy(update={"edits": tuple(edits.values())})
 
 
 def _check_edit(spec: EditSpec) -> None:
     if not spec.edits:
         raise UsageError("no edit is asked for; add for example --attr smile=+2")
+    if spec.animate:
+        check_film(spec.animate_format)
     if spec.latents is not None and not spec.latents.is_dir():
         raise UsageError(f"the folder of codes '{spec.latents}' does not exist; give a run's folder, or leave it out")
 
@@ -76,7 +100,7 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
     )
 
 
-def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
+def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: EditPlan | None = None) -> Job:
     devices = _devices(spec)
     pasting = isinstance(spec, EditSpec) and spec.paste
     listing = _listing(spec, store, use_run=not spec.align, grouped=pasting)
@@ -85,7 +109,7 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
         command="edit" if isinstance(spec, EditSpec) else "invert",
         spec=spec,
         listing=listing,
-        outputs=chain_outputs(spec, planned, store),
+        outputs=chain_outputs(spec, planned, store, plan),
         make_reader=partial(_reader, spec.plugins, partial(build_invert_reader, spec, store.config, planned.landmarks)),
         make_work=partial(_batcher, spec.plugins, planned, _quiet(store), _settings(spec, planned, listing, store)),
         prepare=partial(store.pull, weights),
@@ -93,6 +117,7 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> Job:
         devices=devices,
         about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store)
         | _regularized(spec, planned),
+        plan=plan,
     )
 
 
@@ -121,7 +146,9 @@ def align_outputs(spec: AlignSpec, store: WeightStore) -> tuple[Output, ...]:
     return (Output(FACE, "face", f".{spec.format}", identity, before=identity),)
 
 
-def chain_outputs(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> tuple[Output, ...]:
+def chain_outputs(
+    spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: EditPlan | None = None
+) -> tuple[Output, ...]:
     """What `invert` and `edit` write; each kind with what decides it, and nothing else."""
     faces = _faces_identity(spec, store)
     old = fingerprint("chain", pictures_before(spec, planned, store), spec.seed, spec.format, faces)
@@ -132,19 +159,31 @@ def chain_outputs(spec: InvertSpec, planned: ChainPlan, store: WeightStore) -> t
     ]
     if not isinstance(spec, EditSpec):
         return tuple(outputs)
-    plain = old if planned.method.compose == "none" else ""
-    for name, decides in ((edit.name, planned.edits[edit.name]) for edit in spec.edits):
-        outputs.append(Output(name, "face", suffix, fingerprint(decides, spec.seed, spec.format, faces), plain))
+    names = [edit.name for edit in spec.edits]
+    called = None if spec.name is None else parse_name(spec.name, names, spec.align and spec.faces == "all")
+    style = [] if called is None else [called.text]
+    plain = old if planned.method.compose == "none" and called is None else ""
+    for name, decides in ((name, planned.edits[name]) for name in names):
+        own = fingerprint(decides, spec.seed, spec.format, faces, *style)
+        outputs.append(Output(name, "face", suffix, own, plain, name=called))
         if spec.masks:
-            outputs.append(Output(mask_of(name), "face", ".png", fingerprint("mask", decides, spec.seed, faces)))
-        if spec.paste:
-            style = [spec.paste_format, spec.keep_gps, spec.provenance]
-            photo = fingerprint("photo", PASTE_VERSION, decides, spec.seed, faces, style)
-            outputs.append(Output(photo_of(name), "photo", "", photo))  # the suffix is the photo's own
+            own = fingerprint("mask", decides, spec.seed, faces, *style)
+            outputs.append(Output(mask_of(name), "face", ".png", own, name=called))
+        if spec.paste and (plan is None or name in plan.always):
+            outputs.append(_photo(photo_of(name), spec, [decides, spec.seed, faces], called))
+    rounds = range(plan.most if plan is not None and spec.paste else 0)
+    outputs += [_photo(planned_photo(number), spec, ["plan", spec.seed, faces], called) for number in rounds]
     if spec.animate:
-        frames = [planned.edits[edit.name] for edit in spec.edits]
-        outputs.append(Output(ANIMATION, "face", ".webp", fingerprint("animation", frames, spec.seed, faces)))
+        frames = [planned.edits[name] for name in names] if plan is None else []
+        own = fingerprint("animation", frames, spec.seed, faces, *([] if spec.animate_format == "webp" else ["mp4"]))
+        outputs.append(Output(ANIMATION, "face", f".{spec.animate_format}", own, shows=tuple(names)))
     return tuple(outputs)
+
+
+def _photo(kind: str, spec: EditSpec, decides: list[object], called: NameTemplate | None) -> Output:
+    """A whole photo's output; the suffix is the photo's own."""
+    style = [spec.paste_format, spec.keep_gps, spec.provenance, *([] if called is None else [called.text])]
+    return Output(kind, "photo", "", fingerprint("photo", PASTE_VERSION, *decides, style), name=called)
 
 
 def _settings(spec: InvertSpec, planned: ChainPlan, listing: Listing, store: WeightStore) -> ChainSettings:
@@ -252,7 +291,7 @@ def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
         person = (
             hashlib.sha256(Path(spec.select).read_bytes()).hexdigest() if spec.selects_person and spec.select else ""
         )
-        options += [person or spec.select, spec.margin]
+        options += [person or spec.select, spec.margin, "of all faces"]
     return [Aligner.version, Search.version, spec.detector, detector.version, *hashes, *options]
 
 

@@ -66,6 +66,7 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
             with suppress(OutputError):  # the disk may be full: what stopped the run is what must be told
                 _close(job, summary, start)
             raise
+        _tell_unseen(job, progress)
         summary.seconds = start.seconds()
         if plan.tasks:  # a run that had nothing to do leaves no trace
             _close(job, summary, start)
@@ -125,6 +126,15 @@ def _work(job: Job, plan: _Plan, progress: Progress) -> None:
     finally:
         plan.look()
         _warn(_notes(job, plan.ledger), progress)
+
+
+def _tell_unseen(job: Job, progress: Progress) -> None:
+    """The keys of the plan that the input does not have."""
+    unseen = job.plan.unseen() if job.plan is not None else []
+    progress.summary.unknown = len(unseen)
+    if unseen:
+        named = ", ".join(repr(key) for key in unseen[:3]) + (", ..." if len(unseen) > 3 else "")
+        progress.warn(f"{len(unseen)} keys of the plan are not in the input ({named}); a key is a path below it")
 
 
 def _too_many_errors(job: Job, progress: Progress) -> bool:

@@ -131,12 +131,24 @@ class FaceJob:
         record: what is known so far, with the outputs of earlier runs that still hold.
         missing: what is still to be made; `fingerprint` is that of this item.
         place: where it is pasted; None: nowhere.
+        number: of the face in the file, from 0.
     """
 
     face: LoadedFace
     record: Record
     missing: tuple[Output, ...]
     place: PastePlace | None = None
+    number: int = 0
+
+    @property
+    def edits(self) -> frozenset[str]:
+        """The edits whose pictures are needed: masks and pasted photos need their edit's, too."""
+        return frozenset(edit for output in self.missing for edit in output.edits)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it is to be computed: it only waits for the other faces of its photo."""
+        return all(output.per == "photo" and not output.edits for output in self.missing)
 
 
 @dataclass(frozen=True)

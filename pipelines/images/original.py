@@ -25,6 +25,7 @@ from pipelines.images.tiff import tiff_bytes
 from pipelines.types import U8Image
 
 Samples = npt.NDArray[Any]
+Box = tuple[slice, slice]
 
 _SUFFIXES = {"PNG": "png", "TIFF": "tif", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp", "PPM": "ppm", "JPEG2000": "jp2"}
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -42,7 +43,8 @@ class Original:
         bits: of a sample: 8, 16 or 32.
         samples: H x W x C, uint8, uint16, int32 or float32; alpha last.
         white: the sample that shows white.
-        pixels: uint8 H x W x 3, exactly what `decode` gives: edits are made in these.
+        pixels: uint8 H x W x 3, exactly what `decode` gives: edits are made in these. The very `samples` where these
+            are sRGB of 8 bits.
         info: what Pillow knows beside (profile, resolution, gamma).
         metadata: EXIF, XMP and others, to be written again.
         saving: options of the format's writer: a JPEG's tables and subsampling, a TIFF's compression.
@@ -82,11 +84,12 @@ def read_original(data: bytes) -> Original:
             picture.load()
             turn = turn_of(picture)
             pixels = rendered(picture, data, turn)
-            mode, samples = _samples(picture, data)
+            mode, samples = ("RGB", pixels) if _is_srgb(picture) else _samples(picture, data)
+            samples = samples if samples is pixels else _turned(samples, turn)
             white = white_of(picture) if is_deep(picture) else float(np.iinfo(samples.dtype).max)
             form = picture.format if picture.format in _SUFFIXES else "PNG" if picture.format == "GIF" else "JPEG"
             return Original(
-                format=str(form), mode=mode, bits=8 * samples.dtype.itemsize, samples=_turned(samples, turn), white=white,
+                format=str(form), mode=mode, bits=8 * samples.dtype.itemsize, samples=samples, white=white,
                 pixels=pixels, info=dict(picture.info), metadata=metadata.read(picture, data), saving=saving,
             )  # fmt: skip
 
@@ -130,24 +133,38 @@ def write_like(
     """
     if pixels.shape != original.pixels.shape or mask.shape != pixels.shape[:2]:
         raise ValueError(f"pixels {pixels.shape} and mask {mask.shape} must fit the photo {original.pixels.shape}")
-    samples = original.samples
-    if mask.any():
-        samples = samples.copy()
-        for box in _boxes(pixels.shape[0], pixels.shape[1]):
-            if mask[box].any() and (pixels[box] != original.pixels[box]).any():
-                samples[box] = _edited(original, pixels, mask, box)
-    return _written(original, samples, keep_gps, altered)
+    return _written(original, _with_edits(original, pixels, mask), keep_gps, altered)
 
 
-def _boxes(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+def _with_edits(original: Original, pixels: U8Image, mask: npt.NDArray[Any]) -> Samples:
+    """The samples to write, changed tile by tile, and only where an edit is."""
+    samples, plain = original.samples, original.samples is original.pixels
+    if plain and not any(_strays(original, pixels, mask, box) for box in _boxes(*mask.shape)):
+        return pixels  # all of it was edited in what is stored: a large photo is not copied for it
+    samples = samples.copy()
+    for box in _boxes(*mask.shape):
+        if mask[box].any() and (pixels[box] != original.pixels[box]).any():
+            samples[box] = _edited(original, pixels, mask, box)
+    return samples
+
+
+def _strays(original: Original, pixels: U8Image, mask: npt.NDArray[Any], box: Box) -> bool:
+    """Whether pixels differ from the photo outside of the mask."""
+    changed = pixels[box] != original.pixels[box]
+    return bool(changed.any()) and bool((changed.any(2) & (mask[box] == 0)).any())
+
+
+def _boxes(height: int, width: int) -> Iterator[Box]:
     for top in range(0, height, _TILE):
         for left in range(0, width, _TILE):
             yield slice(top, top + _TILE), slice(left, left + _TILE)
 
 
-def _edited(original: Original, pixels: U8Image, mask: npt.NDArray[Any], box: tuple[slice, slice]) -> Samples:
+def _edited(original: Original, pixels: U8Image, mask: npt.NDArray[Any], box: Box) -> Samples:
     """The samples of a region, changed as its pixels are."""
     stored = original.samples[box]
+    if original.samples is original.pixels:
+        return np.where(mask[box][:, :, None] > 0, pixels[box], stored)
     colours = stored[:, :, : stored.shape[2] - original.alpha]
     change = (pixels[box].astype(np.float32) - original.pixels[box]) / 255
     touched = (mask[box] > 0) & (change != 0).any(2)
@@ -204,6 +221,13 @@ def _managed(original: Original, mode: str) -> tuple[Way, Way]:
         return np.asarray(result or picture).astype(np.float32) / 255
 
     return (lambda values: way(values, mode, "RGB", there)), (lambda values: way(values, "RGB", mode, again))
+
+
+def _is_srgb(picture: Image.Image) -> bool:
+    """Whether what is stored is what `rendered` gives."""
+    profile = picture.info.get("icc_profile")
+    plain = picture.mode == "RGB" and "transparency" not in picture.info and not has_deep_colour(picture)
+    return plain and shaper(picture.info, b"RGB ") is None and not (profile and transform(profile, "RGB"))
 
 
 def _samples(picture: Image.Image, data: bytes) -> tuple[str, Samples]:

@@ -6,13 +6,17 @@ Nothing else in the package spells these names: a kind is a folder of a run, and
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+from pipelines.records.names import NameTemplate
 
 FACE, LATENTS, INVERSION, ANIMATION = "face", "latents", "inversion", "animation"
 CODES = ".safetensors"  # the suffix of latents
 MOST_BYTES = 255  # of a file's name
 MASKS, PHOTOS = "masks/", "photos/"
+PLANNED = "plan"  # no edit is called so: their names have amounts
 FOLDERS = frozenset({LATENTS, INVERSION, ANIMATION, MASKS[:-1], PHOTOS[:-1]})  # that a run may fill beside its edits'
 
 
@@ -26,6 +30,8 @@ class Output:
         suffix: of its files, with the dot.
         fingerprint: everything but the input that decides it (options, versions, weights), hashed; of this kind alone.
         before: the same as versions before `Record.prints` hashed it, for all kinds at once; "": nothing of them holds.
+        shows: the edits that it shows, where the kind does not say so.
+        name: of its files; None: ``KIND/KEY``.
     """
 
     kind: str
@@ -33,9 +39,20 @@ class Output:
     suffix: str
     fingerprint: str
     before: str = ""
+    shows: tuple[str, ...] = ()
+    name: NameTemplate | None = None
 
-    def path(self, key: str) -> str:
-        """The file of an item, or of a photo, relative to the run's folder (POSIX)."""
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """The edits whose pictures are needed to make it."""
+        own = edit_of(self.kind) if planned_round(self.kind) is None else ""
+        return self.shows or ((own,) if own else ())
+
+    def path(self, key: str, face: int = 0) -> str:
+        """The file of an item (face `face` of its photo), or of a photo, relative to the run's folder (POSIX)."""
+        edit = edit_of(self.kind)
+        if self.name is not None and edit:
+            return file_name(self.kind.removesuffix(edit) + self.name.name(key, edit, face), self.suffix)
         name = file_name(key, self.suffix)
         return name if self.kind == FACE else f"{self.kind}/{name}"
 
@@ -59,6 +76,17 @@ def mask_of(edit: str) -> str:
 def photo_of(edit: str) -> str:
     """The kind of the whole photos with that edit's faces."""
     return PHOTOS + edit
+
+
+def planned_photo(round: int) -> str:
+    """The kind of the whole photos in which each face has its edit of a plan: its first one (0), its second, ..."""
+    return f"{PHOTOS}{PLANNED}.{round + 1}" if round else PHOTOS + PLANNED
+
+
+def planned_round(kind: str) -> int | None:
+    """The number of `planned_photo`; None for all other kinds."""
+    found = re.fullmatch(rf"{PHOTOS}{PLANNED}(?:\.(\d+))?", kind)
+    return int(found[1] or 1) - 1 if found else None
 
 
 def edit_of(kind: str) -> str:

@@ -6,43 +6,69 @@ photo bit for bit, and there is no seam, because the change fades out towards th
 things (a mouth that opens), the photo's finer detail belongs to what is gone and would stay as a ghost; there the
 edited pixels replace the photo's. With p photo, o original, e edited (both read at the photo's pixels):
 
-    result = p + mask * ((e - o) - moved * (p - o))
+    result = p + mask * ((e - o) - moved * (p - o)) = p + gain - loss * p,
+    gain = mask * (e - (1 - moved) * o),  loss = mask * moved
 
-which is p + (e - o) where `moved` is 0 and e where it is 1.
+which is p + (e - o) where `moved` is 0 and e where it is 1. Gain and loss are made at the crop's own pixels and read
+at the photo's together, and only where the mask is: what a face costs grows with its edit, not with the photo.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from pipelines.images.geometry import F64Array, photo_to_crop, side
 from pipelines.images.pixels import resize_u8
-from pipelines.types import Quad, U8Image
+from pipelines.types import F32Array, Quad, U8Image
 
-PASTE_VERSION = "3"  # 2: one picture a photo, the change inside the composer's mask; 3: the photo's own format
+PASTE_VERSION = "4"  # 2: one picture a photo, the change inside the composer's mask; 3: the photo's own format; 4: cv2
 _ROWS = 512  # photo rows at a time, so that memory does not grow with the photo
 _UNMOVED, _MOVED = 10.0, 45.0  # grey levels, smoothed: a change of tone stays below, a displaced edge is above
 _SPREAD = 1 / 100  # of the side: sigma that joins the two flanks of a displaced edge
+_REACH = 4  # sigmas, beyond which that smoothing does not see
+
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Patch:
-    """An edited crop on its way into a photo, no larger than its place there: a photo's patches take no more than it.
+    """An edited crop on its way into a photo, cut to where it counts and no larger than its place there: a photo's
+    patches take no more than it.
 
     Attributes:
-        quad: where the crop lies in the photo, as `align` gave it.
-        edited, original: uint8 r x r x 3, r at most the quad's side.
-        mask: uint8 r x r: 255 where the edit counts, 0 where the photo stays.
+        quad: where the whole crop lies in the photo, as `align` gave it.
+        size: the side r of the whole crop, at most the quad's side.
+        corner: left and top of what is kept of it.
+        edited, original: uint8 h x w x 3, a part of the r x r crop; empty where the mask is.
+        mask: uint8 h x w: 255 where the edit counts, 0 where the photo stays.
     """
 
     quad: Quad | F64Array
+    size: int
+    corner: tuple[int, int]
     edited: U8Image
     original: U8Image
     mask: npt.NDArray[np.uint8]
+
+    def box(self, photo: U8Image) -> Box:
+        """The photo's pixels that it can touch: left, top, right, bottom; empty where it lies outside."""
+        height, width = self.mask.shape
+        if not height or not width:
+            return 0, 0, 0, 0
+        left, top = self.corner
+        a, b, c, d, e, f = photo_to_crop(self.quad, self.size)
+        corners = np.array([(x, y) for x in (left, left + width) for y in (top, top + height)], np.float64)
+        there = np.linalg.solve(np.array([[a, b], [d, e]]), (corners - (c, f)).T).T
+        limits = np.array([photo.shape[1], photo.shape[0]])
+        low = np.clip(np.floor(there.min(0)), 0, limits).astype(int)
+        high = np.clip(np.ceil(there.max(0)), 0, limits).astype(int)
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def make_patch(
@@ -71,26 +97,24 @@ def make_patch(
         raise ValueError(f"feather is a share of the side in (0, 0.5], not {feather}")
     # Reading a crop at fewer pixels than it has would alias: shrink it to the photo's scale first.
     size = min(crop.shape[0], max(1, round(side(quad))))
-    edited, original = (resize_u8(picture, size, size) for picture in (crop, original_crop))
     soft = _mask(size, feather)
     if mask is not None:
         small = np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.BOX))
         soft = np.rint(soft.astype(np.float32) * small / 255).astype(np.uint8)
-    return Patch(quad, edited, original, soft)
+    rows, columns = _kept(soft)
+    edited, original = (resize_u8(picture, size, size)[rows, columns].copy() for picture in (crop, original_crop))
+    return Patch(quad, size, (columns.start, rows.start), edited, original, soft[rows, columns].copy())
 
 
 def add_patch(photo: U8Image, patch: Patch) -> None:
     """Puts a patch into `photo` (uint8 H x W x 3, upright), in place; pixels outside its quad or its mask stay."""
-    size = patch.edited.shape[0]
-    layers = [
-        Image.fromarray(picture)
-        for picture in (patch.edited, patch.original, patch.mask, _moved(patch.edited, patch.original))
-    ]
-    left, top, right, bottom = bounds(photo, patch.quad)
+    left, top, right, bottom = patch.box(photo)
+    if left >= right or top >= bottom:
+        return
+    change = _change(patch)
     for start in range(top, bottom, _ROWS):
         stop = min(start + _ROWS, bottom)
-        numbers = photo_to_crop(patch.quad, size, left, start)
-        photo[start:stop, left:right] = _blend(photo[start:stop, left:right], layers, numbers)
+        _blend(photo[start:stop, left:right], change, patch, (left, start))
 
 
 def paste(
@@ -107,27 +131,43 @@ def paste(
     return result
 
 
-def bounds(photo: U8Image, quad: Quad | F64Array) -> tuple[int, int, int, int]:
-    """The photo's pixels that the quad can touch: left, top, right, bottom; empty where it lies outside."""
-    corners = np.asarray(quad, np.float64)
-    limits = np.array([photo.shape[1], photo.shape[0]])
-    low = np.clip(np.floor(corners.min(0)), 0, limits).astype(int)
-    high = np.clip(np.ceil(corners.max(0)) + 1, 0, limits).astype(int)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def _blend(photo: U8Image, layers: list[Image.Image], numbers: tuple[float, ...]) -> U8Image:
-    """One strip: edited, original, mask and moved read at its pixels. Outside the crop Pillow reads 0: no mask."""
+def _blend(photo: U8Image, change: F32Array, patch: Patch, place: tuple[int, int]) -> None:
+    """One strip of the photo, which begins at `place`, in place. Outside the crop all is read as 0: no change."""
+    a, b, c, d, e, f = photo_to_crop(patch.quad, patch.size, *place)
+    shift = (
+        np.array([patch.corner[0], patch.corner[1]]) + 0.5
+    )  # OpenCV counts from a pixel's centre, Pillow from its edge
+    numbers = np.array([[a, b, c + (a + b) / 2 - shift[0]], [d, e, f + (d + e) / 2 - shift[1]]])
     size = (photo.shape[1], photo.shape[0])
-    ways = [Image.Resampling.BICUBIC, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.BILINEAR]
-    read = [
-        np.asarray(layer.transform(size, Image.Transform.AFFINE, numbers, way)).astype(np.float32)
-        for layer, way in zip(layers, ways, strict=True)
-    ]
-    edited, original = read[0], read[1]
-    mask, moved = (weight[:, :, None] / 255.0 for weight in read[2:])
-    mixed = photo + mask * ((edited - original) - moved * (photo - original))
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    inside = cv2.warpAffine(change[:, :, 4], numbers, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 0
+    if not inside.any():
+        return
+    read = cv2.warpAffine(change[:, :, :4], numbers, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+    mixed = photo * (1 - read[:, :, 3:])
+    mixed += read[:, :, :3]
+    np.copyto(photo, np.clip(np.rint(mixed, out=mixed), 0, 255, out=mixed), where=inside[:, :, None], casting="unsafe")
+
+
+def _change(patch: Patch) -> F32Array:
+    """float32 h x w x 5 at the patch's own pixels: the gain's three colours, the loss, the mask."""
+    change = np.empty((*patch.mask.shape, 5), np.float32)
+    mask, loss = change[:, :, 4], change[:, :, 3]
+    np.divide(patch.mask, np.float32(255), out=mask)
+    np.multiply(mask, _moved(patch), out=loss)
+    kept = mask - loss
+    for colour in range(3):  # mask * (e - (1 - moved) * o)
+        change[:, :, colour] = mask * patch.edited[:, :, colour] - kept * patch.original[:, :, colour]
+    return change
+
+
+def _kept(mask: npt.NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns of a square mask where it is above 0, and as much around them as is looked at."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    around = math.ceil(_REACH * _SPREAD * len(mask)) + 3  # 3: a bicubic reading's
+    down, across = (slice(max(0, int(at[0]) - around), int(at[-1]) + 1 + around) for at in (rows, columns))
+    return down, across
 
 
 def _mask(size: int, feather: float) -> npt.NDArray[np.uint8]:
@@ -138,9 +178,10 @@ def _mask(size: int, feather: float) -> npt.NDArray[np.uint8]:
     return np.rint(255 * rise[:, None] * rise[None, :]).astype(np.uint8)
 
 
-def _moved(edited: U8Image, original: U8Image) -> npt.NDArray[np.uint8]:
-    """How much the edit displaced what was there, 0 to 255: the size of the change, smoothed."""
-    change = np.abs(edited.astype(np.int16) - original).max(2).astype(np.uint8)
-    smooth = Image.fromarray(change).filter(ImageFilter.GaussianBlur(_SPREAD * edited.shape[0]))
-    share = np.clip((np.asarray(smooth) - _UNMOVED) / (_MOVED - _UNMOVED), 0.0, 1.0)
-    return np.rint(255 * share * share * (3 - 2 * share)).astype(np.uint8)
+def _moved(patch: Patch) -> F32Array:
+    """How much the edit displaced what was there, 0 to 1: the size of the change, smoothed."""
+    red, green, blue = cv2.split(cv2.absdiff(patch.edited, patch.original))
+    change = cv2.max(cv2.max(red, green), blue).astype(np.float32)
+    smooth = cv2.GaussianBlur(change, (0, 0), _SPREAD * patch.size, borderType=cv2.BORDER_REPLICATE)
+    share = np.clip((smooth - _UNMOVED) / (_MOVED - _UNMOVED), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share), np.float32)

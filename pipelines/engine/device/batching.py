@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from pipelines.images.pixels import encode, resize_u8, to_tensor
 from pipelines.images.png import png_bytes
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
-from pipelines.records.outputs import ANIMATION, CODES, INVERSION, LATENTS, Output, edit_of, file_name, mask_of
+from pipelines.records.outputs import ANIMATION, CODES, INVERSION, LATENTS, MASKS, Output, file_name, mask_of
 from pipelines.stages.chain import Chain
 from pipelines.types import FaceBatch, Failure, Inversion, U8Image
 
@@ -105,6 +105,7 @@ class Batcher:
 
     def _run(self, items: list[Item]) -> Iterator[Result]:
         """One pass; out of memory halves it (and every later one), another trouble is narrowed down to its face."""
+        results: Iterable[Result]
         try:
             results = self._pass(items)
         except PhotoError as error:
@@ -134,15 +135,31 @@ class Batcher:
         yield from self._run(items[:half])
         yield from self._run(items[half:])
 
-    def _pass(self, items: list[Item]) -> Iterator[Result]:
+    def _pass(self, items: list[Item]) -> list[Result]:
         faces, codes = [face for face, _ in items], [codes for _, codes in items if codes is not None]
         self.chain = chain = self.chain or self._make_chain()
         batch = face_batch([face.face for face in faces], chain.resolution).to(self._device)
         torch.manual_seed(self._settings.seed)
         started = time.perf_counter()
         inversion = Inversion.cat(codes).to(self._device) if codes else chain.invert(batch).stored()
-        inverted = time.perf_counter()
-        made = chain.edit(batch, inversion, self._edits(faces))
+        ms = {} if codes else {"invert": 1e3 * (time.perf_counter() - started) / len(faces)}
+        alike: dict[frozenset[str], list[int]] = {}  # with a plan, or after an earlier run, faces lack different edits
+        for place, face in enumerate(faces):
+            alike.setdefault(face.edits, []).append(place)
+        results = list[Result]()
+        for places in alike.values():
+            chosen = [faces[place] for place in places]
+            at = slice(None) if len(alike) == 1 else torch.tensor(places)
+            made = self._made(chain, chosen, batch[at], inversion[at], ms)
+            results += [self._result(face, place, made) for place, face in enumerate(chosen)]
+        return results
+
+    def _made(
+        self, chain: Chain, faces: list[FaceJob], batch: FaceBatch, inversion: Inversion, ms: Mapping[str, float]
+    ) -> _Made:
+        """The pictures of faces that lack the same edits, on the host."""
+        started = time.perf_counter()
+        made = chain.edit(batch, inversion, [edit for edit in self._settings.edits if edit.name in faces[0].edits])
         self.missed.update(made.missed)
         if made.base.shape != batch.images.shape:
             raise ValueError("the codes make pictures of another size")
@@ -156,23 +173,12 @@ class Batcher:
         count = len(faces) if LATENTS in asked else 0
         stored = [tensor[:count].to(how.disk) if how.disk else tensor for how, _, tensor in inversion.tensors()]
         sound, *rest = fetch([*away, *stored])
-        share = 1e3 / len(faces)
-        ms = {"edit": share * (time.perf_counter() - inverted)}
-        ms |= {} if codes else {"invert": share * (inverted - started)}
+        ms = {"edit": 1e3 * (time.perf_counter() - started) / len(faces), **ms}
         pictures = dict(zip(images, rest, strict=False))
         masks = dict(zip(masked, rest[len(images) :], strict=False))
         lost = dict(zip(looked, rest[len(images) + len(masked) :], strict=False))
         codes_here = rest[len(images) + len(masked) + len(looked) :]
-        done = _Made(sound, inversion.holding(codes_here), pictures, masks, lost, ms, made.notes)
-        return (self._result(face, place, done) for place, face in enumerate(faces))
-
-    def _edits(self, faces: Sequence[FaceJob]) -> list[Edit]:
-        """The edits that some face of the batch lacks (masks and pasted photos need their edit's picture, too)."""
-        kinds = {output.kind for face in faces for output in face.missing}
-        if ANIMATION in kinds:
-            return list(self._settings.edits)
-        missing = {edit_of(kind) for kind in kinds}
-        return [edit for edit in self._settings.edits if edit.name in missing]
+        return _Made(sound, inversion.holding(codes_here), pictures, masks, lost, ms, made.notes)
 
     def _result(self, face: FaceJob, place: int, made: _Made) -> Result:
         if not made.sound[place]:
@@ -181,8 +187,8 @@ class Batcher:
         lost = [name for name, each in made.lost.items() if each[place]]
         key, files = face.record.key, list[OutFile]()
         for output in face.missing:
-            edit, kind, make = edit_of(output.kind), output.kind, None
-            if edit in lost:
+            kind, make = output.kind, None
+            if set(output.edits) & set(lost):
                 continue
             if kind in made.pictures:
                 make = partial(encode, made.pictures[kind][place].numpy(), output.suffix[1:])
@@ -190,12 +196,12 @@ class Batcher:
                 about = {"fingerprint": self._codes_fingerprints(face)[0], "source": face.record.digest}
                 make = partial(bytes, save_inversion(made.inversion, place, about))
             elif kind == ANIMATION:
-                frames = [made.pictures[each.name][place].numpy() for each in self._settings.edits]
-                make = partial(sweep, frames)
-            elif kind == mask_of(edit):
-                make = partial(png_bytes, made.masks[edit][place].numpy()[:, :, None])
+                frames = [made.pictures[edit][place].numpy() for edit in output.edits]
+                make = partial(sweep, frames, "mp4" if output.suffix == ".mp4" else "webp")
+            elif kind.startswith(MASKS):
+                make = partial(png_bytes, made.masks[output.edits[0]][place].numpy()[:, :, None])
             if make is not None:
-                files.append(OutFile(output, output.path(key), make))
+                files.append(OutFile(output, output.path(key, face.number), make))
         scores = {name: float(values[place]) for name, values in made.inversion.scores.items()}
         scores |= made.notes[place] if made.notes else {}
         record = replace(face.record, scores={**face.record.scores, **scores}, ms={**face.record.ms, **made.ms})
@@ -212,8 +218,10 @@ class Batcher:
         original = _sized(face.face.crop, len(base)) if self._settings.composed else base
         changes = []
         for output in face.missing:
-            edit = edit_of(output.kind)
-            if output.per == "photo" and not (edit in made.lost and made.lost[edit][place]):
+            if output.per != "photo" or not output.edits:
+                continue
+            edit = output.edits[0]
+            if not (edit in made.lost and made.lost[edit][place]):
                 mask = made.masks[edit][place].numpy() if self._settings.composed else None
                 changes.append(Change(output, made.pictures[edit][place].numpy(), original, mask))
         return tuple(changes)

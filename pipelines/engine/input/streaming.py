@@ -105,6 +105,19 @@ class StreamedPhotos(Sequence[Photo]):
                 return
         self.notes[:] = left_out.sentences()
 
+    def only(self, keep: Callable[[Photo], bool], ended: Callable[[], None]) -> StreamedPhotos:
+        """Those of an input (not of a slice) that `keep` says; `ended` is told when its end was reached."""
+
+        def find(left_out: LeftOut) -> Iterator[Photo]:
+            yield from filter(keep, self._find(left_out))
+            ended()
+
+        if self.whole:
+            ended()
+        photos = StreamedPhotos(find, tuple(filter(keep, self.first)), self.whole, self.countable)
+        photos.notes = self.notes
+        return photos
+
     def __len__(self) -> int:
         """Counted by going through the input, the first time."""
         if self._count is None:

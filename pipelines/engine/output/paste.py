@@ -22,8 +22,8 @@ from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
 from pipelines.images.original import Original, as_format, read_original, write_like
 from pipelines.records.manifest import Record
-from pipelines.records.outputs import Output, edit_of
-from pipelines.stages.paste import Patch, add_patch, bounds, make_patch
+from pipelines.records.outputs import Output
+from pipelines.stages.paste import Patch, add_patch, make_patch
 from pipelines.types import Failure
 
 Noted = tuple[Result, Record]
@@ -52,9 +52,10 @@ class _Gathered:
     patches: dict[Output, dict[int, Patch]] = field(default_factory=dict)
 
     def add(self, place: PastePlace, result: Result, record: Record) -> None:
-        for change in (each for each in result.changes if edit_of(each.output.kind) in record.outputs):
+        for change in (each for each in result.changes if all(edit in record.outputs for edit in each.output.edits)):
             patch = make_patch(change.edited, place.origin.quad, change.original, change.mask)
-            self.patches.setdefault(change.output, {})[place.place] = patch
+            output = replace(change.output, shows=())  # with a plan each face shows another edit in one photo
+            self.patches.setdefault(output, {})[place.place] = patch
         self.noted[place.place] = replace(result, changes=(), files=()), record
 
 
@@ -125,7 +126,7 @@ class Paster:
         pixels, near = photo.pixels.copy(), np.zeros(photo.pixels.shape[:2], np.uint8)
         for _, patch in sorted(faces.items(), reverse=True):
             add_patch(pixels, patch)
-            left, top, right, bottom = bounds(pixels, patch.quad)
+            left, top, right, bottom = patch.box(pixels)
             near[top:bottom, left:right] = 1
         return write_like(photo, pixels, near, self._style.keep_gps, self._style.provenance)
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+from pipelines.engine.edit_plan import EditPlan
 from pipelines.engine.input.open import file_stat, photo_stat
 from pipelines.engine.resume.output_index import OutputIndex
+from pipelines.engine.resume.wishes import Wishes
 from pipelines.engine.types import Photo, Task
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import INVERSION, Output
@@ -29,12 +31,15 @@ class Ledger:
         folder: the run's folder.
         records: what its manifest says.
         outputs: what this run is to make.
+        plan: which face gets which of them; None: all get all.
     """
 
-    def __init__(self, folder: Path, records: Mapping[str, Record], outputs: Sequence[Output]) -> None:
+    def __init__(
+        self, folder: Path, records: Mapping[str, Record], outputs: Sequence[Output], plan: EditPlan | None = None
+    ) -> None:
         self.records = records
         self._there = OutputIndex(folder)
-        self._outputs = outputs
+        self._wishes = Wishes(outputs, plan)
         self._pasting = any(output.per == "photo" for output in outputs)
 
     def part(self, photos: Iterable[Photo]) -> dict[str, Record]:
@@ -49,14 +54,14 @@ class Ledger:
                     break
         return part
 
-    def wanted(self, photo: Photo, digest: str, placed: bool) -> tuple[Output, ...]:
+    def wanted(self, photo: Photo, key: str, digest: str, placed: bool) -> tuple[Output, ...]:
         """What an item must have, each with the fingerprint that it has for this item.
 
         Args:
             digest: of the file that was read.
             placed: its place in a photo is known (for crops, `photo.origin` tells).
         """
-        return _marked(self._prints(photo, digest, placed))
+        return _marked(self._prints(photo, key, digest, placed))
 
     def missing(self, photo: Photo, key: str, digest: str, placed: bool, faces: int = 1) -> tuple[Output, ...]:
         """What is still to be made for one item (nothing: it is finished).
@@ -66,7 +71,7 @@ class Ledger:
         Args:
             faces: how many the photo has.
         """
-        wanted = self._prints(photo, digest, placed)
+        wanted = self._prints(photo, key, digest, placed)
         record = self.records.get(key)
         kept = self._held(photo, record, digest, wanted)
         pasted = not self._pasting or self._pasted(photo, digest, wanted, faces)
@@ -77,7 +82,7 @@ class Ledger:
     def kept(self, photo: Photo, key: str, digest: str, placed: bool) -> Record:
         """The record with the outputs of earlier runs that are current and on disk, wanted this time or not."""
         record = self.records.get(key)
-        wanted = self._prints(photo, digest, placed)
+        wanted = self._prints(photo, key, digest, placed)
         held = self._held(photo, record, digest, wanted)
         if record is None or not held:
             return Record(key, photo.path, digest)
@@ -86,12 +91,12 @@ class Ledger:
         old = record.fingerprint if len(marks) < len(held) else ""
         return Record(key, photo.path, digest, outputs=held, fingerprint=old, prints=marks)
 
-    def _prints(self, photo: Photo, digest: str, placed: bool) -> dict[Output, str]:
+    def _prints(self, photo: Photo, key: str, digest: str, placed: bool) -> dict[Output, str]:
         head = f"{digest} {photo.cut.quad if photo.cut else None}"
         shared = f"{photo.origin.digest} {photo.group}" if photo.group and photo.origin else head
         return {
             output: _print(f"{shared if output.per == 'photo' else head} {output.fingerprint}")
-            for output in self._outputs
+            for output in self._wishes.of(photo, int(key[len(photo.key) + 1 :] or 0))
             if output.per == "face" or placed or photo.origin
         }
 

@@ -68,9 +68,10 @@ def build_locator(store: WeightStore) -> FaceFinder:
 def build_aligner(spec: AlignSpec, store: WeightStore) -> Aligner:
     """The aligner of a spec; raises UsageError for an unknown detector, WeightsError where its weights are missing."""
     # A face may be clear enough for `min_score` only in the larger copy: then no smaller one comes first.
+    alone = spec.faces == "largest" and spec.min_score is None and spec.select in (None, "largest")
     detector = detectors.get(spec.detector)
     return Aligner(
-        detector.build(store, spec.faces == "largest" and spec.min_score is None),
+        detector.build(store, alone),
         size=spec.size,
         faces=spec.faces,
         min_score=spec.min_score,

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.errors import UsageError
 from pipelines.evaluation.compare import Comparison, Interval, Line, bootstrap, compare_runs
 from pipelines.evaluation.compare_page import write_comparison
+from pipelines.evaluation.compare_sweeps import write_sweeps
 from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.pairing import pair_run
 from pipelines.evaluation.scatter import scatter_of
+from pipelines.images.animation import Film
 from tests.pipelines.evaluation.making import make_run, make_spec
 from tests.pipelines.metrics.fakes import FakeStore
 
@@ -159,3 +163,17 @@ def test_figures_of_whole_sets_are_not_paired(tmp_path: Path) -> None:
         body["metrics"]["kid"] = {"better": "lower"}
         (run / "metrics.json").write_text(json.dumps(body))
     assert {line.metric for line in compare_runs(runs).lines} == {"mse", "psnr"}
+
+
+@pytest.mark.parametrize("film", ["webp", "mp4"])
+def test_sweeps_show_every_run_side_by_side(tmp_path: Path, film: Film) -> None:
+    if film == "mp4":
+        pytest.importorskip("av", reason="MP4 needs the extra 'video'")
+    made = compare_runs(_runs(tmp_path, 2, 3))
+    keys = set.intersection(*({row.key for row in pair_run(run, None).rows} for run in made.runs.values()))
+    assert write_sweeps(made, tmp_path / "out", film) == len(keys) == 2
+    paths = [path for path in (tmp_path / "out/animation").rglob("*") if path.is_file()]
+    assert {path.relative_to(tmp_path / "out/animation").with_suffix("").as_posix() for path in paths} == keys
+    if film == "webp":
+        with Image.open(paths[0]) as shown:
+            assert shown.width > 3 * 256, "the source and two runs"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.images.animation import SIDE, sweep
+from pipelines.errors import UsageError
+from pipelines.images.animation import SIDE, check_film, sweep
 
 
 def test_frames_play_forth_and_back() -> None:
@@ -28,3 +29,23 @@ def test_large_pictures_are_shrunk_and_other_sizes_refused() -> None:
         sweep([np.zeros((8, 8, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)])
     with pytest.raises(ValueError, match="one or more"):
         sweep([])
+
+
+def test_mp4_plays_the_same_pictures() -> None:
+    av = pytest.importorskip("av", reason="MP4 needs the extra 'video'")
+    frames = [np.full((65, 63, 3), level, np.uint8) for level in (40, 120, 200)]
+    data = sweep(frames, "mp4")
+    with av.open(io.BytesIO(data)) as film:
+        shown = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    levels = [float(frame[8:56, 8:56].mean()) for frame in shown]
+    assert shown[0].shape == (66, 64, 3), "even sides"
+    assert levels[:26] == pytest.approx([40] * 10 + [120] * 3 + [200] * 10 + [120] * 3, abs=4)
+    assert len(levels) == 3 * 26
+    assert sweep(frames, "mp4") == data
+
+
+def test_missing_writer_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_film("webp")
+    with pytest.raises(UsageError, match=r"ganinv\[video\]"):
+        check_film("mp4")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from pipelines.images.geometry import F64Array, crop_quad, photo_to_crop, to_crop
-from pipelines.stages.paste import paste
+from pipelines.stages.paste import add_patch, make_patch, paste
 from pipelines.types import U8Image
 from tests.pipelines.images.test_geometry import square, texture
 
@@ -130,3 +132,36 @@ def test_corners_agree_with_geometry() -> None:
     y, x = np.mgrid[0:160, 0:200]
     found = np.array([(x * difference).sum(), (y * difference).sum()]) / difference.sum()
     assert np.abs(found - marks).max() < 0.1
+
+
+@pytest.mark.parametrize("degrees", [0, 30])
+def test_cost_is_that_of_the_mask(degrees: float) -> None:
+    """A mouth's mask: what is kept, and what is touched of the photo, is the mouth and what its smoothing sees."""
+    photo, crop, mask = texture(600, 600), texture(128, 128, seed=1), np.zeros((128, 128), np.uint8)
+    mask[80:100, 50:80] = 255
+    quad = square((300, 300), 512, degrees)
+    patch = make_patch(255 - crop, quad, crop, mask)
+    left, top, right, bottom = patch.box(photo)
+    assert (right - left) * (bottom - top) < 600 * 600 / 6
+    result = photo.copy()
+    add_patch(result, patch)
+    rows, columns = (result != photo).any(2).nonzero()
+    assert left <= columns.min() <= columns.max() < right
+    assert top <= rows.min() <= rows.max() < bottom
+    whole = photo.copy()
+    add_patch(whole, replace(make_patch(255 - crop, quad, crop), mask=feathered(mask)))
+    apart = np.abs(whole.astype(int) - result)  # readings are at 32nds of a pixel: a few fall to the other side
+    assert apart.max() <= 8, "cut to the mask or whole: the same"
+    assert (apart > 0).mean() < 1e-3
+
+
+def feathered(mask: U8Image) -> U8Image:
+    """A mask as `make_patch` softens it."""
+    own = make_patch(np.zeros((128, 128, 3), np.uint8), square((0, 0), 512), np.zeros((128, 128, 3), np.uint8)).mask
+    return np.rint(own.astype(np.float32) * mask / 255).astype(np.uint8)
+
+
+def test_no_mask_no_change() -> None:
+    photo, crop = texture(100, 100), texture(64, 64)
+    result = paste(photo, 255 - crop, square((50, 50), 80), crop, mask=np.zeros((64, 64), np.uint8))
+    assert (result == photo).all()
