@@ -29,7 +29,7 @@ PAPERS = ("metrics.json", "report.html", "contact.png", "evaluation")
 def figures_round(this: Round, prepared: Path) -> None:
     """`prepared`: holds ``raw`` and ``edits``, made from it; neither lies where the manifest says."""
     chance = this.chance
-    options, spoil, trouble = chance.choice(OPTIONS), chance.choice(SPOILS), disturbance(chance)
+    options, spoil, trouble = chance.choice(OPTIONS), chance.choice(SPOILS), disturbance(chance, this.number)
     this.label += f": evaluate {' '.join(options)}, spoiled: {spoil or 'nothing'}, {trouble.name}"
     this.count("rounds", "evaluate", trouble.name)
     whole = this.folder / "whole"

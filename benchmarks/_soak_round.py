@@ -33,6 +33,7 @@ class Round:
     """
 
     def __init__(self, number: int, seed: int, folder: Path, book: Book) -> None:
+        self.number = number
         self.chance = random.Random(f"{seed} {number}")
         self.folder = folder
         self.label = f"round {number}"

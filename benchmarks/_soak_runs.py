@@ -27,14 +27,14 @@ OF_PHOTOS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (5, ("edit", "--align", "--attr", "smile=+1", "--masks", *TOY)),
     (4, ("edit", "--align", "--attr", "smile=-1:1:1", "--paste", "--faces", "all", "--compose", "none", *TOY)),
     (2, ("edit", "--align", "--attr", "age=+1", "--device", "cpu:2", "--batch-size", "1", *TOY)),
-    (1, ("invert", "--align", "--method", "e4e")),
-    (1, ("edit", "--align", "--attr", "smile=+2", "--paste")),
+    (3, ("invert", "--align", "--method", "e4e")),
+    (6, ("edit", "--align", "--attr", "smile=+2", "--paste")),
 )
 OF_RUNS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("invert", *TOY)),
     (4, ("edit", "--attr", "smile=+1", "--attr", "age=-1", *TOY)),
     (3, ("edit", "--attr", "smile=+1", "--paste", "--format", "webp", *TOY)),
-    (1, ("edit", "--attr", "yaw=+1")),
+    (5, ("edit", "--attr", "yaw=+1")),
 )
 PAPERS = {"run.json", "manifest.jsonl", "shards.jsonl", ".ganinv.lock"}
 
@@ -51,9 +51,11 @@ def run_round(this: Round, photos: list[Path], odd: list[Path], prepared: Path) 
     command = chance.choices([words for _, words in rows], [weight for weight, _ in rows])[0]
     packed = chance.random() < 0.2
     options = (*command[1:], "--items-per-shard", "2") if packed else command[1:]
-    trouble = disturbance(chance)
+    trouble = disturbance(chance, this.number)
     this.label += f": {' '.join(command)} of a {kind}{' into archives' if packed else ''}, {trouble.name}"
-    this.count("rounds", command[0], trouble.name, f"input: {kind}", *(["output: archives"] if packed else []))
+    networks = "toy" if TOY[0] in command or command[0] == "align" else "real"
+    this.count("rounds", command[0], trouble.name, f"input: {kind}", f"networks: {networks}")
+    this.count(*(["output: archives"] if packed else []))
 
     def words(out: Path) -> list[str]:
         out.mkdir(exist_ok=True)

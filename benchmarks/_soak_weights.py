@@ -16,7 +16,7 @@ NAMES = ("sample-obama", "sample-biden", "gender-dlib", "person-matte", "retinaf
 def weights_round(this: Round, store: WeightStore) -> None:
     """`store`: has the files of `NAMES`, which the mirror is made from."""
     chance = this.chance
-    trouble = disturbance(chance)
+    trouble = disturbance(chance, this.number)
     good = {name: store.path(name) for name in NAMES if store.have(name)}
     with small_disk(this.folder / "disk", trouble.room and trouble.room * 4) as mounted:
         home, mirror = this.folder / "disk" / "home", this.folder / "mirror"

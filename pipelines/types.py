@@ -123,12 +123,15 @@ class Composition:
         mask: n x 1 x R x R in [0, 1]: 0 where it is the source photo; ones where nothing was composed.
         landmarks: n x 68 x 2, where the face's landmarks are now; None: where they were.
         lost: n booleans: the edit went so far that no face is left (`pipelines.stages.noise`); None: nobody looked.
+        drawn: n x 3 x S x S, [-1, 1], of an edit beyond its measured range: what the generator made, small, so that the host
+            can look for a face there (`pipelines.stages.presence`); None: the edit is within, or nothing was composed.
     """
 
     image: Tensor
     mask: Tensor
     landmarks: Tensor | None = None
     lost: Tensor | None = None
+    drawn: Tensor | None = None
 
 
 @dataclass(frozen=True)

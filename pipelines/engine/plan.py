@@ -42,10 +42,12 @@ from pipelines.records.outputs import (
 from pipelines.run_specs import RunSpec
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.align.aligner import Aligner
-from pipelines.stages.align.detectors import LANDMARKS, detectors, search_weights
+from pipelines.stages.align.detectors import LANDMARKS, YUNET, detectors, search_weights
 from pipelines.stages.align.search import Search
 from pipelines.stages.build import ChainPlan, build_chain, plan_chain
+from pipelines.stages.edit.directions import beyond_range
 from pipelines.stages.paste import PASTE_VERSION
+from pipelines.stages.presence import FaceWatch
 from pipelines.weights.store import WeightStore
 
 
@@ -104,7 +106,8 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: E
     devices = _devices(spec)
     pasting = isinstance(spec, EditSpec) and spec.paste
     listing = _listing(spec, store, use_run=not spec.align, grouped=pasting)
-    weights = tuple(dict.fromkeys((*reader_weights(spec), *planned.weights)))
+    watched = (YUNET,) if isinstance(spec, EditSpec) and beyond_range(spec.edits) else ()
+    weights = tuple(dict.fromkeys((*reader_weights(spec), *planned.weights, *watched)))
     return Job(
         command="edit" if isinstance(spec, EditSpec) else "invert",
         spec=spec,
@@ -235,7 +238,8 @@ def _batcher(
     plugins.load(named)
     here = resolve_device(device)
     settings = replace(settings, batch_size=settings.batch_size or default_batch(here))
-    return Batcher(partial(build_chain, planned, store, here), here, settings)
+    watch = FaceWatch(store.path(YUNET)) if beyond_range(settings.edits) else None
+    return Batcher(partial(build_chain, planned, store, here), here, settings, watch)
 
 
 def _quiet(store: WeightStore) -> WeightStore:

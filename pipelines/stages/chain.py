@@ -10,7 +10,9 @@ import torch
 from pipelines.edits import Edit, Term, make_edit
 from pipelines.images.pixels import resize_area
 from pipelines.stages.edit.amounts import Amounts
+from pipelines.stages.edit.directions import beyond_range
 from pipelines.stages.noise import colour_noise, is_noise
+from pipelines.stages.presence import SIDE
 from pipelines.types import (
     Compensator,
     Composer,
@@ -124,7 +126,10 @@ class Sitting:
             found = chain.composer.compose(scene, after, step)
             made = replace(found, mask=torch.maximum(made.mask, found.mask) if number else found.mask)
             before, done = after, terms
-        return made if self._quiet is None else replace(made, lost=is_noise(after.image, self._quiet))
+        if self._quiet is None:
+            return made
+        drawn = resize_area(after.image, SIDE) if beyond_range([edit]) else None
+        return replace(made, lost=is_noise(after.image, self._quiet), drawn=drawn)
 
     def _render(self, terms: Sequence[Term]) -> Synthesis:
         chain = self.chain
@@ -139,9 +144,11 @@ def _joined(parts: Sequence[Composition]) -> Composition:
     images, masks = torch.cat([part.image for part in parts]), torch.cat([part.mask for part in parts])
     landmarks = [part.landmarks for part in parts if part.landmarks is not None]
     lost = [part.lost for part in parts if part.lost is not None]
+    drawn = [part.drawn for part in parts if part.drawn is not None]
     return Composition(
         images,
         masks,
         torch.cat(landmarks) if len(landmarks) == len(parts) else None,
         torch.cat(lost) if len(lost) == len(parts) else None,
+        torch.cat(drawn) if len(drawn) == len(parts) else None,
     )

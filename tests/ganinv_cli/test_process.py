@@ -113,9 +113,10 @@ def stopped(tmp_path: Path, *signals: int, after: str = "pass") -> tuple[int, st
     )
     assert run.stderr is not None
     said = run.stderr.readline()
-    for number in signals:
+    run.send_signal(signals[0])
+    for number in signals[1:]:
+        said += run.stderr.readline()  # the first was heard: two that wait together are one
         run.send_signal(number)
-        time.sleep(0.5)
     said += run.stderr.read()
     return run.wait(60), said
 
@@ -131,10 +132,10 @@ def test_signals_end_a_run_cleanly_with_one_sentence(tmp_path: Path, number: int
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     started = time.monotonic()
-    ended, said = stopped(tmp_path, signal.SIGTERM, signal.SIGTERM, after="time.sleep(60)")
+    ended, said = stopped(tmp_path, signal.SIGTERM, signal.SIGTERM, after="time.sleep(300)")
     assert ended == -signal.SIGTERM
     assert "interrupted" not in said
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120
 
 
 def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:

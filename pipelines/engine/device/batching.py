@@ -24,6 +24,7 @@ from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
 from pipelines.records.outputs import ANIMATION, CODES, INVERSION, LATENTS, MASKS, Output, file_name, mask_of
 from pipelines.stages.chain import Chain
+from pipelines.stages.presence import FaceWatch
 from pipelines.types import FaceBatch, Failure, Inversion, U8Image
 
 Item = tuple[FaceJob, Inversion | None]  # a face, and its codes where they are on disk and current
@@ -72,6 +73,7 @@ class Batcher:
         make_chain: builds the chain on its device.
         device: where tensors go.
         settings: see `ChainSettings`.
+        watch: looks for the face in edits beyond their measured range; None: nobody does.
 
     Attributes:
         stale: how many codes were found on disk but made anew, since pixels, method or weights differ.
@@ -79,13 +81,20 @@ class Batcher:
         chain: the chain, once built.
     """
 
-    def __init__(self, make_chain: Callable[[], Chain], device: torch.device, settings: ChainSettings) -> None:
+    def __init__(
+        self,
+        make_chain: Callable[[], Chain],
+        device: torch.device,
+        settings: ChainSettings,
+        watch: FaceWatch | None = None,
+    ) -> None:
         self.stale = 0
         self.missed: Counter[str] = Counter()
         self.chain: Chain | None = None
         self._make_chain = make_chain
         self._device = device
         self._settings = settings
+        self._watch = watch
         self._batch_size = settings.batch_size
         self._waiting: dict[object, list[Item]] = {}  # until they fill a batch, by what can be computed together
 
@@ -170,6 +179,8 @@ class Batcher:
         away += [shares(made.edits[name].mask) for name in masked]
         looked = {name: each.lost for name, each in made.edits.items() if each.lost is not None}
         away += looked.values()
+        drawn = {name: each.drawn for name, each in made.edits.items() if each.drawn is not None and self._watch}
+        away += [levels(each) for each in drawn.values()]
         count = len(faces) if LATENTS in asked else 0
         stored = [tensor[:count].to(how.disk) if how.disk else tensor for how, _, tensor in inversion.tensors()]
         sound, *rest = fetch([*away, *stored])
@@ -177,7 +188,11 @@ class Batcher:
         pictures = dict(zip(images, rest, strict=False))
         masks = dict(zip(masked, rest[len(images) :], strict=False))
         lost = dict(zip(looked, rest[len(images) + len(masked) :], strict=False))
-        codes_here = rest[len(images) + len(masked) + len(looked) :]
+        rest = rest[len(images) + len(masked) + len(looked) :]
+        for name, small in zip(drawn, rest, strict=False):
+            assert self._watch is not None
+            lost[name] = lost[name] | self._watch.lost(pictures[INVERSION], small)
+        codes_here = rest[len(drawn) :]
         return _Made(sound, inversion.holding(codes_here), pictures, masks, lost, ms, made.notes)
 
     def _result(self, face: FaceJob, place: int, made: _Made) -> Result:

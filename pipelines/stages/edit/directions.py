@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -94,13 +95,19 @@ def beyond_range(edits: Iterable[Edit]) -> list[str]:
     farthest: dict[str, float] = {}
     for name, strength in (term for edit in edits for term in edit.terms):
         farthest[name] = max(farthest.get(name, 0.0), strength, key=abs)
-    spans = {each.name: each.range for each in list_directions()}
+    spans = _spans()
     return [
         f"{name}={strength:+g} is outside {low:+g} to {high:+g}, where {name} was measured: faces may fall apart"
         for name, strength in sorted(farthest.items())
         for low, high in [spans.get(name.partition("@")[0], (-math.inf, math.inf))]
         if not low <= strength <= high
     ]
+
+
+@cache
+def _spans() -> dict[str, tuple[float, float]]:
+    """Every shipped attribute's measured strengths; read once, since every edit of every batch asks."""
+    return {each.name: each.range for each in list_directions()}
 
 
 def measured_scales() -> dict[str, Scale]:

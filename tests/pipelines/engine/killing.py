@@ -73,6 +73,22 @@ def workers_of(pid: int) -> list[int]:
     return sorted(found)
 
 
+def alive(pid: int) -> bool:
+    """Whether a process still runs: one that has ended and that nobody has asked for yet (a container's first process may
+    never ask) does not.
+    """
+    state = _read(Path(f"/proc/{pid}/stat"))
+    return bool(state) and b") Z " not in state
+
+
+def deaf(pid: int, number: int) -> bool:
+    """Whether a process ignores that signal."""
+    for line in _read(Path(f"/proc/{pid}/status")).splitlines():
+        if line.startswith(b"SigIgn:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
 def _read(path: Path) -> bytes:
     """What a file of a process says; nothing if the process or thread has just ended."""
     try:

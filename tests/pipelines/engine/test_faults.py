@@ -23,8 +23,9 @@ from pipelines.engine.types import LoadedFace, Task
 from pipelines.errors import OutputError, UsageError, WeightsError
 from pipelines.records.manifest import MANIFEST, read_manifest
 from pipelines.types import U8Image
+from tests.disks import mounted
 from tests.factories import FakeFaces, align_job, edit_job, make_reader, output_files, write_photos
-from tests.pipelines.engine.killing import Forked, Spawned, check_whole, noted, wait_until, workers_of
+from tests.pipelines.engine.killing import Forked, Spawned, alive, check_whole, noted, wait_until, workers_of
 
 ITEMS = 200
 TINY_DISK = 1 << 20
@@ -50,9 +51,11 @@ def kill_during(run: Forked | Spawned, out: Path, chance: random.Random, worker:
     if run.ended():
         return False
     victims = workers_of(run.pid) if worker else [run.pid]
-    if victims:
+    try:
         os.kill(chance.choice(victims), signal.SIGKILL)
-    return bool(victims)
+    except (IndexError, ProcessLookupError):  # it has ended since it was looked at
+        return False
+    return True
 
 
 def test_kill_9_of_the_run_five_times(tmp_path: Path, raw: Path, whole: dict[str, bytes]) -> None:
@@ -92,7 +95,7 @@ def test_idle_workers_end_with_a_killed_parent(tmp_path: Path, raw: Path) -> Non
     wait_until(lambda: noted(tmp_path / "out") == ITEMS)
     time.sleep(0.5)
     os.kill(run.pid, signal.SIGKILL)
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 60)
+    wait_until(lambda: not any(map(alive, workers)), 60)
 
 
 def test_workers_that_are_only_starting_end_with_a_killed_parent(tmp_path: Path, raw: Path) -> None:
@@ -101,7 +104,7 @@ def test_workers_that_are_only_starting_end_with_a_killed_parent(tmp_path: Path,
     workers = workers_of(run.pid)
     assert workers
     os.kill(run.pid, signal.SIGKILL)
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 120)
+    wait_until(lambda: not any(map(alive, workers)), 120)
 
 
 # Buys: places of a kill that a few kills do not meet; the quick tests kill a handful of times.
@@ -189,7 +192,7 @@ def test_a_decoder_that_segfaults_fails_its_photo(tmp_path: Path) -> None:
 
 def test_a_decoder_that_somebody_kills_costs_nothing(raw: Path) -> None:
     todo = tasks(raw, 4)
-    stream = DecoderPool(todo, partial(make_reader, FakeFaces(pause=0.3)), workers=1)
+    stream = DecoderPool(todo, partial(make_reader, FakeFaces(pause=0.6)), workers=1)
     first = next(iter(stream))
     os.kill(stream._decoders[0]._process.pid, signal.SIGKILL)
     loaded = [first, *stream]
@@ -215,7 +218,7 @@ def test_a_stream_is_closed_while_its_decoder_hangs(raw: Path) -> None:
     stream = DecoderPool(tasks(raw, 3), partial(hanging_reader, tasks(raw, 1)[0].photo.key), workers=1, timeout=600)
     started = time.monotonic()
     stream.close()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 40  # the reader hangs for 60 s
     assert not stream._thread.is_alive()
 
 
@@ -238,12 +241,10 @@ def test_tasks_are_taken_only_as_there_is_room(raw: Path) -> None:
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.system(f"mount -t tmpfs -o size={TINY_DISK} tmpfs '{place}' 2>/dev/null") != 0:
-        pytest.skip("a small file system cannot be mounted here")
-    yield place
-    os.system(f"umount '{place}'")
+    with mounted(tmp_path / "disk", TINY_DISK) as made:
+        if not made:
+            pytest.skip("a small file system cannot be mounted here")
+        yield tmp_path / "disk"
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -17,6 +18,7 @@ from safetensors import serialize_file
 from pipelines.engine.run import run_job
 from pipelines.errors import WeightsError
 from pipelines.weights.store import WeightStore
+from tests.disks import mounted
 from tests.factories import align_job, output_files, write_photos
 from tests.pipelines.weights.helpers import DATA, make_entry, make_store
 
@@ -41,23 +43,15 @@ def fill(home: Path, mirror: Path) -> None:
     make_store(home, *ENTRIES, mirror=str(mirror)).pull(["net", "two"])
 
 
-def by_mount(home: Path) -> Callable[[], object] | None:
-    """A file system that is read-only, root or not; gives how to undo it."""
-    home.mkdir()
-    if os.system(f"mount -t tmpfs -o size=4m tmpfs '{home}' 2>/dev/null") != 0:
-        return None
-    return lambda: os.system(f"umount '{home}'")
-
-
 @pytest.fixture(params=["mount", "permissions", "calls"])
 def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A filled weights folder that cannot be written any more, in each of three ways where this machine allows it."""
-    place, undo = tmp_path / "home", None
-    if request.param == "mount" and (undo := by_mount(place)) is None:
+    place, disks = tmp_path / "home", contextlib.ExitStack()
+    if request.param == "mount" and not disks.enter_context(mounted(place, 4 << 20)):
         pytest.skip("no file system can be mounted here")
     fill(place, tmp_path / "mirror")
     try:
-        if request.param == "mount":
+        if request.param == "mount":  # a file system that is read-only, root or not
             assert os.system(f"mount -o remount,ro '{place}'") == 0
         elif request.param == "permissions":
             for path in (place, *place.rglob("*")):
@@ -68,9 +62,8 @@ def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             refuse_writing_calls(place, monkeypatch)
         yield place
     finally:
-        if undo is not None:
-            undo()
-        elif request.param == "permissions":
+        disks.close()
+        if request.param == "permissions":
             for path in (place, *(each for each in place.rglob("*") if each.is_dir())):
                 path.chmod(0o755)
 

@@ -273,3 +273,36 @@ def test_directions_of_the_version_before_are_the_same_numbers() -> None:
     assert hashlib.sha256(text).hexdigest() == "184091ca502ca2e476fe61fb2fccf2c54be3c84f13947e42c5915c34f541c33f", (
         "before.DIRECTIONS may only stand for these"
     )
+
+
+class Drawing(FakeChain):
+    """Says what the generator drew for edits of more than 5."""
+
+    def edit(self, faces, inversion, edits):  # type: ignore[no-untyped-def]
+        made = super().edit(faces, inversion, edits)
+        nobody = torch.zeros(len(faces), dtype=torch.bool)
+        drawn = {edit.name: faces.images if edit.terms[0][1] > 5 else None for edit in edits}
+        return Rendered(
+            made.base, {name: replace(each, lost=nobody, drawn=drawn[name]) for name, each in made.edits.items()}
+        )
+
+
+class Watch:
+    """Misses the face in everything that it is shown."""
+
+    def lost(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        assert (before.dtype, after.dtype, len(before)) == (torch.uint8, torch.uint8, len(after))
+        return torch.ones(len(after), dtype=torch.bool)
+
+
+def test_only_edits_beyond_their_range_are_looked_at_and_lose_their_face(tmp_path: Path) -> None:
+    raw, out = write_photos(tmp_path / "raw", 3), tmp_path / "out"
+    job = edit_job(raw, out, ["smile=+2", "smile=+9"], chain=Drawing())
+    batcher = job.make_work("cpu")
+    batcher._watch = Watch()  # type: ignore[attr-defined]
+    object.__setattr__(job, "make_work", lambda device: batcher)
+    summary = run_job(job)
+    assert (summary.ok, summary.failures) == (0, {"noise": 3})
+    assert len(list((out / "smile+2").iterdir())) == 3
+    assert len(list((out / "latents").iterdir())) == 3
+    assert not (out / "smile+9").exists() or not list((out / "smile+9").iterdir())

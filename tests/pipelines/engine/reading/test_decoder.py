@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.pipelines.engine.killing import ENVIRON, wait_until
+from tests.pipelines.engine.killing import ENVIRON, alive, deaf, wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -34,20 +33,13 @@ time.sleep(600)
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("ends_by", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_no_decoder_outlives_its_run(ends_by: int) -> None:
     run = subprocess.Popen([sys.executable, "-c", RUN], env=ENVIRON, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     line = next(line for line in run.stdout if line.startswith("ready"))
     decoders = [int(word) for word in line.split()[1:]]
-    assert all(map(alive, decoders))
+    wait_until(lambda: all(deaf(pid, signal.SIGTERM) for pid in decoders), 60)
     for pid in decoders:  # a signal that reaches the whole group is the run's to handle
         os.kill(pid, signal.SIGTERM)
     time.sleep(0.1)

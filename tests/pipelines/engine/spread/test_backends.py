@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -27,23 +28,22 @@ __all__ = ["gate"]  # a fixture
 ITEMS = 60
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Cluster:
     """A scheduler and two workers without nannies, so that a killed one stays away."""
 
     def __init__(self, folder: Path) -> None:
-        self.address = f"tcp://127.0.0.1:{free_port()}"
         self._log = open(folder / "log", "w")  # noqa: SIM115 (open as long as the cluster)
         self._scheduler = self._start(
-            "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", self.address.rpartition(":")[2],
-            "--no-dashboard",
+            "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+            "--scheduler-file", str(folder / "scheduler.json"),
         )  # fmt: skip
+        self.address = self._listening(folder / "scheduler.json")
         self.workers = [self.add(folder) for _ in range(2)]
+
+    def _listening(self, told: Path) -> str:
+        """Where the scheduler listens: it chose a free port itself, so that nobody can take it meanwhile."""
+        wait_until(lambda: told.exists() and told.read_text().rstrip().endswith("}"), 120)
+        return str(json.loads(told.read_text())["address"])
 
     def add(self, folder: Path) -> subprocess.Popen[bytes]:
         options = ["--no-nanny", "--no-dashboard", "--nthreads", "1", "--local-directory", str(folder)]
@@ -126,10 +126,12 @@ def test_kill_9_of_a_cluster_worker_then_of_the_parent(tmp_path: Path, cluster: 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="ganinv[cluster] is not installed")
     monkeypatch.setattr("pipelines.engine.spread.backends.CONNECT_SECONDS", 1)
-    address = f"tcp://127.0.0.1:{free_port()}"
-    job = edit_job(write_photos(tmp_path / "raw", 1), tmp_path / "out", backend="dask", scheduler=address)
-    with pytest.raises(UsageError, match=address):
-        run_job(job)
+    with socket.socket() as silent:  # has a port of its own, and does not listen
+        silent.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        job = edit_job(write_photos(tmp_path / "raw", 1), tmp_path / "out", backend="dask", scheduler=address)
+        with pytest.raises(UsageError, match=address):
+            run_job(job)
 
 
 def test_without_dask_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
