@@ -124,7 +124,7 @@ def test_pairs_are_looked_at_where_asked(task: GRATask) -> None:
     net = network(task)
     task.spec = settings(pairs_every=1, pictures=0.5)
     terms = task.terms(net, 0)
-    assert set(terms) == {f"aligned{point}" for point in POINTS} | {"pixel", "perceptual", "identity"}
+    assert set(terms) == {f"aligned{point}" for point in POINTS} | {"pixel", "perceptual"}
     assert trained(net, {"pixel": terms["pixel"]}) == {"align"}
     task.spec = settings(pairs_every=1, pictures=1.0)
     assert torch.allclose(task.terms(net, 0)["pixel"], 2 * terms["pixel"])
