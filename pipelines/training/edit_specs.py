@@ -75,8 +75,12 @@ class GRASpec(LoopSpec):
         encoder: its asset gives the codes that are compensated.
         pairs_every: every so many steps are on feature pairs; 1: all, 0: none.
         pairs: feature pairs of such a step.
+        pictures: weight of the image terms (without identity) of such a step, of the picture that the aligned residual at 64 px
+            makes beside the one that the exact residual makes; 0: features alone.
         misaligned_every: of the steps on photos, every so many warp the residuals for the aligners to bring back; 0: none.
         corrected_every: as `SDICSpec.corrected_every`; photos are always seen at 256 px.
+        exact_every: of the steps on photos, every so many look at generated faces in their place, whose residuals are known
+            exactly at every stage; 0: none.
         staged: the first tenth of the steps trains the stage at 16 px alone, then up to a quarter those at 16 and 32 px.
         sdic: begin with the shipped SDIC's hourglass as pyramid and its feature head at 64 px.
         aligners: another run's best.safetensors whose aligners are taken.
@@ -84,6 +88,8 @@ class GRASpec(LoopSpec):
         small: weight of the residuals' mean square, in deviations.
         stages: ablation: ``last`` has the stage at 64 px alone.
         confident: ablation: whether a confidence scales aligned residuals.
+        attentive: ablation: whether aligned residuals move at all.
+        learn: ``heads``: of the reconstruction the residual modules alone are trained, ``coarse``: those at 16 and 32 px.
     """
 
     task = "pipelines.training.tasks.gra"
@@ -95,10 +101,14 @@ class GRASpec(LoopSpec):
         default=2, ge=0
     )
     pairs: Annotated[int, Option("Feature pairs of such a step.", SCHEDULE)] = Field(default=4, ge=1)
+    pictures: Annotated[float, Option("Weight of pictures of such a step.", LOSSES)] = Field(default=0.0, ge=0)
     misaligned_every: Annotated[int, Option("Of the photos' steps, every so many warp residuals.", DATA)] = Field(
         default=4, ge=0
     )
     corrected_every: int = Field(default=1, ge=0)
+    exact_every: Annotated[int, Option("Of the photos' steps, every so many: generated faces.", DATA)] = Field(
+        default=0, ge=0
+    )
     staged: Annotated[bool, Option("Coarse stages first, finer ones later.", SCHEDULE)] = False
     sdic: Annotated[bool, Option("Begin with the shipped SDIC's weights, or from nothing.", "Run")] = True
     aligners: Annotated[str | None, Option("Take the aligners of another run's best.safetensors.", "Run")] = None
@@ -110,3 +120,7 @@ class GRASpec(LoopSpec):
         "all"
     )
     confident: Annotated[bool, Option("Ablation: confidence of aligned residuals, or none.", "Networks")] = True
+    attentive: Annotated[bool, Option("Ablation: attention that moves residuals, or none.", "Networks")] = True
+    learn: Annotated[
+        Literal["all", "heads", "coarse"], Option("What of the reconstruction is trained.", "Networks")
+    ] = "all"

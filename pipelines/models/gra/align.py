@@ -90,11 +90,12 @@ class Aligner(nn.Module):
         channels: of the stage's feature.
         keep: places that a query selects.
         confident: ablation: whether the confidence scales the residual.
+        attentive: ablation: whether the residual is moved, or left to gate and fusion where it was.
     """
 
-    def __init__(self, channels: int, side: int, keep: int, confident: bool = True) -> None:
+    def __init__(self, channels: int, side: int, keep: int, confident: bool = True, attentive: bool = True) -> None:
         super().__init__()
-        self.keep, self.confident = keep, confident
+        self.keep, self.confident, self.attentive = keep, confident, attentive
         self.query, self.key = Look(channels), Look(channels)
         self.key.load_state_dict(self.query.state_dict())
         self.sharpness = nn.Parameter(torch.tensor(math.log(30.0)))
@@ -125,7 +126,7 @@ class Aligner(nn.Module):
         trust = (
             torch.sigmoid(self.slope * (found.likeness - self.threshold)).unflatten(1, edited.shape[2:]).unsqueeze(1)
         )
-        moved = mix(found, source.residual)
+        moved = mix(found, source.residual) if self.attentive else source.residual
         if self.confident:
             moved = trust * moved
         fused = self.fusion(edited, source.feature, moved, trust)

@@ -65,7 +65,7 @@ class GRANetwork(nn.Module):
         num_ws, dim: L and D of the generator (rows of codes, size of a row).
         channels: of the features at `points`.
         first_row: the lowest row of codes that changes: those below drive the corrected features.
-        confident: ablation of the aligners (`pipelines.models.gra.align.Aligner`).
+        confident, attentive: ablations of the aligners (`pipelines.models.gra.align.Aligner`).
 
     Attributes:
         active: stages that add something; the others' residuals are zero (staged training, ablations).
@@ -78,6 +78,7 @@ class GRANetwork(nn.Module):
         dim: int = 512,
         first_row: int = 8,
         confident: bool = True,
+        attentive: bool = True,
     ) -> None:
         super().__init__()
         self.first_row, self.active = first_row, POINTS
@@ -86,7 +87,7 @@ class GRANetwork(nn.Module):
         sees = (192, 128, self.encode.channels)
         stages = list(zip(POINTS, channels, sees, KEEP, strict=True))
         self.residual = nn.ModuleDict({str(p): FeatureHead(seen, c) for p, c, seen, _ in stages})
-        self.align = nn.ModuleDict({str(p): Aligner(c, int(p), keep, confident) for p, c, _, keep in stages})
+        self.align = nn.ModuleDict({str(p): Aligner(c, int(p), keep, confident, attentive) for p, c, _, keep in stages})
         self.even = nn.ModuleDict({str(p): Evening(c) for p, c, _, _ in stages})
         self.latent = LatentHead(self.encode.channels, num_ws - first_row, dim)
         self.w_avg, self.w_std = nn.Buffer(torch.zeros(dim)), nn.Buffer(torch.ones(dim))
@@ -143,12 +144,13 @@ class GRANetwork(nn.Module):
         self.w_std.copy_(generator.w_std.clamp(min=1e-8))
 
 
-def gra_for(generator: Generator, seed: int = 0, confident: bool = True) -> GRANetwork:
+def gra_for(generator: Generator, seed: int = 0, confident: bool = True, attentive: bool = True) -> GRANetwork:
     """A new, calibrated network for `generator`; the same weights for the same seed."""
     channels = [f.shape[1] for f in generator.features(generator.w_avg[None], POINTS).values()]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = GRANetwork(generator.num_ws, channels, len(generator.w_avg), confident=confident)
+        rows, dim = generator.num_ws, len(generator.w_avg)
+        network = GRANetwork(rows, channels, dim, confident=confident, attentive=attentive)
     network.calibrate(generator)
     return network.to(generator.device)
 

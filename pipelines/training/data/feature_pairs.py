@@ -24,6 +24,8 @@ SETTINGS = PairSettings(
     edits=("yaw", "yaw", "pitch", "smile", "mouth_open", "age"), strength=2.3, plain=0.4, noise=0.5, pulled=0.6
 )
 LEAST = 0.4  # of a residual that is given, at the least: a network finds part of it, and not the same everywhere
+# Share of the pairs of which only the last stage adds something, as in a reconstruction that begins as SDIC's.
+ALONE = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class FeaturePairs:
     """n pairs; point -> n x C x r x r each.
 
     Attributes:
+        edited: n x L x 512, the estimated codes after the edit.
         before, after: the features that arrive at a stage, unedited and edited, the stages below being corrected.
         residual: what the stage adds before the edit.
         target: what it ought to add after it.
         terms: what the edit was, one (name, strength) per pair.
     """
 
+    edited: Tensor
     before: Mapping[Point, Tensor]
     after: Mapping[Point, Tensor]
     residual: Mapping[Point, Tensor]
@@ -51,8 +55,12 @@ def draw_feature_pairs(
     seeds: Sequence[int],
     points: tuple[Point, ...],
     settings: PairSettings = SETTINGS,
+    alone: float = ALONE,
 ) -> FeaturePairs:
     """One pair per seed, on the generator's device; an occluder is another face of the batch, seen through a drawn shape.
+
+    Args:
+        alone: share of the pairs of which only the last stage adds something.
 
     Raises:
         UsageError: `settings.edits` names an unknown direction.
@@ -62,7 +70,7 @@ def draw_feature_pairs(
     true = torch.stack([pair.w for pair in pairs])
     codes = true + torch.stack([pair.error for pair in pairs])
     masks = _masks(seeds, [pair.term[0] for pair in pairs], settings).to(codes)
-    shares = torch.stack([_shares(seed, len(points)) for seed in seeds]).to(codes)
+    shares = torch.stack([_shares(seed, len(points), alone) for seed in seeds]).to(codes)
     plain = generator.features(true, points)
     occluder = {point: feature.flip(3).roll(1, 0) for point, feature in plain.items()}
 
@@ -83,7 +91,7 @@ def draw_feature_pairs(
 
     before, residual = climb(codes, plain)
     after, target = climb(codes + change, generator.features(true + change, points))
-    return FeaturePairs(before, after, residual, target, tuple(pair.term for pair in pairs))
+    return FeaturePairs(codes + change, before, after, residual, target, tuple(pair.term for pair in pairs))
 
 
 def _masks(seeds: Sequence[int], edits: Sequence[str], settings: PairSettings) -> Tensor:
@@ -92,7 +100,9 @@ def _masks(seeds: Sequence[int], edits: Sequence[str], settings: PairSettings) -
     return torch.stack([torch.zeros(1, 256, 256) if detail is None else detail.alpha for detail in details])
 
 
-def _shares(seed: int, count: int) -> Tensor:
-    """Of one pair's residual at each of `count` stages."""
-    drawn = torch.rand(count, generator=torch.Generator().manual_seed(seed ^ 0x5EED))
-    return LEAST + (1 - LEAST) * drawn
+def _shares(seed: int, count: int, alone: float) -> Tensor:
+    """Of one pair's residual at each of `count` stages; of a share `alone` of the pairs nothing but at the last."""
+    drawn = torch.rand(count + 1, generator=torch.Generator().manual_seed(seed ^ 0x5EED))
+    shares = LEAST + (1 - LEAST) * drawn[:count]
+    shares[:-1] *= drawn[count] >= alone
+    return shares

@@ -26,24 +26,29 @@ TURN, SHIFT, ZOOM = math.radians(15), 0.08, 0.1
 
 def pair_terms(network: GRANetwork, pairs: FeaturePairs) -> dict[str, Tensor]:
     """Mean absolute error of aligned residuals at each stage, in deviations; the stages below are given as they ought to be."""
+    return align_errors(*aligned_pairs(network, pairs))
+
+
+def aligned_pairs(network: GRANetwork, pairs: FeaturePairs) -> tuple[dict[Point, Aligned], dict[Point, Tensor]]:
+    """What the aligners make of the pairs' residuals, and what they ought to, in deviations."""
     sources, targets, edited = {}, {}, {}
-    for point in POINTS:
+    for point in pairs.before:
         evening = network.evening(point)
         residual = evening.size(pairs.residual[point])
         sources[point] = network.aligner(point).source(evening(pairs.before[point]), residual)
         targets[point] = evening.size(pairs.target[point])
         edited[point] = evening(pairs.after[point])
-    return _errors(aligned(network, edited, sources), targets)
+    return aligned(network, edited, sources), targets
 
 
 def aligned(
     network: GRANetwork, edited: Mapping[Point, Tensor], sources: Mapping[Point, Source]
 ) -> dict[Point, Aligned]:
-    """Every stage aligned to evened features that are given, coarse to fine."""
+    """Every stage of `edited` (in its order) aligned to evened features that are given, coarse to fine."""
     found: dict[Point, Aligned] = {}
     parents = None
-    for point in POINTS:
-        found[point] = network.aligner(point)(edited[point], sources[point], parents)
+    for point, feature in edited.items():
+        found[point] = network.aligner(point)(feature, sources[point], parents)
         parents = found[point].match.index
     return found
 
@@ -64,7 +69,7 @@ def misaligned_terms(network: GRANetwork, sources: Mapping[Point, Source], rng: 
         moved[point] = network.aligner(point).source(*both.chunk(2, dim=1))
         kept[point] = _covered(grid)
         edited[point], targets[point] = feature, residual
-    return _errors(aligned(network, edited, moved), targets, kept)
+    return align_errors(aligned(network, edited, moved), targets, kept)
 
 
 def warp_grids(count: int, rng: torch.Generator) -> Tensor:
@@ -93,9 +98,10 @@ def _covered(grid: Tensor) -> Tensor:
     return F.max_pool2d(seen.view(n, 1, side, side), 3, stride=1, padding=1)
 
 
-def _errors(
+def align_errors(
     found: Mapping[Point, Aligned], targets: Mapping[Point, Tensor], kept: Mapping[Point, Tensor] | None = None
 ) -> dict[str, Tensor]:
+    """`pair_terms`, of what is aligned already; `kept` n x 1 x r x r says which places count."""
     terms = {}
     for point, made in found.items():
         error = (made.residual - targets[point]).abs()

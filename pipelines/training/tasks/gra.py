@@ -6,7 +6,7 @@ train the aligners (Li et al., arXiv 2402.14398, name the latter; the former are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.errors import UsageError
+from pipelines.images.pixels import resize_area
 from pipelines.models.gra.align import Source
 from pipelines.models.gra.network import POINTS, GRANetwork, gra_for, take_sdic
 from pipelines.models.perceptual.likeness import Likeness, Weights
@@ -24,12 +25,14 @@ from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.embed.encoder import EncoderEmbedder, EncoderNetwork
 from pipelines.stages.entry import embedders
+from pipelines.stages.render import PREVIEW
 from pipelines.training.bf16 import HalfGenerator
-from pipelines.training.data.feature_pairs import draw_feature_pairs
+from pipelines.training.data.edit_pairs import draw_pair
+from pipelines.training.data.feature_pairs import SETTINGS, FeaturePairs, draw_feature_pairs
 from pipelines.training.data.photos import FacePhotos
 from pipelines.training.edit_specs import GRASpec
 from pipelines.training.loop import Loop, chances
-from pipelines.training.losses.gra import misaligned_terms, pair_terms
+from pipelines.training.losses.gra import align_errors, aligned_pairs, misaligned_terms
 from pipelines.training.losses.sdic import picture
 from pipelines.training.run import Report
 from pipelines.training.workplace import CHOSEN, Workplace, start_from
@@ -38,7 +41,10 @@ from pipelines.weights.store import WeightStore
 
 VALIDATION = Weights(perceptual=0.8, pixel=1.0, identity=0.1, size=256)
 HELD_OUT_PAIRS = 24
+TOP = POINTS[-1]
 APART = 1 << 40  # seeds of held-out pairs
+# What of the reconstruction each choice trains, by the beginnings of names.
+LEARN = {"all": ("",), "heads": ("residual.",), "coarse": ("residual.16.", "residual.32.")}
 
 
 def train(spec: GRASpec, store: WeightStore, report: Report) -> Path:
@@ -61,7 +67,7 @@ def train(spec: GRASpec, store: WeightStore, report: Report) -> Path:
         place.mean_landmarks(),
         place.device,
     )
-    Loop(spec, _network(spec, generator, store), task, place.accelerator, report, place.digest).run()
+    Loop(spec, beginning(spec, generator, store), task, place.accelerator, report, place.digest).run()
     what = f"gradual residuals and their alignment for {spec.generator} and the codes of '{spec.encoder}'"
     data = f"{len(place.photos.train)} real aligned faces, and generated pairs in feature space"
     pairs = "of the aligners' errors on held-out feature pairs"
@@ -69,15 +75,18 @@ def train(spec: GRASpec, store: WeightStore, report: Report) -> Path:
     return place.write_best(f"gra-{spec.generator}", what, data, chosen)
 
 
-def _network(spec: GRASpec, generator: Generator, store: WeightStore) -> GRANetwork:
-    network = gra_for(generator, spec.seed, spec.confident)
+def beginning(spec: GRASpec, generator: Generator, store: WeightStore) -> GRANetwork:
+    """The network that a run of `spec` begins with, and what of it learns."""
+    network = gra_for(generator, spec.seed, spec.confident, spec.attentive)
     if spec.sdic:
         take_sdic(network, store.tensors(sdic.ASSET))
     start_from(network, spec.init)
     if spec.aligners:
-        other = gra_for(generator, spec.seed, spec.confident)
+        other = gra_for(generator, spec.seed)
         start_from(other, spec.aligners)
         network.align.load_state_dict(other.align.state_dict())
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith((*LEARN[spec.learn], "align.")))
     return network.train()
 
 
@@ -123,7 +132,10 @@ class GRATask:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=spec.half):
             if spec.pairs_every and step % spec.pairs_every == spec.pairs_every - 1:
                 first = spec.seed * 1_000_003 + step * spec.pairs
-                return pair_terms(network, self._pairs(first, spec.pairs))
+                return self._pair_terms(network, self._pairs(first, spec.pairs))
+            if spec.exact_every and step % spec.exact_every == 0:
+                first = spec.seed * 1_000_003 + step * spec.batch
+                return self._exact_terms(network, range(first, first + spec.batch))
             return self._photo_terms(network, step)
 
     def _active(self, step: int) -> tuple[Point, ...]:
@@ -134,9 +146,24 @@ class GRATask:
         done = step / self.spec.steps
         return POINTS[: 1 if done < 0.1 else 2 if done < 0.25 else 3]
 
-    def _pairs(self, first: int, count: int) -> Any:
+    def _pairs(self, first: int, count: int) -> FeaturePairs:
         with torch.autocast(self.device.type, enabled=False):
-            return draw_feature_pairs(self.generator, self.directions, range(first, first + count), POINTS)
+            points = POINTS[-1:] if self.spec.stages == "last" else POINTS
+            return draw_feature_pairs(self.generator, self.directions, range(first, first + count), points)
+
+    def _pair_terms(self, network: GRANetwork, pairs: FeaturePairs) -> dict[str, Tensor]:
+        """Errors of the aligned residuals, and where asked for what the last one does to the picture."""
+        found, targets = aligned_pairs(network, pairs)
+        terms = align_errors(found, targets)
+        if self.spec.pictures:
+            evening, feature = network.evening(TOP), pairs.after[TOP]
+            made = picture(self.seen, pairs.edited, feature + evening.back(found[TOP].residual), "head")
+            with torch.no_grad():
+                wanted = picture(self.seen, pairs.edited, feature + evening.back(targets[TOP]), "head").clamp(-1, 1)
+            weights = Weights(self.spec.perceptual, self.spec.pixel, 0.0, 256)
+            seen = self._image_terms(made, wanted, weights)
+            terms |= {name: self.spec.pictures * values.mean() for name, values in seen.items()}
+        return terms
 
     def _photo_terms(self, network: GRANetwork, step: int) -> dict[str, Tensor]:
         spec = self.spec
@@ -151,6 +178,18 @@ class GRATask:
         if spec.misaligned_every and step % spec.misaligned_every == 0:
             terms |= misaligned_terms(network, sources, chances(spec.seed, step, -2))
         return terms
+
+    def _exact_terms(self, network: GRANetwork, seeds: Sequence[int]) -> dict[str, Tensor]:
+        """Mean absolute error of each stage's residual for generated faces, in deviations."""
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            codes = torch.stack([draw_pair(self.generator, seed, SETTINGS).w for seed in seeds])
+            faces = resize_area(self.generator.preview(codes).image, PREVIEW).clamp(-1, 1)
+            wanted = self.generator.features(codes, POINTS)
+        sources, _, _ = self._reconstructed(network, self.generator, faces)
+        return {
+            f"exact{point}": (source.feature + source.residual - network.evening(point)(wanted[point])).abs().mean()
+            for point, source in sources.items()
+        }
 
     def _reconstructed(
         self, network: GRANetwork, generator: Generator, faces: Tensor
@@ -179,7 +218,7 @@ class GRATask:
             sums, rows = self._validate_photos(network)
         if self.spec.pairs_every:
             for first in range(APART, APART + HELD_OUT_PAIRS, 4):
-                for name, value in pair_terms(network, self._pairs(first, 4)).items():
+                for name, value in self._pair_terms(network, self._pairs(first, 4)).items():
                     sums[name] = sums.get(name, 0.0) + float(value) * 4 / HELD_OUT_PAIRS
         return sums, rows or (self.photos.validation(1),)
 

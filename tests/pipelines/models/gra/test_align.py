@@ -10,10 +10,10 @@ from pipelines.models.gra.align import Aligner, departed
 SIDE, CHANNELS = 16, 64
 
 
-def aligner(side: int = SIDE, keep: int = 4) -> Aligner:
+def aligner(side: int = SIDE, keep: int = 4, **ablations: bool) -> Aligner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Aligner(CHANNELS, side, keep).requires_grad_(False)
+        return Aligner(CHANNELS, side, keep, **ablations).requires_grad_(False)
 
 
 def noise(seed: int, side: int = SIDE) -> Tensor:
@@ -48,6 +48,16 @@ def test_what_did_not_move_stays_to_the_bit() -> None:
     assert torch.equal(found[:, :, 6:], residual[:, :, 6:])
     assert not torch.equal(found[:, :, :4], residual[:, :, :4])
     assert departed(edited, feature)[:, :, :4].min() > 0.99
+
+
+def test_without_attention_or_confidence_a_residual_is_pasted_where_it_was() -> None:
+    net, residual = aligner(confident=False, attentive=False), noise(1)
+    found = net(noise(0), net.source(noise(2), residual)).residual
+    gate = torch.sigmoid(torch.tensor(2.0))  # as an untrained fusion has it
+    assert torch.allclose(found, gate * residual, atol=1e-4)
+    assert not torch.allclose(
+        aligner(confident=False)(noise(0), net.source(noise(2), residual)).residual, found, atol=0.1
+    )
 
 
 def test_sparse_and_dense_agree_when_everything_is_kept() -> None:

@@ -37,7 +37,7 @@ def shares(part: Tensor, whole: Tensor) -> Tensor:
 def test_residuals_lead_to_the_true_face_before_and_after_the_edit() -> None:
     made, seeds = generator(), (5, 6)
     settings = replace(SETTINGS, plain=1.0)
-    pairs = draw_feature_pairs(made, directions(), seeds, POINTS, settings)
+    pairs = draw_feature_pairs(made, directions(), seeds, POINTS, settings, alone=0)
     drawn = [draw_pair(made, seed, settings) for seed in seeds]
     true = torch.stack([pair.w for pair in drawn])
     change = torch.cat([directions().apply(torch.zeros_like(pair.w[None]), [pair.term]) for pair in drawn])
@@ -51,6 +51,16 @@ def test_residuals_lead_to_the_true_face_before_and_after_the_edit() -> None:
         assert torch.allclose(kept, shares(pairs.target[point], after), atol=1e-4)
         assert kept.min() >= LEAST - 1e-4
         assert kept.max() <= 1 + 1e-4
+
+
+def test_alone_the_last_stage_has_everything() -> None:
+    made, settings = generator(), replace(SETTINGS, plain=1.0)
+    pairs = draw_feature_pairs(made, directions(), (5, 6), POINTS, settings, alone=1)
+    assert not any(part[point].any() for part in (pairs.residual, pairs.target) for point in POINTS[:-1])
+    assert pairs.residual[64].any()
+    assert pairs.target[64].any()
+    last = draw_feature_pairs(made, directions(), (5, 6), POINTS[-1:], settings)
+    shares(pairs.residual[64], last.residual[64])
 
 
 def test_occluders_are_the_same_before_and_after() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,12 +13,15 @@ from torch import Tensor
 
 from pipelines.models.gra.network import POINTS, GRANetwork, gra_for
 from pipelines.stages.edit.direction_set import DirectionSet
+from pipelines.training.data.edit_pairs import draw_pair
+from pipelines.training.data.feature_pairs import SETTINGS
 from pipelines.training.data.photos import FacePhotos
 from pipelines.training.edit_specs import GRASpec
 from pipelines.training.loop import Loop
 from pipelines.training.losses.gra import misaligned_terms, warp_grids
 from pipelines.training.tasks import gra
 from pipelines.training.tasks.gra import GRATask
+from pipelines.weights.store import WeightStore
 from tests.lively import lively_generator
 from tests.pipelines.training.data.test_feature_pairs import directions
 from tests.pipelines.training.data.test_photos import make_tar
@@ -87,11 +91,54 @@ def test_coarse_stages_come_first(task: GRATask) -> None:
     assert net.active == (64,)
 
 
+def test_generated_faces_have_exact_residuals(task: GRATask, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network(task)
+    task.spec = settings(pairs_every=0, exact_every=2)
+    terms = task.terms(net, 0)
+    assert set(terms) == {f"exact{point}" for point in POINTS}
+    assert trained(net, terms) == {"residual"}  # the modules' last layers, zeros at first, let nothing through
+    assert "pixel" in task.terms(net, 1)
+    # Codes that are right lack nothing.
+    monkeypatch.setattr(task, "encoder", lambda faces: draw_pair(task.generator, 0, SETTINGS).w[None])
+    assert all(float(term.detach()) < 1e-4 for term in task.terms(net, 0).values())
+
+
+@pytest.mark.parametrize(("learn", "count"), [("all", 3), ("heads", 3), ("coarse", 2)])
+def test_what_learns(task: GRATask, learn: str, count: int) -> None:
+    made = gra.beginning(settings(sdic=False, learn=learn), task.generator, cast(WeightStore, None))
+    learning = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
+    assert any(name.startswith("align.16.") for name in learning)
+    stages = {name.split(".")[1] for name in learning if name.startswith("residual.")}
+    assert stages == {str(point) for point in POINTS[:count]}
+    assert any(name.startswith("map.") for name in learning) == (learn == "all")
+
+
+def test_the_last_stage_alone_is_aligned_alone(task: GRATask) -> None:
+    net = network(task)
+    task.spec = settings(pairs_every=1, stages="last")
+    terms = task.terms(net, 0)
+    assert set(terms) == {"aligned64"}
+    assert trained(net, terms) == {"align"}
+
+
+def test_pairs_are_looked_at_where_asked(task: GRATask) -> None:
+    net = network(task)
+    task.spec = settings(pairs_every=1, pictures=0.5)
+    terms = task.terms(net, 0)
+    assert set(terms) == {f"aligned{point}" for point in POINTS} | {"pixel", "perceptual"}
+    assert trained(net, {"pixel": terms["pixel"]}) == {"align"}
+    task.spec = settings(pairs_every=1, pictures=1.0)
+    assert torch.allclose(task.terms(net, 0)["pixel"], 2 * terms["pixel"])
+
+
 @pytest.mark.parametrize("every", [0, 1])
-def test_it_learns_and_goes_on(task: GRATask, tmp_path: Path, every: int) -> None:
+def test_it_learns_and_goes_on(task: GRATask, tmp_path: Path, every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Four held-out pairs tell of six steps only where every stage adds something.
+    monkeypatch.setattr(gra, "draw_feature_pairs", partial(gra.draw_feature_pairs, alone=0.0))
+
     def run(folder: str, until: int | None = None) -> Loop:
         (tmp_path / folder).mkdir(exist_ok=True)
-        task.spec = settings(output=tmp_path / folder, until=until, pairs_every=every)
+        task.spec = settings(output=tmp_path / folder, until=until, pairs_every=every, lr=3e-3)
         loop = Loop(task.spec, network(task), task, Accelerator(cpu=True), lambda f: None)
         before = sum(loop.validate()[0].values())
         loop.run()
