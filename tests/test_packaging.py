@@ -34,7 +34,7 @@ def imported(tree: ast.Module) -> set[str]:
 
 def test_every_imported_package_is_declared() -> None:
     declared = names(PROJECT["dependencies"])
-    for extra in ("heic", "train", "cluster", "remote"):
+    for extra in ("heic", "train", "cluster", "remote", "video", "fid"):
         declared |= names(PROJECT["optional-dependencies"][extra])
     found: dict[str, Path] = {}
     for folder in ("pipelines", "ganinv_cli"):

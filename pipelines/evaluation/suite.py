@@ -22,7 +22,7 @@ LOOK = ("detail", "sharpness", "skin-tone")
 CODES = ("nscd",)
 SETS = (KernelDistance.name, FrechetDistance.name)
 PARTS: Mapping[str, Sequence[str]] = {
-    "inversion": (*NEARNESS, *PERSON, *LOOK),
+    INVERSION: (*NEARNESS, *PERSON, *LOOK),
     "edit": ("moved", "passengers", *PERSON, "mse-outside", *LOOK, "ghost", *ROUND_TRIP),
     "distribution": (*CODES, *SETS),
 }
@@ -66,7 +66,7 @@ def suite_table(scores: Scores, names: Mapping[str, str], resamples: int = RESAM
 
 def _lines(part: str, scores: Scores, names: Mapping[str, str], resamples: int) -> Iterator[dict[str, Any]]:
     for edit in scores.edits():
-        if (part == "inversion") != (edit == INVERSION) and part != "distribution":
+        if (part == INVERSION) != (edit == INVERSION) and part != "distribution":
             continue
         measured = scores.metrics(edit)
         for metric in dict.fromkeys(names[name] for name in PARTS[part] if name in names):
