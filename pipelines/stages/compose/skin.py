@@ -7,6 +7,7 @@ the edit means. Irises keep their colour.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area
@@ -19,19 +20,22 @@ from pipelines.stages.compose.window import window_of
 
 TONE = 20.0  # px of 256: wider changes are of tone, not of skin
 HAIR = (0.4, 0.7)  # distance from the face's mean colour, [-1, 1] units, rms
+TEETH = (0.03, 0.08)  # units around the line between the lips: renders like teeth green
 FINE = 512  # px: the difference is read at this side, no finer
 CRACKLE = 0.7  # px of 512: finer than this is noise
 
 
 def skin_mask(state: Prepared, asked: Tensor | None = None) -> Tensor:
-    """n x 1 x 256 x 256: the face's skin, without irises, hair or hat on the forehead, and what lies in front.
+    """n x 1 x 256 x 256: the face's skin, without irises, teeth, hair or hat on the forehead, and what lies in front.
 
     Args:
-        asked: mask n x 1 x 256 x 256 (`regions.asked_region`) instead of the skin; irises and what lies in front stay.
+        asked: mask n x 1 x 256 x 256 (`regions.asked_region`) instead of the skin; irises, teeth and what lies in front stay.
     """
-    eyes = enlarge(regions.irises(state.face, WORK // 2), 2)
+    stays = enlarge(regions.irises(state.face, WORK // 2), 2)
+    line = regions.polygon_distance(state.face.points[:, list(regions.INNER_LIPS)], WORK // 2)
+    stays = torch.maximum(stays, enlarge(regions.soft(line, state.face.unit, *TEETH), 2))
     skin = state.skin * _bare_forehead(state) if asked is None else asked
-    return skin * (1 - eyes) * state.free
+    return skin * (1 - stays) * state.free
 
 
 def _bare_forehead(state: Prepared) -> Tensor:

@@ -210,3 +210,13 @@ def test_an_asked_region_bounds_the_edit() -> None:
         made = composer.compose(state, Synthesis(smile(base, 1.5), {}), make_edit([("age", 1.0)]))
         assert made.mask.any()
         assert torch.equal(made.image[..., outside[0], outside[1]], photo[..., outside[0], outside[1]])
+
+
+def test_skin_edits_leave_teeth_alone() -> None:
+    base = face(1)
+    photo, edited = base * 0.95, base + 0.3 * blur(face(5), 1.0)
+    made = composed(photo, base, edited, make_edit([("age", 1.0)])).image
+    points = regions.face_of(regions.mean_landmarks(torch.zeros(()))[None]).points[:, list(regions.INNER_LIPS)]
+    mouth = (regions.polygon_distance(points, SIDE) < 0).expand_as(photo)
+    assert mouth.any() and torch.equal(made[mouth], photo[mouth])
+    assert not torch.equal(made, photo)
