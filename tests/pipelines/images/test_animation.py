@@ -41,7 +41,6 @@ def test_mp4_plays_the_same_pictures() -> None:
     assert shown[0].shape == (66, 64, 3), "even sides"
     assert levels[:26] == pytest.approx([40] * 10 + [120] * 3 + [200] * 10 + [120] * 3, abs=4)
     assert len(levels) == 3 * 26
-    assert sweep(frames, "mp4") == data
 
 
 def test_missing_writer_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
