@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Final, Literal
 
+import numpy as np
 from PIL import Image
 
 from pipelines.errors import UsageError
@@ -71,6 +72,6 @@ def _mp4(order: Sequence[U8Image], shown: Sequence[int]) -> bytes:
         for picture, time in (*zip(order, shown, strict=True),) * _ROUNDS:
             even = Image.fromarray(picture).crop((0, 0, stream.width, stream.height))
             for _ in range(time * _RATE // 1000):
-                film.mux(stream.encode(av.VideoFrame.from_image(even)))
+                film.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(even), format="rgb24")))
         film.mux(stream.encode())
     return buffer.getvalue()
