@@ -133,8 +133,11 @@ def has_manifest(folder: Path) -> bool:
 
 
 def part_files(folder: Path) -> list[Path]:
-    """The parts that are not merged yet, by name."""
-    return sorted((folder / PARTS).glob("*.jsonl"))
+    """The parts that are not merged yet, by name; none where a run that is just ending has merged the last of them."""
+    try:
+        return sorted((folder / PARTS).glob("*.jsonl"))
+    except FileNotFoundError:  # the folder went between the look at it and its listing
+        return []
 
 
 def read_manifest(folder: Path, notes: list[str] | None = None) -> dict[str, Record]:

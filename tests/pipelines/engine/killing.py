@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from pipelines.engine.run import run_job
-from pipelines.records.manifest import MANIFEST, PARTS
+from pipelines.records.manifest import MANIFEST, PARTS, part_files
 from tests.factories import FakeChain, FakeFaces, edit_job, output_files
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -99,7 +99,7 @@ def _read(path: Path) -> bytes:
 
 def noted(out: Path) -> int:
     """How many lines the manifest and its parts have."""
-    paths = [out / MANIFEST, *(out / PARTS).glob("*.jsonl")]
+    paths = [out / MANIFEST, *part_files(out)]
     count = 0
     for path in paths:
         try:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import OutputError, UsageError
-from pipelines.records.manifest import ManifestWriter, Record, fingerprint, has_manifest, merge_parts, read_manifest
+from pipelines.records.manifest import (
+    PARTS,
+    ManifestWriter,
+    Record,
+    fingerprint,
+    has_manifest,
+    merge_parts,
+    part_files,
+    read_manifest,
+)
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.types import Failure
 
@@ -186,3 +196,14 @@ def test_reading_100_000_records_stays_in_budget(tmp_path: Path) -> None:
     started = time.process_time()
     assert len(read_manifest(tmp_path)) == 100_000
     assert time.process_time() - started < 5
+
+
+def test_parts_that_are_merged_while_one_looks_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / PARTS).mkdir()
+
+    def gone(folder: Path, pattern: str) -> Iterator[Path]:
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr(Path, "glob", gone)
+    assert part_files(tmp_path) == []
+    assert read_manifest(tmp_path) == {}
