@@ -24,9 +24,8 @@ INSIDE, NEAR = (-0.02, 0.08), (0.18, 0.26)  # units around lips or lids: always 
 BEARD = (0.2, 0.5)  # darker than the face's mean by this, [-1, 1] units
 DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
-SHORT = (
-    1.12  # how far the smoothed flow falls short at a mouth's corners: landmarks move 1.1 to 1.14 times as far (0051)
-)
+# How far the smoothed flow falls short at a mouth's corners: landmarks move 1.1 to 1.14 times as far (0051).
+SHORT = 1.12
 TONE = 8.0  # px of 256
 
 
