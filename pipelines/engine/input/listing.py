@@ -180,9 +180,10 @@ class _Input:
             names = expand(path)
             if len(names) > 1:
                 return self._archives(names)
-            raise UsageError(
-                f"the input '{source}' does not exist; give a folder, a picture, a .txt list or a .tar archive"
-            )
+            hint = "give a folder, a picture, a .txt list or a .tar archive"
+            if str(source).startswith("-"):
+                hint = "if it is an option, write it before '--': all behind that is input"
+            raise UsageError(f"the input '{source}' does not exist; {hint}")
         suffix = source.suffix.lower()
         if suffix == ".txt":
             whole = source.is_file()  # else a pipe with a name
