@@ -19,27 +19,34 @@ YELLOW = 0.4  # share of a tooth's yellow that is taken away
 BRIGHT = (-0.3, 0.1)  # luma, [-1, 1] units: below a mouth's dark, above a tooth
 
 
-def lip_change(state: Prepared, landmarks: Tensor, *made: Tensor) -> Tensor:
-    """What to add to an edited render, the sum of `made` n x 3 x 256 x 256, so that its lips have the photo's mean colour.
+class LipColour:
+    """The photo's colour of lips, for renders of one edit.
 
     Args:
         landmarks: n x 68 x 2, shares, after the edit; they follow the motion, so skin is told from lips by its colour, too.
     """
-    picture, after = torch.stack(made).sum(dim=0), regions.face_of(landmarks)
-    outline = regions.polygon_distance(after.points[:, list(regions.LIPS)], WORK // 2)
-    near, around = (enlarge(regions.soft(outline, after.unit, *reach), 2) for reach in (RIM, AROUND))
-    lips = _lips(after, picture)
-    red, skin = _mean(picture, lips), _mean(picture, around * (1 - near))
-    axis, shade = red - skin, picture - skin
-    axis, shade = axis - luma(axis), shade - luma(shade)
-    share = (axis * shade).sum(dim=1, keepdim=True) / axis.square().sum(dim=1, keepdim=True).clamp_min(1e-4)
-    where = near * smoothstep(share, *LIKE) * (1 - whiteness(picture))
-    return (_mean(state.photo, _lips(state.face, state.photo)) - red) * where
+
+    def __init__(self, state: Prepared, landmarks: Tensor) -> None:
+        after = regions.face_of(landmarks)
+        self._own = _mean(state.photo, _lips(state.face) * (1 - whiteness(state.photo)))
+        self._lips = _lips(after)
+        outline = regions.polygon_distance(after.points[:, list(regions.LIPS)], WORK // 2)
+        self._near, around = (enlarge(regions.soft(outline, after.unit, *reach), 2) for reach in (RIM, AROUND))
+        self._beside = around * (1 - self._near)
+
+    def change(self, picture: Tensor) -> Tensor:
+        """What to add to an edited render n x 3 x 256 x 256, so that its lips have the photo's mean colour."""
+        coloured = 1 - whiteness(picture)
+        red, skin = _mean(picture, self._lips * coloured), _mean(picture, self._beside)
+        axis, shade = red - skin, picture - skin
+        axis, shade = axis - luma(axis), shade - luma(shade)
+        share = (axis * shade).sum(dim=1, keepdim=True) / axis.square().sum(dim=1, keepdim=True).clamp_min(1e-4)
+        return (self._own - red) * self._near * smoothstep(share, *LIKE) * coloured
 
 
-def _lips(face: regions.Face, picture: Tensor) -> Tensor:
-    """n x 1 x 256 x 256: upper and lower lip, without what looks like a tooth."""
-    return enlarge(regions.lip_bodies(face, WORK // 2), 2) * (1 - whiteness(picture))
+def _lips(face: regions.Face) -> Tensor:
+    """n x 1 x 256 x 256: upper and lower lip."""
+    return enlarge(regions.lip_bodies(face, WORK // 2), 2)
 
 
 def _mean(picture: Tensor, weight: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import blur, dilate, enlarge, length, luma, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import kept_crisp, with_grain
-from pipelines.stages.compose.lips import lip_change, without_yellow
+from pipelines.stages.compose.lips import LipColour, without_yellow
 from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
@@ -77,26 +77,23 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
         found = _even(state, found * SHORT)
     landmarks = regions.moved_landmarks(state.face.points, found)
     mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
-    render = edited
     if region == "mouth":
-        mask = mask * state.mouth * smoothstep(blur(dilate(1 - state.person, OUTLINE), OUTLINE), 0.8, 0.0)
-        edited = edited + lip_change(state, landmarks, edited)
-    change = assembled(
-        state,
-        edited,
-        found * mask,
-        mask,
-        _openings(state, landmarks, region, found),
-        landmarks,
-        onto,
-        EYE_LIMITS if region == "eyes" else LIMITS,
-    )
-    if region == "mouth":
-        tone = change.tone + lip_change(state, landmarks, render, change.tone)
-        (teeth,) = _within(state, landmarks, [regions.LIPS], INSIDE)
-        return replace(change, tone=tone, teeth=teeth)
+        return _mouth(state, edited, found, landmarks, onto, mask)
+    openings = _openings(state, landmarks, region, found)
+    limits = EYE_LIMITS if region == "eyes" else LIMITS
+    change = assembled(state, edited, found * mask, mask, openings, landmarks, onto, limits)
     (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
     return replace(change, lids=lids)
+
+
+def _mouth(state: Prepared, edited: Tensor, flow: Tensor, landmarks: Tensor, onto: Tensor, mask: Tensor) -> Change:
+    """Of a mouth, which must be seen: within the person's outline, lips in the photo's colour."""
+    mask = mask * state.mouth * smoothstep(blur(dilate(1 - state.person, OUTLINE), OUTLINE), 0.8, 0.0)
+    lips, openings = LipColour(state, landmarks), _openings(state, landmarks, "mouth", flow)
+    like = edited + lips.change(edited)
+    change = assembled(state, like, flow * mask, mask, openings, landmarks, onto, LIMITS)
+    (teeth,) = _within(state, landmarks, [regions.LIPS], INSIDE)
+    return replace(change, tone=change.tone + lips.change(edited + change.tone), teeth=teeth)
 
 
 def _even(state: Prepared, flow: Tensor) -> Tensor:

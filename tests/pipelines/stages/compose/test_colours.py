@@ -9,7 +9,7 @@ from pipelines.stages.compose import regions
 from pipelines.stages.compose.detail import compose_one
 from pipelines.stages.compose.filters import blur, luma
 from pipelines.stages.compose.grain import FULLER, kept_crisp
-from pipelines.stages.compose.lips import lip_change, without_yellow
+from pipelines.stages.compose.lips import LipColour, without_yellow
 from pipelines.stages.compose.manners import Manner
 from pipelines.stages.compose.state import prepared
 from tests.pipelines.stages.compose.test_detail import face, smile
@@ -29,7 +29,7 @@ def mean(picture: Tensor, weight: Tensor) -> Tensor:
 def test_pink_lips_of_a_render_get_the_photo_s_colour_and_skin_beside_them_none() -> None:
     photo = skin()
     pink = torch.lerp(photo, photo + PINK, lips())
-    change = lip_change(prepared(photo, None, photo), mean_face().points, pink)
+    change = LipColour(prepared(photo, None, photo), mean_face().points).change(pink)
     assert torch.allclose(mean(pink + change, lips()), mean(photo, lips()), atol=0.05)
     assert (mean(pink, lips()) - mean(photo, lips())).abs().max() > 0.2
     cheeks = regions.bare_skin(mean_face(), 256)
