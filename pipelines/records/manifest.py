@@ -197,11 +197,12 @@ class Damage:
         if len(self.lines) > self.whole:
             raise UsageError(
                 f"line {self.lines[0]} of {self.path} is not a record of this tool, and most others are not; "
-                "move the file away, or choose another folder"
+                "move the file away, or give another folder"
             )
         if self.lines and notes is not None:
             named = ", ".join(map(str, self.lines[:5])) + (", ..." if len(self.lines) > 5 else "")
-            notes.append(f"{len(self.lines)} lines of {self.path} are damaged ({named}); their items are done again")
+            lines = "1 line" if len(self.lines) == 1 else f"{len(self.lines)} lines"
+            notes.append(f"damaged: {lines} of {self.path} ({named}); a run into that folder does these items again")
 
 
 def merge_parts(folder: Path, notes: list[str] | None = None) -> None:

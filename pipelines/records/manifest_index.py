@@ -81,7 +81,7 @@ class ManifestIndex(Mapping[str, Record]):
             record = self._fresh[key] if place < 0 else Record.from_json(parse(self._line(place)))
         except (OSError, ValueError):
             self._places.pop(key, None)
-            self.notes.append(f"the record of {key!r} in {self._path} is damaged; the item is done again")
+            self.notes.append(f"damaged: the record of {key!r} in {self._path}; a run into that folder does it again")
             raise KeyError(key) from None
         self._last = key, record
         return record

@@ -25,7 +25,7 @@ from pipelines.engine.input.tar_index import expand, unreadable
 from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
-from pipelines.records.manifest import Record, has_manifest
+from pipelines.records.manifest import MANIFEST, Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
 
 __all__ = ["FACE", "LATENTS", "Listing", "Origin", "Photo", "StreamedPhotos", "list_input", "take_part"]
@@ -180,9 +180,10 @@ class _Input:
             names = expand(path)
             if len(names) > 1:
                 return self._archives(names)
-            raise UsageError(
-                f"the input '{source}' does not exist; give a folder, a picture, a .txt list or a .tar archive"
-            )
+            hint = "give a folder, a picture, a .txt list or a .tar archive"
+            if str(source).startswith("-"):
+                hint = "if it is an option, write it before '--': all behind that is input"
+            raise UsageError(f"the input '{source}' does not exist; {hint}")
         suffix = source.suffix.lower()
         if suffix == ".txt":
             whole = source.is_file()  # else a pipe with a name
@@ -190,6 +191,8 @@ class _Input:
             return self._lines(lines, os.path.dirname(path), source.stem)
         if suffix == ".tar":
             return self._archives((path,), source.stem)
+        if source.name == MANIFEST:
+            raise UsageError(f"'{source}' is a run's record, not a picture; give its folder")
         if suffix in {".zip", ".gz", ".tgz", ".7z", ".rar"}:
             raise UsageError(f"'{source}' is an archive; unpack it and give the folder, or make it a plain .tar")
         photo = Photo(split_key(tidy(source.name))[0], path)

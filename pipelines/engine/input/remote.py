@@ -220,4 +220,10 @@ def _stat(info: Mapping[str, Any]) -> Stat | None:
 
 
 def _first_line(error: BaseException) -> str:
+    """The reason in few words: the system's own where a library wrapped it, else the error's first line."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return str(inner.strerror)
+        inner = inner.__cause__ or inner.__context__
     return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipelines.engine.events import ProgressEvent
+from pipelines.engine.input import remote
 from pipelines.errors import NoInputError, UsageError
 from pipelines.evaluation.evaluate import RequirementUnmet, evaluate
 from pipelines.evaluation.loading import load_row
@@ -163,7 +164,10 @@ class _Quiet(SimpleHTTPRequestHandler):
         self.asked.append(self.path)
 
 
-def test_sources_behind_a_url_are_read_where_they_lie_but_not_offline(tmp_path: Path) -> None:
+def test_sources_behind_a_url_are_read_where_they_lie_but_not_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PAUSE", 0.0)
     run = make_run(tmp_path, count=1)
     good = json.loads(next((run / "manifest.d").glob("*.jsonl")).read_text())
     _Quiet.asked = []
@@ -181,6 +185,8 @@ def test_sources_behind_a_url_are_read_where_they_lie_but_not_offline(tmp_path: 
             evaluate(make_spec(run), store)
         assert not _Quiet.asked
         web.shutdown()
+    with pytest.raises(NoInputError, match=r"cannot be read \(Connection refused\); give its folder by --reference"):
+        evaluate(make_spec(run), FakeStore())
 
 
 @pytest.mark.parametrize(

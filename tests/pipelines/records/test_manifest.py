@@ -90,7 +90,7 @@ def test_a_damaged_line_costs_its_item_and_a_foreign_file_is_refused(tmp_path: P
     path.write_text(record("a").to_line() + line + "\n" + record("b").to_line())
     assert set(read_manifest(tmp_path, notes)) == {"a", "b"}
     assert len(notes) == 1
-    assert f"1 lines of {path} are damaged (2)" in notes[0]
+    assert f"damaged: 1 line of {path} (2);" in notes[0]
     path.write_text(record("a").to_line() + f"{line}\n" * 2)
     with pytest.raises(UsageError, match=r"line 2 of .*manifest\.jsonl is not a record"):
         read_manifest(tmp_path)

@@ -85,7 +85,7 @@ def test_a_damaged_line_costs_its_item_and_a_foreign_file_is_refused(tmp_path: P
     found = ManifestIndex(tmp_path)
     assert list(found) == ["a", "c"]
     assert len(found.notes) == 1
-    assert "1 lines of" in found.notes[0]
+    assert "1 line of" in found.notes[0]
     assert "(2)" in found.notes[0]
     (tmp_path / MANIFEST).write_text(Record("a", "/a").to_line() + f"{line}\n{line}\n")
     with pytest.raises(UsageError, match=r"line 2 of .*manifest\.jsonl is not a record"):

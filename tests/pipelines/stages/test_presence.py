@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 import pipelines
-from pipelines.stages.presence import SIDE, FaceWatch
+from pipelines.stages.presence import SIDE, SIDES, FaceWatch
 from tests.golden.pictures import PHOTO
 
 YUNET = Path(pipelines.__file__).parent / "assets" / "yunet.onnx"
@@ -49,3 +50,12 @@ def test_each_picture_is_judged_by_itself() -> None:
     watch = FaceWatch(YUNET)
     alone = [watch.lost(before[n : n + 1], after[n : n + 1]) for n in range(3)]
     assert torch.equal(watch.lost(before, after), torch.cat(alone))
+
+
+def test_a_face_must_be_left_at_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mush passes for a face at one size or the other."""
+    watch, scores = FaceWatch(YUNET), {(SIDES[0], 0): 0.9, (SIDES[1], 0): 0.9, (SIDES[0], 9): 0.8, (SIDES[1], 9): 0.6}
+    monkeypatch.setattr(watch, "_score", lambda picture: scores[len(picture), int(picture.max())])
+    before, after = torch.zeros(1, 512, 512, 3, dtype=torch.uint8), torch.full((1, SIDE, SIDE, 3), 9, dtype=torch.uint8)
+    assert watch.left(before, after).tolist() == pytest.approx([0.6 / 0.9])
+    assert watch.lost(before, after).tolist() == [True]

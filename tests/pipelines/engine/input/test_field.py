@@ -72,3 +72,12 @@ def test_several_inputs(tmp_path: Path) -> None:
     assert [each.key for each in list_input((one, other)).photos] == ["a", "a.png"]
     with pytest.raises(UsageError, match="does not exist"):
         list_input((one, tmp_path / "none"))
+
+
+def test_an_option_behind_the_dashes_is_told_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`align -- -dash.jpg -o X`: behind `--` a shell's rule makes everything an input."""
+    monkeypatch.chdir(tmp_path)
+    write_photo(Path("-dash.png"), 1)
+    assert [each.key for each in list_input((Path("-dash.png"),)).photos] == ["-dash"]
+    with pytest.raises(UsageError, match="'-o' does not exist; if it is an option, write it before '--'"):
+        list_input((Path("-dash.png"), Path("-o"), Path("X")))

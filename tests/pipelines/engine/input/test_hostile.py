@@ -105,6 +105,8 @@ def test_keys_of_a_run_folder_lead_nowhere(tmp_path: Path) -> None:
     summary = run_job(edit_job(faces, edits, fake=GivenCrops()))
     assert (summary.ok, summary.failed) == (3, 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "faces", "raw"]
+    with pytest.raises(UsageError, match="is a run's record, not a picture; give its folder"):
+        list_input(manifest)
 
 
 def test_damaged_records_of_an_inverted_folder_cost_their_items(tmp_path: Path) -> None:
