@@ -54,21 +54,7 @@ def edit(spec: EditSpec, listing: ListAttributes, weights: WeightOptions, output
             "nothing to edit: give --attr, for example --attr smile=+2, or --plan (--list-attrs names them all)"
         )
     output.apply()
-    warn_of_strengths(spec)
     run_verb("edit", spec, weights, output, dry)
-
-
-def warn_of_strengths(spec: EditSpec) -> None:
-    """One warning for each attribute that goes farther than it was measured; the user's own directions have no range."""
-    from ganinv_cli import console
-
-    with console.clean_stdout():
-        from pipelines.engine.edit_plan import read_plan
-        from pipelines.stages.edit.directions import beyond_range
-
-        planned = read_plan(spec.plan).edits if spec.plan is not None else ()
-        for sentence in beyond_range((*spec.edits, *planned)):
-            console.note(f"warning: {sentence}")
 
 
 def show_chart(spec: EditSpec, face: Path, weights: WeightOptions, as_json: bool) -> None:

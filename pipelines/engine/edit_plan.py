@@ -11,13 +11,14 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipelines.edits import MAX_EDITS, Edit, parse_edits, refuse_shared_names
+from pipelines.engine.input.streaming import StreamedPhotos
 from pipelines.engine.types import FURTHER, Photo, split_key
 from pipelines.errors import UsageError
 
@@ -35,12 +36,14 @@ class _Row(BaseModel):
     @field_validator("face", mode="before")
     @classmethod
     def _every_face(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("true and false are no number")
         return None if isinstance(value, str) and not value.strip() else value
 
 
 @dataclass(frozen=True)
 class EditPlan:
-    """A plan that was read, and which of its keys the run has come across.
+    """A plan that was read.
 
     Attributes:
         rows: key -> its faces.
@@ -51,29 +54,21 @@ class EditPlan:
     rows: Mapping[str, Faces]
     edits: tuple[Edit, ...]
     always: tuple[str, ...] = ()
-    _seen: set[str] = field(default_factory=set, compare=False)
-    _ended: list[bool] = field(default_factory=list, compare=False)
 
     @property
     def most(self) -> int:
         """The most edits that a face can get by the plan."""
         return max(len(f.get(None, ())) + max(map(len, f.values())) for f in self.rows.values())
 
-    def looked(self) -> None:
-        """The input has been gone through to its end."""
-        self._ended.append(True)
-
-    def wants(self, photo: Photo) -> bool:
-        """Whether the photo is to be read; notes that it is there."""
+    def keys_of(self, photo: Photo) -> set[str]:
+        """The plan's keys that name the photo; empty: the plan has nothing for it."""
         base, _ = _place(photo, 0)
         keys = {base, photo.key, *(key for key, _ in photo.group)}
-        found = {name for key in keys for name in (key, *_with_suffix(key, photo)) if name in self.rows}
-        self._seen.update(found)
-        return bool(found or self.always)
+        return {name for key in keys for name in (key, *_with_suffix(key, photo)) if name in self.rows}
 
-    def unseen(self) -> list[str]:
-        """The keys that no photo of the input has, in order; none before all of it was seen (`looked`)."""
-        return sorted(self.rows.keys() - self._seen) if self._ended else []
+    def photos(self, of_input: StreamedPhotos) -> StreamedPhotos:
+        """Those of an input that are to be read; keys that none of them has are its `unseen`."""
+        return of_input.only(self.keys_of, self.rows, others=bool(self.always))
 
     def of(self, photo: Photo, face: int) -> tuple[str, ...]:
         """The plan's edits of one face, each once; `face`: of those that were found in the file."""
@@ -154,7 +149,9 @@ def _checked(path: Path) -> list[_Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         bodies = json.loads(text) if path.suffix.lower() == ".json" else _table(text)
-    except (OSError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(f"the plan '{path}' cannot be read ({error.strerror}); give {_SHAPE}") from None
+    except (ValueError, csv.Error) as error:
         raise UsageError(f"the plan '{path}' cannot be read ({error}); give {_SHAPE}") from None
     if not isinstance(bodies, list):
         raise UsageError(f"the plan '{path}' is no list; give {_SHAPE}")
@@ -162,7 +159,9 @@ def _checked(path: Path) -> list[_Row]:
 
 
 def _table(text: str) -> list[dict[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="more cells", strict=True)
+    head = text.partition("\n")[0]
+    cells = ";" if ";" in head and "," not in head else ","  # spreadsheets write semicolons where commas are decimal
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="more cells", strict=True, delimiter=cells)
     lacking = {"key", "attr"} - set(reader.fieldnames or ())
     if lacking:
         raise ValueError(f"no column {' or '.join(sorted(lacking))}")

@@ -64,7 +64,7 @@ class RunSummary:
     @property
     def exit_code(self) -> int:
         """0 all done; 3 some failed, photos of a plan are not there, or the run stopped early; 4 nothing succeeded."""
-        if self.failed and not (self.ok or self.skipped):
+        if (self.failed or self.unknown) and not (self.ok or self.skipped):
             return 4
         return 3 if self.failed or self.unknown or not self.complete else 0
 

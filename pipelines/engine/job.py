@@ -44,6 +44,7 @@ class Job:
         devices: where to compute; more than one: a process for each.
         about: what `run.json` says beyond counts (device, versions, weights).
         plan: which face gets which of the outputs; None: all get all.
+        warnings: what a person should hear before the run.
     """
 
     command: str
@@ -57,6 +58,7 @@ class Job:
     devices: tuple[str, ...] = ("cpu",)
     about: Mapping[str, Any] = field(default_factory=dict)
     plan: EditPlan | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def tops(self) -> frozenset[str] | None:
@@ -76,7 +78,7 @@ class Job:
         """
         spec, photos = self.spec, self.listing.photos
         if self.plan is not None:
-            photos = photos.only(self.plan.wants, self.plan.looked)
+            photos = self.plan.photos(photos)
         check_places(spec.inputs, spec.output, photos.first, self.tops)
         if not spec.resume and not spec.overwrite and has_manifest(spec.output):
             raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")

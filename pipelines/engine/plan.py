@@ -26,9 +26,7 @@ from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.resume.before import codes_before
 from pipelines.errors import UsageError
 from pipelines.images.animation import check_film
-from pipelines.records.outputs import (
-    LATENTS,
-)
+from pipelines.records.outputs import LATENTS
 from pipelines.run_specs import RunSpec
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.align.detectors import YUNET
@@ -93,7 +91,8 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: E
     devices = _devices(spec)
     pasting = isinstance(spec, EditSpec) and spec.paste
     listing = _listing(spec, store, use_run=not spec.align, grouped=pasting)
-    watched = (YUNET,) if isinstance(spec, EditSpec) and beyond_range(spec.edits) else ()
+    warnings = beyond_range(spec.edits) if isinstance(spec, EditSpec) else []
+    watched = (YUNET,) if warnings else ()
     weights = tuple(dict.fromkeys((*reader_weights(spec), *planned.weights, *watched)))
     return Job(
         command="edit" if isinstance(spec, EditSpec) else "invert",
@@ -108,6 +107,7 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: E
         about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store)
         | _regularized(spec, planned),
         plan=plan,
+        warnings=tuple(warnings),
     )
 
 
@@ -152,7 +152,7 @@ def describe(job: Job, store: WeightStore) -> dict[str, Any]:
         "photos": pending.seen,
         "to_do": len(tasks),
         "done": pending.done,
-        "notes": list(job.listing.notes),
+        "notes": [*job.warnings, *job.listing.notes],
         "weights": [{"name": name, "cached": store.have(name)} for name in job.about["weights"]],
         "edits": [change.name for change in job.spec.edits] if isinstance(job.spec, EditSpec) else [],
         "device": job.about["device"],

@@ -66,7 +66,7 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
             with suppress(OutputError):  # the disk may be full: what stopped the run is what must be told
                 _close(job, summary, start)
             raise
-        _tell_unseen(job, progress)
+        _tell_unseen(photos.unseen, progress)
         summary.seconds = start.seconds()
         if plan.tasks:  # a run that had nothing to do leaves no trace
             _close(job, summary, start)
@@ -99,8 +99,8 @@ def _here(job: Job) -> bool:
 
 
 def _notes(job: Job, ledger: Ledger) -> Sequence[str]:
-    """What was left out of the listing, and what is damaged in the manifest."""
-    return [*job.listing.notes, *getattr(ledger.records, "notes", ())]
+    """What the job warns of, what was left out of the listing, and what is damaged in the manifest."""
+    return [*job.warnings, *job.listing.notes, *getattr(ledger.records, "notes", ())]
 
 
 def _warn(notes: Sequence[str], progress: Progress) -> None:
@@ -128,13 +128,13 @@ def _work(job: Job, plan: _Plan, progress: Progress) -> None:
         _warn(_notes(job, plan.ledger), progress)
 
 
-def _tell_unseen(job: Job, progress: Progress) -> None:
+def _tell_unseen(unseen: Sequence[str], progress: Progress) -> None:
     """The keys of the plan that the input does not have."""
-    unseen = job.plan.unseen() if job.plan is not None else []
     progress.summary.unknown = len(unseen)
     if unseen:
         named = ", ".join(repr(key) for key in unseen[:3]) + (", ..." if len(unseen) > 3 else "")
-        progress.warn(f"{len(unseen)} keys of the plan are not in the input ({named}); a key is a path below it")
+        keys = "1 key of the plan is" if len(unseen) == 1 else f"{len(unseen)} keys of the plan are"
+        progress.warn(f"{keys} not in the input ({named}); a key is a path below it")
 
 
 def _too_many_errors(job: Job, progress: Progress) -> bool:

@@ -180,7 +180,7 @@ class Evaluation:
         return [
             *([f"{unused} pictures of the reference have no result"] if unused else []),
             *(
-                [f"{failed} {'face' if failed == 1 else 'faces'} failed in the run and have no picture"]
+                [f"{failed} {'face' if failed == 1 else 'faces'} failed in the run, without a picture"]
                 if failed
                 else []
             ),

@@ -57,6 +57,7 @@ class StreamedPhotos(Sequence[Photo]):
 
     Attributes:
         notes: a sentence for each kind of thing that was left out; there once an iteration has come to the input's end.
+        unseen: of `only`: the names sought that no photo has; there likewise.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class StreamedPhotos(Sequence[Photo]):
         which: range = range(sys.maxsize),
     ) -> None:
         self.notes: list[str] = []
+        self.unseen: list[str] = []
         self.first, self.whole, self.countable = first, whole, countable
         self._find = find
         self._which = which
@@ -105,17 +107,25 @@ class StreamedPhotos(Sequence[Photo]):
                 return
         self.notes[:] = left_out.sentences()
 
-    def only(self, keep: Callable[[Photo], bool], ended: Callable[[], None]) -> StreamedPhotos:
-        """Those of an input (not of a slice) that `keep` says; `ended` is told when its end was reached."""
+    def only(self, names: Callable[[Photo], Iterable[str]], sought: Iterable[str], others: bool) -> StreamedPhotos:
+        """The photos of an input (not of a slice) that have a name which is sought, and with `others` all others too."""
+        lacking = set(sought)
+        unseen: list[str] = []
+
+        def kept(photos: Iterable[Photo]) -> Iterator[Photo]:
+            for photo in photos:
+                found = set(names(photo))
+                lacking.difference_update(found)
+                if found or others:
+                    yield photo
 
         def find(left_out: LeftOut) -> Iterator[Photo]:
-            yield from filter(keep, self._find(left_out))
-            ended()
+            yield from kept(self._find(left_out))
+            unseen[:] = sorted(lacking)
 
-        if self.whole:
-            ended()
-        photos = StreamedPhotos(find, tuple(filter(keep, self.first)), self.whole, self.countable)
-        photos.notes = self.notes
+        photos = StreamedPhotos(find, tuple(kept(self.first)), self.whole, self.countable)
+        unseen += sorted(lacking) if self.whole else ()
+        photos.notes, photos.unseen = self.notes, unseen
         return photos
 
     def __len__(self) -> int:
@@ -137,7 +147,7 @@ class StreamedPhotos(Sequence[Photo]):
         places = range(sys.maxsize)[index]
         first = tuple(photo for place, photo in numbered(self.first) if place in places) if self.whole else self.first
         part = StreamedPhotos(self._find, first, self.whole, self.countable, self._which[index])
-        part.notes = self.notes
+        part.notes, part.unseen = self.notes, self.unseen
         return part
 
 

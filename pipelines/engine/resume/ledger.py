@@ -39,6 +39,7 @@ class Ledger:
     ) -> None:
         self.records = records
         self._there = OutputIndex(folder)
+        self._plan = plan
         self._wishes = Wishes(outputs, plan)
         self._pasting = any(output.per == "photo" for output in outputs)
 
@@ -141,6 +142,8 @@ class Ledger:
         if first is None or first.status != "ok":
             return 0, False
         faces = max(1, int(first.scores.get("faces", 1)))
+        if self._plan is not None and self._plan.beyond(photo, faces):  # fails each time, as photos without a face do
+            return 0, False
         for key in face_keys(photo.key, faces):
             record = self.records.get(key)
             if record is None or record.digest != first.digest or record.status != "ok":

@@ -39,7 +39,7 @@ from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 from pipelines.weights.formats.tflite import read_tflite
 
-VERSION = "3"
+VERSION = "4"
 MATTE = "person-matte"
 
 
@@ -105,7 +105,7 @@ def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | T
         region = manner.region
     asked = None if region is None else regions.asked_region(state.face, WORK, region)
     if manner.way == "skin":
-        image, mask, landmarks = *skin.transfer(state, edited, asked), state.face.points
+        image, mask, landmarks = *skin.transfer(state, edited, asked, manner.colour), state.face.points
     elif manner.way == "head":
         image, mask, landmarks = head.turn(state, edited, asked)
     else:

@@ -1,4 +1,4 @@
-"""Grain and sharpness: what a render brings gets as much fine detail as the photo around it has."""
+"""Grain and sharpness: what a render brings, and what moves, has as much fine detail as the photo there had."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipelines.stages.compose.filters import blur, luma
 
+FULLER = 1.3  # times the finest band at most; twice resampled skin needs less
 BANDS = (1.0, 2.0, 4.0)  # px at full size: the borders between the bands, finest first
 MOST, LEAST = 1.15, 0.05
 MIDDLE = (0.42, 0.82, 0.28, 0.72)  # top, bottom, left, right: shares of an aligned crop that are always face
@@ -44,3 +45,15 @@ def with_grain(x: Tensor, ratio: Tensor) -> Tensor:
     for sigma, (finer, coarser) in zip(BANDS, itertools.pairwise(weights), strict=True):
         result.addcmul_(blur(x, sigma), coarser - finer)
     return result
+
+
+def kept_crisp(moved: Tensor, photo: Tensor, where: Tensor) -> Tensor:
+    """`moved`, the photo read between its pixels, with the finest band that reading has cost; all n x C x H x W.
+
+    One gain a face: the band's size in the photo over that in the moved one, both over `where` n x 1 x H x W in [0, 1], so
+    that a soft photo stays soft.
+    """
+    own, made = (x - blur(x, BANDS[0]) for x in (luma(photo), luma(moved)))
+    sizes = [(band.abs() * where).sum(dim=(1, 2, 3), keepdim=True) for band in (own, made)]
+    gain = (sizes[0] / sizes[1].clamp_min(1e-6)).clamp(1, FULLER)
+    return moved + made * where * (gain - 1)

@@ -28,21 +28,23 @@ class Manner:
 
     `unit`: how much of a direction's own unit makes one unit of a composed edit. `rows`: of the direction, that leave the
     shape alone, where an edit of skin must bring neither glasses nor another head along ("": its own); docs/decisions/0036.
+    `colour`: share of an edit of skin's difference in colour that is taken; docs/decisions/0115.
     """
 
     way: Way
     region: Region = "face"
     unit: float = 1.0
     rows: str = ""
+    colour: float = 1.0
 
 
 MannerOf = Callable[[str], Manner]
 MANNERS: dict[str, Manner] = {
-    "smile": Manner("shape", "mouth", 0.7),
+    "smile": Manner("shape", "mouth", 0.8),
     "mouth_open": Manner("shape", "mouth"),
     "eyes_open": Manner("shape", "eyes"),
-    "age": Manner("skin", unit=1.5, rows="6-17"),
-    "gender": Manner("skin", unit=1.5, rows="6-17"),
+    "age": Manner("skin", unit=1.5, rows="6-17", colour=0.3),
+    "gender": Manner("skin", unit=1.5, rows="6-17", colour=0.5),
     "yaw": Manner("head"),
     "pitch": Manner("head"),
 }

@@ -15,7 +15,8 @@ from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import blur, dilate, enlarge, length, luma, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
-from pipelines.stages.compose.grain import with_grain
+from pipelines.stages.compose.grain import kept_crisp, with_grain
+from pipelines.stages.compose.lips import LipColour, without_yellow
 from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
@@ -26,6 +27,10 @@ DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the directi
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
 # How far the smoothed flow falls short at a mouth's corners: landmarks move 1.1 to 1.14 times as far (0051).
 SHORT = 1.12
+OUTLINE = 4  # px of 256: the person's outline stays as it is
+STIRRED = (0.0, 0.25)  # px of 256: motion that reads the photo between its pixels
+CRACKLE = 2.0  # px of 256: finer changes of light are the generator's skin
+CHEEKS = 4.0  # px of 256: motion of skin is as even as that
 TONE = 8.0  # px of 256
 
 
@@ -40,6 +45,7 @@ class Change:
         landmarks: n x 68 x 2, shares, after the edit.
         onto: where the edited render is read, (dx, dy) in pixels of 256, so that it lies on the photo.
         behind: share of the photo's background, of heads that turn.
+        teeth: where the inside of a mouth may be; None: no mouth.
     """
 
     mask: Tensor
@@ -51,6 +57,7 @@ class Change:
     landmarks: Tensor
     onto: Tensor
     behind: Tensor | None = None
+    teeth: Tensor | None = None
 
 
 def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,25 +74,32 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
     """What a shape edit does; edited n x 3 x 256 x 256."""
     edited, found, onto = registered(state, edited)
     if region == "mouth":
-        found = found * SHORT
+        found = _even(state, found * SHORT)
     landmarks = regions.moved_landmarks(state.face.points, found)
     mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
-        mask = mask * state.mouth
-    change = assembled(
-        state,
-        edited,
-        found * mask,
-        mask,
-        _openings(state, landmarks, region, found),
-        landmarks,
-        onto,
-        EYE_LIMITS if region == "eyes" else LIMITS,
-    )
-    if region == "mouth":
-        return change
+        return _mouth(state, edited, found, landmarks, onto, mask)
+    openings = _openings(state, landmarks, region, found)
+    limits = EYE_LIMITS if region == "eyes" else LIMITS
+    change = assembled(state, edited, found * mask, mask, openings, landmarks, onto, limits)
     (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
     return replace(change, lids=lids)
+
+
+def _mouth(state: Prepared, edited: Tensor, flow: Tensor, landmarks: Tensor, onto: Tensor, mask: Tensor) -> Change:
+    """Of a mouth, which must be seen: within the person's outline, lips in the photo's colour."""
+    mask = mask * state.mouth * smoothstep(blur(dilate(1 - state.person, OUTLINE), OUTLINE), 0.8, 0.0)
+    lips, openings = LipColour(state, landmarks), _openings(state, landmarks, "mouth", flow)
+    like = edited + lips.change(edited)
+    change = assembled(state, like, flow * mask, mask, openings, landmarks, onto, LIMITS)
+    (teeth,) = _within(state, landmarks, [regions.LIPS], INSIDE)
+    return replace(change, tone=change.tone + lips.change(edited + change.tone), teeth=teeth)
+
+
+def _even(state: Prepared, flow: Tensor) -> Tensor:
+    """The flow smoothed where cheeks are, whose skin is the generator's crackle; around the lips it stays."""
+    lips = regions.polygon_distance(state.face.points[:, list(regions.LIPS)], WORK // 4)
+    return torch.lerp(blur(flow, CHEEKS), flow, enlarge(regions.soft(lips, state.face.unit, *NEAR), 4))
 
 
 def registered(state: Prepared, edited: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,7 +164,7 @@ def assembled(
         mismatch = torch.maximum(mismatch, off.square().mean(dim=1, keepdim=True).sqrt() * gone)
     near = blur(dilate(mismatch, 2), 1.5)
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
-    light = light * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
+    light = blur(light, CRACKLE) * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
     tone = local_tone(photo, moved, told * torch.exp(-(near / limits.shade).square()), TONE) - drift
     return Change(mask, flow, light, fresh, white_kept(edited, tone), None, landmarks, onto)
 
@@ -190,6 +204,8 @@ def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:
     moved = warp(state.images, window.grown(change.flow) * factor, window.corner, mode="bicubic")
     result = state.images.clone()
     target, photo = window.cut(result), window.cut(state.images)
+    carried = window.grown(smoothstep(length(change.flow), *STIRRED) * change.mask * (1 - change.novel))
+    moved = kept_crisp(moved, photo, carried)
     target.copy_(moved.add_(window.grown(change.light)))
     _fill_openings(state, edited, change, result)
     if change.behind is not None:
@@ -210,6 +226,8 @@ def _fill_openings(state: Prepared, edited: Tensor, change: Change, result: Tens
     render = warp(edited, window.grown(change.onto) * factor, window.corner, mode="bicubic")
     render = with_grain(render, state.grain)
     render = render + window.grown(change.tone)
+    if change.teeth is not None:
+        render = without_yellow(render, window.grown(change.teeth))
     if change.lids is not None:
         grey = luma(render)
         render = grey + (render - grey) * (1 - (1 - EYE_CHROMA) * window.grown(change.lids))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.filters import blur, dilate, enlarge, luma, smoothstep, warp, weighted_blur
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint
@@ -20,6 +20,7 @@ from pipelines.stages.compose.window import window_of
 
 TONE = 20.0  # px of 256: wider changes are of tone, not of skin
 HAIR = (0.4, 0.7)  # distance from the face's mean colour, [-1, 1] units, rms
+PERSON = (0.2, 0.6)  # of the matte: below it is background
 TEETH = (0.03, 0.08)  # units around the line between the lips: renders like teeth green
 FINE = 512  # px: the difference is read at this side, no finer
 CRACKLE = 0.7  # px of 512: finer than this is noise
@@ -35,7 +36,7 @@ def skin_mask(state: Prepared, asked: Tensor | None = None) -> Tensor:
     line = regions.polygon_distance(state.face.points[:, list(regions.INNER_LIPS)], WORK // 2)
     stays = torch.maximum(stays, enlarge(regions.soft(line, state.face.unit, *TEETH), 2))
     skin = state.skin * _bare_forehead(state) if asked is None else asked
-    return skin * (1 - stays) * state.free
+    return skin * (1 - stays) * state.free * smoothstep(state.person, *PERSON)
 
 
 def _bare_forehead(state: Prepared) -> Tensor:
@@ -48,8 +49,14 @@ def _bare_forehead(state: Prepared) -> Tensor:
     return 1 - covered * above
 
 
-def transfer(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The photos with the edit's difference: n x 3 x R x R, and the mask n x 1 x 256 x 256; edited n x 3 x R x R."""
+def transfer(
+    state: Prepared, edited: Tensor, asked: Tensor | None = None, colour: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The photos with the edit's difference: n x 3 x R x R, and the mask n x 1 x 256 x 256; edited n x 3 x R x R.
+
+    Args:
+        colour: share of the difference in colour that is taken, beside all of that in brightness.
+    """
     mask = skin_mask(state, asked)
     size = min(FINE, edited.shape[-1])
     before, after = resize_area(state.base, size), resize_area(edited, size)
@@ -63,6 +70,8 @@ def transfer(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> tu
     # A soft photo gets soft wrinkles.
     coarse = blur(gap, 2.0)
     gap = coarse + (gap - coarse) * state.grain[:, 2].view(-1, 1, 1, 1)
+    grey = luma(gap)
+    gap = grey + (gap - grey) * colour
     return _added(state, gap * enlarge(mask, scale), mask), mask
 
 

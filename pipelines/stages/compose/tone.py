@@ -7,10 +7,8 @@ from torch import Tensor
 
 from pipelines.stages.compose.filters import luma, smoothstep, weighted_blur
 
-WHITE_SATURATION, WHITE_LUMA = (
-    (0.8, 0.4),
-    (-0.3, 0.1),
-)  # [-1, 1] units: below and above these a pixel is of a tooth or an eye
+# [-1, 1] units: below and above these a pixel is of a tooth or an eye.
+WHITE_SATURATION, WHITE_LUMA = (0.8, 0.4), (-0.3, 0.1)
 WHITE_CHROMA = 0.3  # share of the tone's colour that such pixels take
 FLAT_CHROMA = (0.012, 0.03)  # deviation off the line, [-1, 1] units: below it colours lie on a line, above they do not
 
@@ -25,10 +23,14 @@ def white_kept(render: Tensor, tone: Tensor) -> Tensor:
 
     A tone is read from skin; what makes skin as tanned or as red as the photo's would make teeth yellow or red.
     """
-    saturation = render.amax(dim=1, keepdim=True) - render.amin(dim=1, keepdim=True)
-    white = smoothstep(saturation, *WHITE_SATURATION) * smoothstep(luma(render), *WHITE_LUMA)
     grey = luma(tone)
-    return grey + (tone - grey) * (1 - (1 - WHITE_CHROMA) * white)
+    return grey + (tone - grey) * (1 - (1 - WHITE_CHROMA) * whiteness(render))
+
+
+def whiteness(picture: Tensor) -> Tensor:
+    """n x 3 x H x W -> n x 1 x H x W in [0, 1]: bright and of little colour, as teeth and eyes are."""
+    saturation = picture.amax(dim=1, keepdim=True) - picture.amin(dim=1, keepdim=True)
+    return smoothstep(saturation, *WHITE_SATURATION) * smoothstep(luma(picture), *WHITE_LUMA)
 
 
 def tint_line(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

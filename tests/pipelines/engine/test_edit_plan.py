@@ -10,12 +10,15 @@ import pytest
 
 from pipelines.engine.edit_plan import read_plan
 from pipelines.engine.events import RunSummary
+from pipelines.engine.plan import describe, plan_run
 from pipelines.engine.run import run_job
 from pipelines.engine.types import Origin, Photo
 from pipelines.errors import UsageError
 from pipelines.images.pixels import decode
 from pipelines.records.manifest import read_manifest
 from pipelines.records.outputs import planned_photo, planned_round
+from pipelines.specs import EditSpec
+from pipelines.weights.store import StoreConfig, WeightStore
 from tests.factories import (
     SIZE,
     FakeChain,
@@ -108,10 +111,20 @@ def test_what_is_not_there_is_told_at_the_end(tmp_path: Path, shard: tuple[int, 
     ]
 
 
+def test_plan_of_which_nothing_is_there(tmp_path: Path) -> None:
+    write_photos(tmp_path / "raw", 1)
+    summary = run(tmp_path, "gone,,smile=+1")
+    assert summary.exit_code == 4
+    assert any(w.startswith("1 key of the plan is not in the input ('gone')") for w in summary.warnings)
+
+
 def test_face_that_is_not_there_fails_alone(tmp_path: Path) -> None:
     write_photos(tmp_path / "raw", 1)
-    summary = run(tmp_path, "p00,1,smile=+1", "p00,7,smile=+1")
+    rows = ("p00,1,smile=+1", "p00,7,smile=+1")
+    summary = run(tmp_path, *rows)
     assert (summary.ok, summary.failures, summary.exit_code) == (3, {"no-such-face": 1}, 3)
+    again = run(tmp_path, *rows)
+    assert (again.skipped, again.failures, again.exit_code) == (3, {"no-such-face": 1}, 3)
     error = read_manifest(tmp_path / "out")["p00.7"].error
     assert error is not None
     assert "face 7" in error.message
@@ -143,6 +156,9 @@ def test_json_and_csv_say_the_same(tmp_path: Path) -> None:
         json.dumps([{"key": "a/b", "attr": "smile=+2,age=-1"}, {"key": "a/b", "face": 1, "attr": "smile=-1:1:1"}])
     )
     assert read_plan(listed) == table
+    semicolons = tmp_path / "spreadsheet.csv"
+    semicolons.write_bytes("\ufeffkey;face;attr\r\na/b;;smile=+2,age=-1\r\na/b;1;smile=-1:1:1\r\n".encode())
+    assert read_plan(semicolons) == table
     photo = Photo("a/b", "/x/a/b.jpg")
     assert table.of(photo, 0) == ("smile+2,age-1",)
     assert table.of(photo, 1) == ("smile+2,age-1", "smile-1", "smile+0", "smile+1")
@@ -161,10 +177,11 @@ def test_json_and_csv_say_the_same(tmp_path: Path) -> None:
         ("key,face,attr\na,x,smile=1\n", "row 1 'face'"),
         ("key,attr\na,smile=1,age=2\n", "quote combinations"),
         ("key,attr,note\na,smile=1,x\n", "row 1 'note'"),
+        ('[{"key": "a", "face": true, "attr": "smile=1"}]', "row 1 'face'"),
     ],
 )
 def test_mistakes_are_told_with_their_row(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "plan.csv"
+    path = tmp_path / ("plan.json" if text.startswith("[") else "plan.csv")
     path.write_text(text)
     with pytest.raises(UsageError, match=said):
         read_plan(path)
@@ -177,6 +194,21 @@ def test_files_that_are_no_plan(tmp_path: Path) -> None:
         (tmp_path / "plan.json").write_text(text)
         with pytest.raises(UsageError, match="the plan"):
             read_plan(tmp_path / "plan.json")
+
+
+def test_strengths_outside_the_measured_range_are_warned_of_once(tmp_path: Path) -> None:
+    store = WeightStore(StoreConfig.from_env({}, tmp_path / "none", offline=True))
+    raw, plan = write_photos(tmp_path / "raw", 1), plan_file(tmp_path, "p00,,smile=-2:9:1", "p00,,age=1")
+    edits = ["smile@3-7=1e6", "smile=+8", "age=2"]
+    job = plan_run(EditSpec(inputs=(raw,), output=tmp_path / "out", edits=edits, plan=plan, device="cpu"), store)
+    assert [sentence.partition(" to ")[0] for sentence in job.warnings] == [
+        "smile=+9 is outside -3",
+        "smile@3-7=+1e+06 is outside -3",
+    ]
+    assert describe(job, store)["notes"] == [*job.warnings]
+    assert not plan_run(
+        EditSpec(inputs=(raw,), output=tmp_path / "out", edits=["smile=+2"], device="cpu"), store
+    ).warnings
 
 
 def test_kinds_of_planned_photos() -> None:
