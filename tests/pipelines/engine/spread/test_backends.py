@@ -20,7 +20,7 @@ from pipelines.engine.events import ProgressEvent
 from pipelines.engine.run import run_job
 from pipelines.errors import ClusterError, UsageError
 from pipelines.records.manifest import read_manifest
-from tests.factories import edit_job, output_files, write_photos
+from tests.factories import FakeChain, edit_job, output_files, write_photos
 from tests.pipelines.engine.input.test_streaming import COUNT, Gate, gate, hold_lines, write_list
 from tests.pipelines.engine.killing import ENVIRON, Forked, Spawned, check_whole, noted, wait_until
 
@@ -137,7 +137,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_with_a_sentence(
             cluster.scheduler.kill()
 
     with pytest.raises(ClusterError, match="the dask scheduler went away; what is finished is kept"):
-        run_job(edit_job(raw, out, backend="dask", scheduler=cluster.address), count)
+        run_job(edit_job(raw, out, chain=FakeChain(pause=0.1), backend="dask", scheduler=cluster.address), count)
     assert "Traceback" not in capfd.readouterr().err
     assert any(record.status == "ok" for record in read_manifest(out).values())
     assert Forked(raw, out).wait() == 0  # at once: it waits until the cluster's workers have let go
