@@ -12,10 +12,11 @@ from pipelines.metrics.registry import metrics
 from pipelines.metrics.tools import LANDMARKS, Tools
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.faces.glasses import GLASSES_ASSET
+from pipelines.models.faces.years import YEARS_ASSET
 from pipelines.types import F32Array, FaceFinder, U8Image
 from pipelines.weights.store import WeightStore
 
-METER = (LANDMARKS, "age-dlib", "gender-dlib", GLASSES_ASSET)
+METER = (LANDMARKS, "age-dlib", "gender-dlib", YEARS_ASSET, GLASSES_ASSET)
 Measure = Callable[[list[U8Image]], Mapping[str, F32Array]]
 
 
@@ -24,10 +25,11 @@ def attribute_meter(store: WeightStore, finder: FaceFinder | None = None) -> Mea
     from pipelines.models.faces.agegender import AgeGender
     from pipelines.models.faces.attributes import AttributeMeter
     from pipelines.models.faces.glasses import load_glasses
+    from pipelines.models.faces.years import load_years
 
     people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
-    glasses = load_glasses(store.tensors(GLASSES_ASSET))
-    return AttributeMeter(finder or DlibFinder(store.path(LANDMARKS)), people, glasses).measure
+    years, glasses = load_years(store.tensors(YEARS_ASSET)), load_glasses(store.tensors(GLASSES_ASSET))
+    return AttributeMeter(finder or DlibFinder(store.path(LANDMARKS)), people, years, glasses).measure
 
 
 class AttributeChange:

@@ -21,6 +21,7 @@ from pipelines.models.faces.agegender import AGE_CHIP, GENDER_CHIP, PADDING, Age
 from pipelines.models.faces.appearance import APPEARANCE, appearance
 from pipelines.models.faces.chips import extract_chips, five_points
 from pipelines.models.faces.glasses import Glasses
+from pipelines.models.faces.years import Years
 from pipelines.types import F32Array, FaceFinder, U8Image
 
 F64Array = npt.NDArray[np.float64]
@@ -167,13 +168,15 @@ class AttributeMeter:
 
     Args:
         finder: a finder with 68 landmarks (`pipelines.models.faces.finders.DlibFinder`).
-        age_gender: the two networks.
+        age_gender: gives the gender.
+        years: gives the age.
         glasses: the network of glasses; None: they are not measured.
     """
 
-    def __init__(self, finder: FaceFinder, age_gender: AgeGender, glasses: Glasses | None = None) -> None:
+    def __init__(self, finder: FaceFinder, age_gender: AgeGender, years: Years, glasses: Glasses | None = None) -> None:
         self._finder = finder
         self._age_gender = age_gender
+        self._years = years
         self._glasses = glasses
 
     def measure(self, images: Sequence[U8Image]) -> dict[str, F32Array]:
@@ -205,9 +208,9 @@ class AttributeMeter:
                 values[7 : 7 + len(seen), index] = list(seen.values())
                 found.append((copy, landmarks))
         if present:
-            ages, genders = zip(*(_chips(*each) for each in found), strict=True)
-            years, male = self._age_gender.measure(ages, genders)
-            values[5, present] = years
+            ages, genders = zip(*(age_gender_chips(*each) for each in found), strict=True)
+            _, male = self._age_gender.measure(ages, genders)
+            values[5, present] = self._years.measure(*zip(*found, strict=True))
             values[6, present] = np.clip(male, -_SURE, _SURE)
             if self._glasses:
                 values[-1, present] = self._glasses.measure(*zip(*found, strict=True))
@@ -221,7 +224,7 @@ def _search_copy(image: U8Image) -> U8Image:
 
 
 @torch.no_grad()
-def _chips(image: U8Image, landmarks: F32Array) -> tuple[U8Image, U8Image]:
+def age_gender_chips(image: U8Image, landmarks: F32Array) -> tuple[U8Image, U8Image]:
     """The age and the gender chip of one face; landmarks in pixels."""
     picture = to_tensor([image])
     points = five_points(torch.from_numpy(landmarks)[None]) / torch.tensor((image.shape[1], image.shape[0]))

@@ -7,12 +7,13 @@ difference over; the rows below hold shapes. A unit is calibrated on composed pi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.models.faces.attributes import MEASURED
 from pipelines.training.tasks.direction_fit import steps_from
 
 F64Array = npt.NDArray[np.float64]
@@ -23,7 +24,8 @@ class Recipe:
     """One direction.
 
     Attributes:
-        target: attribute -> deviations that a step is to move; every other measured one 0.
+        target: attribute -> deviations that a step is to move.
+        held: the others that a step must not move; None: all that are measured.
         rows: first and last row of W+ in which it acts.
         way, region: how a composer brings it in (`pipelines.stages.compose.manners`).
         what: what + does, for people.
@@ -37,6 +39,7 @@ class Recipe:
     region: str
     what: str
     longest: float = 4.0
+    held: Collection[str] | None = None
 
     @property
     def moves(self) -> str:
@@ -44,7 +47,11 @@ class Recipe:
         return max(self.target, key=lambda name: abs(self.target[name]))
 
 
+# What ageing itself changes is free: hair, beard and the width of a jaw.
+WITH_AGE = frozenset(MEASURED) - {"hair", "hair_warm", "beard", "face_width", "light"}
+
 RECIPES: dict[str, Recipe] = {
+    "age": Recipe({"age": 1}, (3, 11), "shape", "face", "older: skin, lids, folds and jaw", longest=2.0, held=WITH_AGE),
     "glasses": Recipe(
         {"glasses": 1}, (0, 5), "skin", "glasses", "glasses on; less takes them off hardly ever", longest=2.0
     ),
@@ -65,5 +72,6 @@ def recipe_vector(recipe: Recipe, b: F64Array, names: Sequence[str], w_whiten: n
         names: of its rows.
         w_whiten: the generator's whitening matrix, 512 x 512.
     """
-    target = np.array([recipe.target.get(name, 0.0) for name in names])
-    return np.asarray(target @ steps_from(b, np.asarray(w_whiten, np.float32)))
+    kept = [k for k, name in enumerate(names) if recipe.held is None or name in recipe.held or name in recipe.target]
+    target = np.array([recipe.target.get(names[k], 0.0) for k in kept])
+    return np.asarray(target @ steps_from(b[kept], np.asarray(w_whiten, np.float32)))

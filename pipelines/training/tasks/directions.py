@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipelines.models.faces.agegender import AgeGender
 from pipelines.models.faces.attributes import ATTRIBUTES, MEASURED, AttributeMeter
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.faces.glasses import GLASSES_ASSET, load_glasses
+from pipelines.models.faces.years import YEARS_ASSET, load_years
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.edit.direction_set import Direction, DirectionSet
 from pipelines.stages.edit.directions import ASSET, list_directions
@@ -33,6 +34,8 @@ from pipelines.weights import assets
 from pipelines.weights.store import WeightStore
 
 NUM_WS = 18  # rows of mobile-ffhq
+# Of mouth_open, that a smile takes along: on photos the mouth of one that is taken away would open (decision 0110).
+LIPS = 0.24
 DESCRIPTIONS = {
     "smile": "mouth corners up and apart",
     "mouth_open": "inner lips apart",
@@ -80,7 +83,8 @@ def train(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
     generator = generators.get("mobile-ffhq").build(parts)
     finder = DlibFinder(store.path("landmarks-68"))
     people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
-    meter = AttributeMeter(finder, people, load_glasses(store.tensors(GLASSES_ASSET)))
+    years, glasses = load_years(store.tensors(YEARS_ASSET)), load_glasses(store.tensors(GLASSES_ASSET))
+    meter = AttributeMeter(finder, people, years, glasses)
     everything = _sample(generator, meter, spec, report)
     if spec.keep:
         made = _kept()
@@ -88,6 +92,8 @@ def train(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
         sample = fitting.Sample(everything.w, everything.values[:, : len(ATTRIBUTES)])
         fits = _fit(generator, meter, _describer(parts, finder), sample, spec, report)
         made = {name: _made(name, torch.from_numpy(fit.vector).float(), fit.layers) for name, fit in fits.items()}
+        smile = made["smile"]
+        made["smile"] = replace(smile, vector=smile.vector + LIPS * made["mouth_open"].vector)
     made |= _recipes(generator, everything)
     return write_asset(spec.output, ASSET, *_calibrated(made, everything, spec, store, report))
 

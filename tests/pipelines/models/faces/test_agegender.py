@@ -12,6 +12,7 @@ from pipelines.images.pixels import decode
 from pipelines.models.faces.agegender import AGE_CHIP, GENDER_CHIP, PADDING, AgeGender
 from pipelines.models.faces.attributes import AttributeMeter
 from pipelines.models.faces.finders import DlibFinder
+from pipelines.models.faces.years import YEARS_ASSET, load_years
 from pipelines.types import U8Image
 from pipelines.weights.store import WeightStore
 
@@ -74,7 +75,8 @@ def test_numbers_match_a_plain_reading_of_the_networks(store: WeightStore, netwo
 
 @pytest.mark.weights
 def test_real_faces(store: WeightStore, networks: AgeGender) -> None:
-    meter = AttributeMeter(DlibFinder(store.path("landmarks-68")), networks)
+    years = load_years(store.tensors(YEARS_ASSET))
+    meter = AttributeMeter(DlibFinder(store.path("landmarks-68")), networks, years)
     names = ("sample-obama", "sample-biden", "sample-astronaut")  # two men of about 50 and 70, a woman of 36
     found = meter.measure([decode(store.path(name).read_bytes()) for name in names])
     assert (np.sign(found["gender"]) == (1, 1, -1)).all()

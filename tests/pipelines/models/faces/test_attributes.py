@@ -155,11 +155,19 @@ class _Networks:
         return levels[0], levels[1]
 
 
+class _Years:
+    """Gives the mean level of the pictures."""
+
+    def measure(self, images: Sequence[U8Image], landmarks: Sequence[F32Array]) -> F32Array:
+        assert all(points.shape == (68, 2) for points in landmarks)
+        return np.array([image.max() for image in images], np.float32)
+
+
 def test_meter_keeps_the_order_and_marks_pictures_without_a_face() -> None:
     finder = _Finder()
     levels = (200, 0, 100)
     pictures = [np.full((side, side, 3), level, np.uint8) for side, level in zip((1024, 256, 256), levels, strict=True)]
-    found = AttributeMeter(finder, _Networks()).measure(pictures)  # type: ignore[arg-type]
+    found = AttributeMeter(finder, _Networks(), _Years()).measure(pictures)  # type: ignore[arg-type]
     assert tuple(found) == MEASURED[:-1]  # no network of glasses was given
     assert all(values.shape == (3,) and values.dtype == np.float32 for values in found.values())
     assert all(np.isnan(values).tolist() == [False, True, False] for values in found.values())
@@ -171,13 +179,13 @@ def test_meter_keeps_the_order_and_marks_pictures_without_a_face() -> None:
 
 
 def test_meter_without_any_face_or_picture() -> None:
-    meter = AttributeMeter(_Finder(), _Networks())  # type: ignore[arg-type]
+    meter = AttributeMeter(_Finder(), _Networks(), _Years())  # type: ignore[arg-type]
     assert np.isnan(meter.measure([np.zeros((64, 64, 3), np.uint8)])["age"]).all()
     assert meter.measure([])["smile"].shape == (0,)
 
 
 def test_a_finder_with_five_points_is_refused() -> None:
-    meter = AttributeMeter(_Finder(points=5), _Networks())  # type: ignore[arg-type]
+    meter = AttributeMeter(_Finder(points=5), _Networks(), _Years())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="68 landmarks"):
         meter.measure([np.full((64, 64, 3), 9, np.uint8)])
 
@@ -190,11 +198,14 @@ def test_smiles_of_real_photos_rank_above_serious_faces(shared: Path, store) -> 
     from pipelines.images.pixels import decode
     from pipelines.models.faces.agegender import AgeGender
     from pipelines.models.faces.finders import DlibFinder
+    from pipelines.models.faces.years import YEARS_ASSET, load_years
 
     with tarfile.open(shared / "photos" / "train-256" / "studio.tar") as archive:
         pictures = {name: archive.extractfile(f"{name}.jpg").read() for name in (*SMILING, *SERIOUS)}  # type: ignore[union-attr]
     meter = AttributeMeter(
-        DlibFinder(store.path("landmarks-68")), AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
+        DlibFinder(store.path("landmarks-68")),
+        AgeGender(store.path("age-dlib"), store.path("gender-dlib")),
+        load_years(store.tensors(YEARS_ASSET)),
     )
     smile = meter.measure([decode(data) for data in pictures.values()])["smile"]
     assert np.nanmin(smile[: len(SMILING)]) > np.nanmax(smile[len(SMILING) :])

@@ -44,6 +44,15 @@ def test_a_recipe_moves_what_it_names_and_holds_the_rest() -> None:
     assert np.allclose((vector @ truth.T) / sample.values.std(0), (0, 2), atol=0.1)
 
 
+def test_a_recipe_leaves_free_what_it_does_not_hold() -> None:
+    sample, mean, whiten, truth = world()
+    b, _ = gradients(sample, mean, whiten)
+    held = recipe_vector(Recipe({"b": 1.0}, (0, 5), "skin", "face", "b"), b, NAMES, whiten)
+    free = recipe_vector(Recipe({"b": 1.0}, (0, 5), "skin", "face", "b", held=()), b, NAMES, whiten)
+    assert np.linalg.norm(free) < np.linalg.norm(held)  # the shorter step takes along what hangs together with b
+    assert (free @ truth.T)[0] > 0.2 * (free @ truth.T)[1]
+
+
 def test_noise_is_not_taken_for_a_direction() -> None:
     sample, mean, whiten, _ = world()
     shuffled = Sample(sample.w, np.random.default_rng(1).permutation(sample.values))
