@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from ganinv_cli.options import OutputOptions
-
-Film = Literal["webp", "mp4"]
+from pipelines.images.films import Film
 
 
 def compare(

@@ -44,6 +44,12 @@ class OutputError(GanInvError):
     exit_code = 3
 
 
+class ClusterError(GanInvError):
+    """The cluster cannot be reached any more: the run stops early, and what is finished is kept."""
+
+    exit_code = 3
+
+
 class PhotoError(Exception):
     """One photo or face cannot be used. Caught by the engine, which records it as that item's `Failure`.
 

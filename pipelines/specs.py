@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from pipelines.edits import Edit, parse_edits
+from pipelines.images.films import Film
 from pipelines.options import Option
 from pipelines.run_specs import OUTPUT, RunSpec
 
@@ -209,7 +210,7 @@ class EditSpec(InvertSpec):
     masks: Annotated[bool, Option("Also write where each edited picture is not the photo.", "Edit")] = False
     animate: Annotated[bool, Option("Also an animation of each face's edits, for sweeps.", "Edit")] = False
     animate_format: Annotated[
-        Literal["webp", "mp4"], Option("Of the animations: webp, or mp4 (pip install 'ganinv[video]').", "Edit")
+        Film, Option("Of the animations: webp, or mp4 (pip install 'ganinv[video]').", "Edit")
     ] = "webp"
     paste: Annotated[bool, Option("Also put the edited faces of each photo back into it.", "Edit")] = False
     paste_format: Annotated[

@@ -10,7 +10,8 @@ from pipelines.evaluation.contact_sheet import contact_sheet
 from pipelines.evaluation.loading import load_row
 from pipelines.evaluation.pairing import Row, pair_run
 from pipelines.files import write_atomic
-from pipelines.images.animation import Film, check_film, sweep
+from pipelines.images.animation import check_film, sweep
+from pipelines.images.films import Film
 from pipelines.records.outputs import ANIMATION, INVERSION, file_name
 from pipelines.types import U8Image
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipelines.evaluation.compare import Comparison, Interval, Line
@@ -14,6 +14,9 @@ WIDTH, HEIGHT = 640.0, 380.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 24.0, 20.0, 48.0
 _EDIT = re.compile(r"([^,]+?)([+-]\d+(?:\.\d+)?)")  # of one attribute, as `edits.make_edit` names it
 _ROOM = 0.12  # of the range, free at each end
+
+Unit = Callable[[str, str], float]
+"""Edit and metric -> by what the metric's value is divided; 0: it is no measure of editability."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,15 @@ class _Axis:
 def scatter_of(comparison: Comparison) -> Scatter | None:
     """The drawing; None where fewer than two runs have both figures.
 
-    Distortion is the inversion's distance to the source. Editability is how far an edit moved the attribute that it asked
-    for, in standard deviations for each unit of its strength, as a mean over the edits of one attribute.
+    Distortion is the inversion's distance to the source. Editability is how far an edit moved what it asked for, in
+    standard deviations for each unit of its strength, as a mean over the edits: the metric `moved` where two runs have it,
+    else `attributes`, of edits of one attribute alone.
     """
     distortion = next((line for name in DISTORTIONS for line in _lines(comparison, INVERSION, name)), None)
     if distortion is None:
         return None
-    points: dict[str, tuple[Interval, Interval]] = {}
-    for index, run in enumerate(comparison.runs):
-        across, down = distortion.values[index], _editability(comparison, index)
-        if across is not None and down is not None:
-            points[run] = across, down
-    if len(points) < 2:
+    points = next((found for unit in (_moved, _asked) if len(found := _points(comparison, distortion, unit)) > 1), None)
+    if points is None:
         return None
     x = _axis([across for across, _ in points.values()], _LEFT, WIDTH - _RIGHT)
     y = _axis([down for _, down in points.values()], HEIGHT - _BOTTOM, _TOP)
@@ -89,11 +89,21 @@ def _lines(comparison: Comparison, edit: str, metric: str) -> list[Line]:
     ]
 
 
-def _editability(comparison: Comparison, index: int) -> Interval | None:
+def _points(comparison: Comparison, distortion: Line, unit: Unit) -> dict[str, tuple[Interval, Interval]]:
+    """Distortion and editability of the runs that have both."""
+    found = {}
+    for index, run in enumerate(comparison.runs):
+        across, down = distortion.values[index], _editability(comparison, index, unit)
+        if across is not None and down is not None:
+            found[run] = across, down
+    return found
+
+
+def _editability(comparison: Comparison, index: int, unit: Unit) -> Interval | None:
     """A run's mean over its edits; the interval is the mean of the edits' intervals, which is wider than their mean's."""
     found = []
     for line in comparison.lines:
-        value, strength = line.values[index], _asked(line.edit, line.metric)
+        value, strength = line.values[index], unit(line.edit, line.metric)
         if strength and value is not None:
             bounds = [value.mean if each is None else each for each in (value.low, value.high)]
             found.append(sorted(each / strength for each in bounds) + [value.mean / strength])
@@ -101,6 +111,11 @@ def _editability(comparison: Comparison, index: int) -> Interval | None:
         return None
     low, high, mean = (sum(column) / len(found) for column in zip(*found, strict=True))
     return Interval(mean, low, high)
+
+
+def _moved(edit: str, metric: str) -> float:
+    """1 for `moved`, which is for each unit already."""
+    return float(metric == "moved")
 
 
 def _asked(edit: str, metric: str) -> float:

@@ -34,7 +34,7 @@ class SetScores:
 
     def write(self, scores: Scores) -> list[str]:
         """Put one figure an edit into `scores`; gives a sentence for each metric that has too few pictures."""
-        notes: dict[str, None] = {}
+        notes: list[str] = []
         for metric in self.metrics:
             for (name, edit), (sources, results) in self._sides.items():
                 if name == metric.name:
@@ -42,8 +42,7 @@ class SetScores:
                     figure = metric.compare(torch.cat(sources), torch.cat(results))
                     scores.add_set(edit, name, figure.value, figure.spread, count)
                     if figure.value is None:
-                        notes[
-                            f"{name} is not given: it needs {figure.least} pictures or more, and here are {count}"
-                        ] = None
-        cut = [f"metrics of sets are of the first {MOST:,} pictures of each edit"] if self.cut else []
-        return [*notes, *cut]
+                        notes.append(f"{name} is not given: it needs {figure.least} pictures or more, and here are {count}")
+        if self.cut:
+            notes.append(f"metrics of sets are of the first {MOST:,} pictures of each edit")
+        return list(dict.fromkeys(notes))  # edits of equally many pictures say the same

@@ -111,25 +111,11 @@ def _network(tools: Tools, name: str) -> MobileNetFeatures:
     return tools.shared(ASSET, lambda: load_mobilenet(tools.store.tensors(ASSET)).to(tools.device))
 
 
-@metrics.register(
-    KernelDistance.name,
-    "kernel distance of MobileNetV2's features from the sources', 256 px",
-    "lower",
-    weights=(ASSET,),
-    of_edits=True,
-    kind="set",
-)
-def _kid(tools: Tools) -> KernelDistance:
-    return KernelDistance(_network(tools, KernelDistance.name))
+def _register(distance: type[KernelDistance | FrechetDistance], kind: str) -> None:
+    text = f"{kind} distance of MobileNetV2's features from the sources', 256 px"
+    enter = metrics.register(distance.name, text, "lower", weights=(ASSET,), of_edits=True, kind="set")
+    enter(lambda tools: distance(_network(tools, distance.name)))
 
 
-@metrics.register(
-    FrechetDistance.name,
-    "Fréchet distance of MobileNetV2's features from the sources', 256 px",
-    "lower",
-    weights=(ASSET,),
-    of_edits=True,
-    kind="set",
-)
-def _fid(tools: Tools) -> FrechetDistance:
-    return FrechetDistance(_network(tools, FrechetDistance.name))
+_register(KernelDistance, "kernel")
+_register(FrechetDistance, "Fréchet")

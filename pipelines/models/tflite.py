@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _SIDES = 2  # rows and columns
+_CHANNELS_FIRST = (0, 2, 3, 1)  # where each of a file's axes, N x H x W x C, lies here
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,30 @@ def _reshape(shape: tuple[int, ...], _: object, images: Tensor, *__: Tensor) -> 
     return made.permute(0, 3, 1, 2) if made.ndim == 4 else made
 
 
+def _concatenated(shape: tuple[int, ...], options: Mapping[str, Any], *parts: Tensor) -> Tensor:
+    axis = options["axis"] % len(shape)
+    return torch.cat(parts, dim=_CHANNELS_FIRST[axis] if len(shape) == 4 else axis)
+
+
+def _mean(shape: tuple[int, ...], _: object, images: Tensor, axes: Tensor) -> Tensor:
+    made = images.mean(dim=[_CHANNELS_FIRST[axis] for axis in axes.flatten().tolist()], keepdim=True)
+    return made if len(shape) == 4 else made.flatten(1)
+
+
+def _fully_connected(
+    shape: tuple[int, ...], _: object, values: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    flat = values.permute(0, 2, 3, 1) if values.ndim == 4 else values
+    return functional.linear(flat.reshape(len(values), -1), weight, bias).reshape(len(values), *shape[1:])
+
+
 _RUN: dict[str, Callable[..., Tensor]] = {
     "add": lambda shape, options, a, b: a + b,
     "mul": lambda shape, options, a, b: a * b,
     "average_pool": _average,
+    "concatenate": _concatenated,
+    "fully_connected": _fully_connected,
+    "mean": _mean,
     "max_pool": _largest,
     "conv": _conv,
     "depthwise_conv": _conv,

@@ -5,10 +5,11 @@ Both are executors in the sense of `concurrent.futures`, so that the rest of a r
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -98,11 +99,17 @@ def _connect(scheduler: str | None) -> Any:
         import distributed
     except ImportError:
         raise UsageError("--backend dask needs dask's scheduler: pip install 'ganinv[cluster]'") from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # else its traceback before our sentence
     try:
         connect: Any = distributed.Client  # its own annotations stop here
         return connect(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"no dask scheduler answers at '{scheduler}' ({error}); start one, or correct it") from None
+
+
+def is_cut_off(error: BaseException) -> bool:
+    """Whether a cluster's client gave up its shards since no scheduler answers any more: nobody here cancels any."""
+    return isinstance(error, CancelledError) or type(error).__name__ in ("CommClosedError", "ClosedClientError")
 
 
 def died_of(error: BaseException) -> str:

@@ -11,12 +11,13 @@ from types import TracebackType
 
 from pipelines.engine.input.listing import Listing
 from pipelines.engine.job import Job, nothing
-from pipelines.engine.spread.backends import Backend, died_of
+from pipelines.engine.spread.backends import Backend, died_of, is_cut_off
 from pipelines.engine.spread.in_flight import clear_in_flight, left_by, stop_file
 from pipelines.engine.spread.shard import Shard
 from pipelines.engine.spread.shard_queue import ShardQueue
 from pipelines.engine.spread.worker import ShardResult, ShardTask, run_shard
 from pipelines.engine.types import Task
+from pipelines.errors import ClusterError
 from pipelines.records.manifest import Record
 from pipelines.records.manifest_tail import NewRecords
 
@@ -131,6 +132,10 @@ class Sending:
 
     def _note_death(self, error: Exception) -> None:
         """A worker died: no more is sent. Raises what is no death."""
+        if not self._backend.local and is_cut_off(error):
+            raise ClusterError(
+                "the dask scheduler went away; what is finished is kept: start it again, then run the same command to go on"
+            ) from None
         reason = died_of(error)
         if not reason:
             raise error

@@ -19,6 +19,7 @@ from torch import Tensor
 from pipelines.edits import Edit, make_edit
 from pipelines.errors import PhotoError, UsageError
 from pipelines.images.decode import decode, read_photo
+from pipelines.models.faces.hands import HandFinder
 from pipelines.models.faces.matte import PersonMatte
 from pipelines.stages.compose import head, regions, shape, skin
 from pipelines.stages.compose.filters import enlarge
@@ -33,14 +34,14 @@ from pipelines.stages.compose.manners import (
     known_manner,
     measured_manner,
 )
-from pipelines.stages.compose.state import WORK, Matte, Prepared, everybody, joined, large, prepared, sized
+from pipelines.stages.compose.state import WORK, Matte, Prepared, everybody, joined, large, nobody, prepared, sized
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 from pipelines.weights.formats.tflite import read_tflite
 
 VERSION = "4"
-MATTE = "person-matte"
+MATTE, PALMS, HANDS = "person-matte", "palm-detection", "hand-landmarks"
 
 
 class DetailComposer:
@@ -50,17 +51,21 @@ class DetailComposer:
     Args:
         manner: attribute -> how its edits are composed.
         region: where all edits may be, instead of where each attribute lives (`regions.asked_region`); None: the latter.
-        matte: see `state.Prepared`; without one a turned head's background is the render's.
+        matte, hands: see `state.Prepared`; without a matte a turned head's background is the render's.
     """
 
     version = VERSION
     points: tuple[Point, ...] = ()  # pictures are enough
 
     def __init__(
-        self, manner: MannerOf = known_manner, region: str | Tensor | None = None, matte: Matte = everybody
+        self,
+        manner: MannerOf = known_manner,
+        region: str | Tensor | None = None,
+        matte: Matte = everybody,
+        hands: Matte = nobody,
     ) -> None:
         self.manner = manner
-        self.matte = matte
+        self.matte, self.hands = matte, hands
         self.region = region
 
     def steps(self, edit: Edit) -> Sequence[Edit]:
@@ -80,10 +85,10 @@ class DetailComposer:
         """One entry a face on a CPU, one for all elsewhere; `inversion` is not read."""
         images, made = large(faces.images), large(base.image)
         if images.device.type != "cpu":
-            return [prepared(images, faces.landmarks, made, self.matte)]
+            return [prepared(images, faces.landmarks, made, self.matte, self.hands)]
         marks = faces.points()
         each = zip(images.split(1), marks.split(1), made.split(1), strict=True)
-        return [prepared(*face, self.matte) for face in each]
+        return [prepared(*face, self.matte, self.hands) for face in each]
 
     @torch.no_grad()
     def compose(self, state: list[Prepared], edited: Synthesis, edit: Edit) -> Composition:
@@ -117,7 +122,7 @@ def _unchanged(state: Prepared) -> Composition:
     return Composition(state.images, torch.zeros_like(state.images[:, :1]), state.face.points)
 
 
-@composers.register("detail", version=f"{VERSION} {MANNERS}", weights=(MATTE,), landmarks=True)
+@composers.register("detail", version=f"{VERSION} {MANNERS}", weights=(MATTE, PALMS, HANDS), landmarks=True)
 def build_detail(parts: Parts, generator: Generator) -> Composer:
     """A direction of whose manner neither `MANNERS` nor its card tells is measured once, on the generator's average face."""
 
@@ -130,8 +135,9 @@ def build_detail(parts: Parts, generator: Generator) -> Composer:
             return Manner(cast(Way, direction.way), cast(Region, direction.region or "face"))
         return _measured(generator, parts.directions, name)
 
-    matte = PersonMatte(read_tflite(parts.store.path(MATTE))).requires_grad_(False).eval().to(parts.device)
-    return DetailComposer(manner, region_of(parts.region), matte)
+    graphs = [read_tflite(parts.store.path(name)) for name in (MATTE, PALMS, HANDS)]
+    matte, hands = PersonMatte(graphs[0]).to(parts.device), HandFinder(*graphs[1:]).to(parts.device)
+    return DetailComposer(manner, region_of(parts.region), matte.eval(), hands.eval())
 
 
 def region_of(asked: str | None) -> str | Tensor | None:

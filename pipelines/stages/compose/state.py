@@ -32,6 +32,11 @@ def everybody(images: Tensor) -> Tensor:
     return torch.ones_like(images[:, :1])
 
 
+def nobody(images: Tensor) -> Tensor:
+    """The mask of hands where they are not looked for: none."""
+    return torch.zeros_like(images[:, :1])
+
+
 @dataclass(frozen=True)
 class Prepared:
     """n photos, ready for any number of edits; what only some edits need is found when one first asks.
@@ -41,6 +46,7 @@ class Prepared:
         photo, render: n x 3 x 256 x 256, both shrunk.
         face: landmarks.
         matte: n x 3 x 256 x 256 -> n x 1 x 256 x 256 in [0, 1]: where the person is.
+        hands: the same: where hands are, anybody's.
     """
 
     images: Tensor
@@ -49,6 +55,7 @@ class Prepared:
     render: Tensor
     face: regions.Face
     matte: Matte
+    hands: Matte
 
     @property
     def factor(self) -> int:
@@ -62,7 +69,8 @@ class Prepared:
     @cached_property
     def free(self) -> Tensor:
         """n x 1 x 256 x 256, 1 where nothing lies in front of the face, 0 where something does."""
-        return uncovered(self.photo, self.render, self.skin) * (1 - foreign(self.photo, self.face))
+        seen = uncovered(self.photo, self.render, self.skin) * (1 - foreign(self.photo, self.face))
+        return seen * (1 - blur(dilate(self.hands(self.photo), EDGE + 1), 1.5))
 
     @cached_property
     def mouth(self) -> Tensor:
@@ -101,10 +109,12 @@ class Prepared:
         return warp(self.render, self.shift)
 
 
-def prepared(images: Tensor, landmarks: Tensor | None, base: Tensor, matte: Matte = everybody) -> Prepared:
+def prepared(
+    images: Tensor, landmarks: Tensor | None, base: Tensor, matte: Matte = everybody, hands: Matte = nobody
+) -> Prepared:
     """See `Prepared`; landmarks n x 68 x 2 in shares, NaN or None where there are none."""
     face = regions.face_of(regions.known_landmarks(landmarks, images))
-    return Prepared(images, base, resize_area(images, WORK), resize_area(base, WORK), face, matte)
+    return Prepared(images, base, resize_area(images, WORK), resize_area(base, WORK), face, matte, hands)
 
 
 def joined(parts: list[Composition]) -> Composition:

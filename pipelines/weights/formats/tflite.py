@@ -25,9 +25,10 @@ _MAX_SIDE = 1 << 20
 _DTYPES = {0: "<f4", 1: "<f2", 2: "<i4"}  # schema: TensorType
 _CUSTOM = 32
 _OPERATIONS = {
-    0: "add", 1: "average_pool", 3: "conv", 4: "depthwise_conv", 6: "dequantize", 14: "logistic",
-    17: "max_pool", 18: "mul", 19: "relu", 21: "relu6", 22: "reshape", 23: "resize_bilinear", 34: "pad", 54: "prelu",
-    117: "hard_swish",
+    0: "add", 1: "average_pool", 2: "concatenate", 3: "conv", 4: "depthwise_conv", 6: "dequantize",
+    9: "fully_connected", 14: "logistic",
+    17: "max_pool", 18: "mul", 19: "relu", 21: "relu6", 22: "reshape", 23: "resize_bilinear", 34: "pad", 40: "mean",
+    54: "prelu", 117: "hard_swish",
 }  # fmt: skip
 _ACTIVATIONS = {0: "", 1: "relu", 3: "relu6"}
 
@@ -199,6 +200,8 @@ _OPTIONS: dict[str, Callable[[_Table], dict[str, Any]]] = {
     "average_pool": _average_pool,
     "max_pool": _pool,
     "add": lambda options: _activation(options, 0),
+    "concatenate": lambda options: {"axis": options.number(0)} | _activation(options, 1),
+    "fully_connected": lambda options: _activation(options, 0),
     "mul": lambda options: _activation(options, 0),
     "resize_bilinear": _resize,
 }

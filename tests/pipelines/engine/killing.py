@@ -39,7 +39,7 @@ class Forked:
 
 def _run(raw: Path, out: Path) -> None:
     torch.set_num_threads(1)  # a fork has lost torch's threads
-    job = edit_job(raw, out, chain=FakeChain(pause=0.002), fake=FakeFaces(), workers=1)
+    job = edit_job(raw, out, chain=FakeChain(pause=0.01), fake=FakeFaces(), workers=1)
     os._exit(run_job(job).exit_code)
 
 

@@ -23,7 +23,7 @@ class LoggingChain(FakeChain):
 
 def main() -> int:
     source, output, log = (Path(argument) for argument in sys.argv[1:4])
-    chain = LoggingChain(pause=0.1)
+    chain = LoggingChain(pause=0.2)  # a test that looks on must not miss its end on a busy machine
     chain.log = log
     summary = run_job(edit_job(source, output, ["smile=-1:1:1"], chain=chain, fake=FakeFaces(pause=0.02), workers=1))
     print(summary.ok, summary.skipped, summary.failed)

@@ -12,7 +12,7 @@ from tests.factories import FakeChain, FakeFaces, edit_job
 
 def main() -> int:
     source, output, where = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    chain, fake = FakeChain(pause=0.02), FakeFaces()
+    chain, fake = FakeChain(pause=0.04), FakeFaces()
     if where.isdecimal():
         job = replace(edit_job(source, output, chain=chain, fake=fake), devices=("cpu",) * int(where))
     else:

@@ -190,12 +190,26 @@ def test_a_decoder_that_segfaults_fails_its_photo(tmp_path: Path) -> None:
     assert "SIGSEGV" in error.message
 
 
-def test_a_decoder_that_somebody_kills_costs_nothing(raw: Path) -> None:
-    todo = tasks(raw, 4)
-    stream = DecoderPool(todo, partial(make_reader, FakeFaces(pause=0.6)), workers=1)
-    first = next(iter(stream))
+@dataclass(frozen=True)
+class HangingOnce:
+    """Does not end at one photo where it is the first to come to it."""
+
+    at: str
+    mark: Path
+
+    def faces(self, photo: Photo, picture: U8Image) -> list[LoadedFace]:
+        if photo.key == self.at and not self.mark.exists():
+            self.mark.touch()
+            time.sleep(600)
+        return FakeFaces().faces(photo, picture)
+
+
+def test_a_decoder_that_somebody_kills_costs_nothing(raw: Path, tmp_path: Path) -> None:
+    todo, mark = tasks(raw, 4), tmp_path / "in work"
+    stream = DecoderPool(todo, partial(PhotoReader, HangingOnce(todo[1].photo.key, mark)), workers=1)
+    wait_until(mark.exists)
     os.kill(stream._decoders[0]._process.pid, signal.SIGKILL)
-    loaded = [first, *stream]
+    loaded = list(stream)
     stream.close()
     assert [each.index for each in loaded] == [0, 1, 2, 3]
     assert all(each.failure is None for each in loaded)

@@ -21,7 +21,7 @@ from pipelines.evaluation.compare_sweeps import write_sweeps
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.pairing import pair_run
 from pipelines.evaluation.scatter import scatter_of
-from pipelines.images.animation import Film
+from pipelines.images.films import Film
 from tests.pipelines.evaluation.making import make_run, make_spec
 from tests.pipelines.metrics.fakes import FakeStore
 
@@ -144,7 +144,8 @@ def test_distortion_and_editability_are_drawn_where_both_were_measured() -> None
         line("age-1", "attributes.smile", 9.0, 9.0),  # nobody asked for that
         line("smile+2,age-1", "attributes.smile", 9.0, 9.0),
     ]
-    drawn = scatter_of(Comparison({"a": Path("a"), "b": Path("b")}, lines, [], "lpips-alex", []))
+    runs = {"a": Path("a"), "b": Path("b")}
+    drawn = scatter_of(Comparison(runs, lines, [], "lpips-alex", []))
     assert drawn is not None
     first, second = drawn.marks
     assert (first.run, second.run, drawn.distortion) == ("a", "b", "lpips-alex")
@@ -152,7 +153,12 @@ def test_distortion_and_editability_are_drawn_where_both_were_measured() -> None
     assert first.y > second.y
     assert first.across[0] < first.x < first.across[1]
     assert float(drawn.y_ticks[0][1]) < 0.5 < 1.5 < float(drawn.y_ticks[-1][1])
-    assert scatter_of(Comparison({"a": Path("a"), "b": Path("b")}, lines[1:], [], "", [])) is None
+    assert scatter_of(Comparison(runs, lines[1:], [], "", [])) is None
+    moved = [line("smile+2", "moved", 0.4, 0.8), line("smile+2,age-1", "moved", 0.6, 1.0)]  # for each unit already
+    assert scatter_of(Comparison(runs, moved, [], "", [])) is None
+    drawn = scatter_of(Comparison(runs, [*lines, *moved], [], "lpips-alex", []))
+    assert drawn is not None
+    assert 0.4 < float(drawn.y_ticks[0][1]) < 0.5, "from the least mean, not from what attributes say"
 
 
 def test_figures_of_whole_sets_are_not_paired(tmp_path: Path) -> None:

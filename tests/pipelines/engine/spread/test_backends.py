@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.engine.events import ProgressEvent
 from pipelines.engine.run import run_job
-from pipelines.errors import UsageError
+from pipelines.errors import ClusterError, UsageError
 from pipelines.records.manifest import read_manifest
-from tests.factories import edit_job, output_files, write_photos
+from tests.factories import FakeChain, edit_job, output_files, write_photos
 from tests.pipelines.engine.input.test_streaming import COUNT, Gate, gate, hold_lines, write_list
 from tests.pipelines.engine.killing import ENVIRON, Forked, Spawned, check_whole, noted, wait_until
 
@@ -33,7 +34,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._log = open(folder / "log", "w")  # noqa: SIM115 (open as long as the cluster)
-        self._scheduler = self._start(
+        self.scheduler = self._start(
             "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
             "--scheduler-file", str(folder / "scheduler.json"),
         )  # fmt: skip
@@ -60,7 +61,7 @@ class Cluster:
             client.wait_for_workers(2, timeout=120)
 
     def close(self) -> None:
-        for process in (*self.workers, self._scheduler):
+        for process in (*self.workers, self.scheduler):
             process.kill()
             process.wait()
         self._log.close()
@@ -121,6 +122,26 @@ def test_kill_9_of_a_cluster_worker_then_of_the_parent(tmp_path: Path, cluster: 
     assert run.wait() == -signal.SIGKILL
     assert Forked(raw, out).wait() == 0  # at once: it waits until the cluster's workers have let go
     check_whole(out, whole, ITEMS)
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_with_a_sentence(
+    tmp_path: Path, cluster: Cluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = write_photos(tmp_path / "raw", ITEMS), tmp_path / "out"
+    run_job(edit_job(raw, tmp_path / "one"))
+    done: list[str] = []
+
+    def count(event: ProgressEvent) -> None:
+        done.append(event.item)
+        if len(done) == 6:
+            cluster.scheduler.kill()
+
+    with pytest.raises(ClusterError, match="the dask scheduler went away; what is finished is kept"):
+        run_job(edit_job(raw, out, chain=FakeChain(pause=0.1), backend="dask", scheduler=cluster.address), count)
+    assert "Traceback" not in capfd.readouterr().err
+    assert any(record.status == "ok" for record in read_manifest(out).values())
+    assert Forked(raw, out).wait() == 0  # at once: it waits until the cluster's workers have let go
+    check_whole(out, output_files(tmp_path / "one"), ITEMS)
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,3 +76,14 @@ def test_an_edit_of_skin_takes_the_share_of_colour_that_its_manner_says() -> Non
         changes.append((made - luma(made)).abs().mean().item())
     assert changes[0] < 1e-4
     assert abs(changes[1] / changes[2] - 0.3) < 0.03
+
+
+def test_hands_before_a_mouth_stay_bit_for_bit() -> None:
+    photo = face()
+    hand = torch.zeros(1, 1, 256, 256)
+    hand[..., 190:, 120:150] = 1
+    state = prepared(photo, None, photo, hands=lambda _: hand)
+    for manner in (Manner("shape", "mouth"), Manner("skin")):
+        made = compose_one(state, smile(photo, 1.0), manner).image
+        assert torch.equal(made[..., 190:, 120:150], photo[..., 190:, 120:150])
+        assert not torch.equal(made, photo)
