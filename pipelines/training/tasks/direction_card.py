@@ -39,6 +39,7 @@ from pipelines.weights.store import WeightStore
 
 STRENGTHS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 LEAST = 0.1  # deviations: what moves less at +-1 is not listed
+UNSEEN = (-2.0, 2.0)  # the range of what no meter sees move
 PERSON = 0.55  # likeness; a direction that was made for composed pictures ends above dlib's limit of .5
 SIDE = 256  # px
 
@@ -105,7 +106,7 @@ def facts(bench: Bench, direction: Direction, unit: float = 1.0, moves: str = ""
         "moves": own,
         "layers": [int(rows[0]), int(rows[-1])],
         "curve": curve,
-        "range": list(person_range(span, identity) if direction.way else span),
+        "range": list(person_range(span, identity) if direction.way else span if any(span) else UNSEEN),
         "leakage": {name: _short(slope) for name, slope in slopes.items() if name != own and abs(slope) >= LEAST},
         "identity": {f"{strength:+g}": _short(likeness) for strength, likeness in identity.items()},
     }
