@@ -42,7 +42,9 @@ class SetScores:
                     figure = metric.compare(torch.cat(sources), torch.cat(results))
                     scores.add_set(edit, name, figure.value, figure.spread, count)
                     if figure.value is None:
-                        notes.append(f"{name} is not given: it needs {figure.least} pictures or more, and here are {count}")
+                        notes.append(
+                            f"{name} is not given: it needs {figure.least} pictures or more, and here are {count}"
+                        )
         if self.cut:
             notes.append(f"metrics of sets are of the first {MOST:,} pictures of each edit")
         return list(dict.fromkeys(notes))  # edits of equally many pictures say the same
