@@ -225,5 +225,5 @@ def _first_line(error: BaseException) -> str:
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:
             return str(inner.strerror)
-        inner = inner.__cause__ or inner.__context__
+        inner = inner.__cause__ or (None if inner.__suppress_context__ else inner.__context__)
     return (str(error).splitlines() or [""])[0] or type(error).__name__

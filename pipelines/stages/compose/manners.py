@@ -43,7 +43,7 @@ MANNERS: dict[str, Manner] = {
     "smile": Manner("shape", "mouth", 0.8),
     "mouth_open": Manner("shape", "mouth"),
     "eyes_open": Manner("shape", "eyes"),
-    "age": Manner("shape"),
+    "age": Manner("skin", rows="4-17", colour=0.3),
     "gender": Manner("skin", unit=1.5, rows="6-17", colour=0.5),
     "yaw": Manner("head"),
     "pitch": Manner("head"),
