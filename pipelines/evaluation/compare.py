@@ -61,14 +61,24 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Disagreement:
+    """How far the runs lie apart in one picture, by the headline's metric: its values, by run, and their spread."""
+
+    key: str
+    edit: str
+    spread: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """All runs by name, all lines, what a reader must know, and where the runs disagree most: (key, edit, spread)."""
+    """All runs by name, all lines, what a reader must know, and where the runs disagree, most first."""
 
     runs: Mapping[str, Path]
     lines: Sequence[Line]
     notes: Sequence[str]
     headline: str
-    disagreements: Sequence[tuple[str, str, float]]
+    disagreements: Sequence[Disagreement]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -78,7 +88,7 @@ class Comparison:
             "lines": [asdict(line) for line in self.lines],
             "notes": list(self.notes),
             "headline": self.headline,
-            "disagreements": [{"key": k, "edit": e, "spread": s} for k, e, s in self.disagreements],
+            "disagreements": [asdict(each) for each in self.disagreements],
         }
 
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -132,7 +142,7 @@ def compare_runs(runs: Sequence[Path], resamples: int = RESAMPLES, seed: int = 0
         lines,
         _notes(names, bodies),
         headline,
-        _disagreements(headline, bodies),
+        _disagreements(headline, dict(zip(names, bodies, strict=True))),
     )
 
 
@@ -197,15 +207,15 @@ def _common(bodies: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     return (pair for pair, count in have.items() if count > 1)
 
 
-def _disagreements(metric: str, bodies: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
+def _disagreements(metric: str, bodies: Mapping[str, Mapping[str, Any]]) -> list[Disagreement]:
     """Pictures by how far apart the runs' values of a metric lie, the furthest first."""
-    spreads = []
-    for edit in dict.fromkeys(edit for body in bodies for edit in body["edits"]):
-        columns = [column for body in bodies if (column := _values(body, edit, metric))]
-        for key in set.intersection(*map(set, columns)) if len(columns) > 1 else ():
-            values = [column[key] for column in columns]
-            spreads.append((key, edit, max(values) - min(values)))
-    return sorted(spreads, key=lambda each: (-each[2], each[0], each[1]))
+    found = []
+    for edit in dict.fromkeys(edit for body in bodies.values() for edit in body["edits"]):
+        columns = {name: column for name, body in bodies.items() if (column := _values(body, edit, metric))}
+        for key in set.intersection(*map(set, columns.values())) if len(columns) > 1 else ():
+            values = {name: column[key] for name, column in columns.items()}
+            found.append(Disagreement(key, edit, max(values.values()) - min(values.values()), values))
+    return sorted(found, key=lambda each: (-each.spread, each.key, each.edit))
 
 
 def _notes(names: Sequence[str], bodies: Sequence[Mapping[str, Any]]) -> list[str]:

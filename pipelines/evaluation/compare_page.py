@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from pipelines.errors import NoInputError, UsageError
-from pipelines.evaluation.compare import RESAMPLES, Comparison
+from pipelines.evaluation.compare import RESAMPLES, Comparison, Disagreement
 from pipelines.evaluation.loading import load_row
 from pipelines.evaluation.pairing import Row, pair_run
 from pipelines.evaluation.report import Detail, ReportRow, Shot, render_page
@@ -70,8 +71,8 @@ def _rows(comparison: Comparison, offline: bool) -> list[ReportRow]:
     """The pictures on which the runs disagree most: the source, then every run's."""
     by_run = {name: _by_key(folder) for name, folder in comparison.runs.items()}
     shown = (
-        _row(key, edit, {name: rows[key] for name, rows in by_run.items() if key in rows}, offline, place < FULL)
-        for place, (key, edit, _) in enumerate(comparison.disagreements[:ROWS])
+        _row(each, comparison.headline, by_run, offline, place < FULL)
+        for place, each in enumerate(comparison.disagreements[:ROWS])
     )
     return [row for row in shown if row is not None]
 
@@ -84,20 +85,25 @@ def _by_key(folder: Path) -> dict[str, Row]:
         return {}
 
 
-def _row(key: str, edit: str, rows: dict[str, Row], offline: bool, full: bool) -> ReportRow | None:
-    loaded = {name: load_row(row, offline=offline) for name, row in rows.items()}
+def _row(
+    at: Disagreement, headline: str, by_run: Mapping[str, Mapping[str, Row]], offline: bool, full: bool
+) -> ReportRow | None:
+    key, edit = at.key, at.edit
+    loaded = {name: load_row(rows[key], offline=offline) for name, rows in by_run.items() if key in rows}
     results = {name: row.results[edit] for name, row in loaded.items() if edit in row.results}
     source = next((row.source for row in loaded.values() if row.source is not None), None)
     if source is None or not results:
         return None
-    shots = [_shot("source", source.image, source.full, full)]
-    shots += [_shot(name, result.image, result.full, full) for name, result in results.items()]
+    shots = [_shot("source", source.image, source.full, {}, full)]
+    for name, result in results.items():
+        values = {headline: at.values[name]} if name in at.values else {}
+        shots.append(_shot(name, result.image, result.full, values, full))
     details = [Detail.of(name, source.full, result.full) for name, result in results.items()]
     return ReportRow(f"{key}: {edit}", shots, details)
 
 
-def _shot(label: str, image: U8Image, whole: U8Image, full: bool) -> Shot:
-    return replace(Shot.of(label, image), full=encode(whole, "jpg", 88) if full else b"")
+def _shot(label: str, image: U8Image, whole: U8Image, values: Mapping[str, float], full: bool) -> Shot:
+    return replace(Shot.of(label, image, values), full=encode(whole, "jpg", 88) if full else b"")
 
 
 def _script_hash() -> str:

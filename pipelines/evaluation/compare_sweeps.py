@@ -35,7 +35,7 @@ def write_sweeps(comparison: Comparison, folder: Path, film: Film = "webp", offl
     """
     check_film(film)
     runs = {name: {row.key: row for row in pair_run(place, None).rows} for name, place in comparison.runs.items()}
-    first = [key for key, _, _ in comparison.disagreements]
+    first = [each.key for each in comparison.disagreements]
     everywhere = set.intersection(*(set(rows) for rows in runs.values()))
     keys = [key for key in dict.fromkeys((*first, *sorted(everywhere))) if key in everywhere][:_MOST]
     written = 0

@@ -15,7 +15,7 @@ from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.state import WORK
 
 Way = Literal["head", "shape", "skin"]
-Region = Literal["face", "mouth", "eyes", "glasses"]
+Region = Literal["face", "mouth", "eyes", "glasses", "skin"]
 Term = tuple[str, float]
 ORDER: tuple[Way, ...] = ("head", "shape", "skin")
 TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: above these an edit turns or shapes it
@@ -43,8 +43,8 @@ MANNERS: dict[str, Manner] = {
     "smile": Manner("shape", "mouth", 0.8),
     "mouth_open": Manner("shape", "mouth"),
     "eyes_open": Manner("shape", "eyes"),
-    "age": Manner("shape"),
-    "gender": Manner("skin", unit=1.5, rows="6-17", colour=0.5),
+    "age": Manner("shape", "skin", colour=0.3),
+    "gender": Manner("shape", "skin", colour=0.5),
     "yaw": Manner("head"),
     "pitch": Manner("head"),
 }

@@ -60,13 +60,18 @@ class Change:
     teeth: Tensor | None = None
 
 
-def reshape(state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def reshape(
+    state: Prepared, edited: Tensor, region: str, asked: Tensor | None = None, colour: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Picture n x 3 x R x R, mask n x 1 x 256 x 256 and landmarks of a shape edit; edited n x 3 x R x R.
 
     Args:
         asked: mask n x 1 x 256 x 256 (`regions.asked_region`) instead of the region's own.
+        colour: share of the change in colour that is taken where the photo moves, beside all of that in brightness.
     """
     change = find_change(state, resize_area(edited, WORK), region, asked)
+    grey = luma(change.light)
+    change = replace(change, light=grey + (change.light - grey) * colour)
     return apply_change(state, edited, change), change.mask, change.landmarks
 
 
@@ -75,6 +80,8 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
     edited, found, onto = registered(state, edited)
     if region == "mouth":
         found = _even(state, found * SHORT)
+    elif region == "skin":
+        found = blur(found, CHEEKS)
     landmarks = regions.moved_landmarks(state.face.points, found)
     mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
@@ -86,9 +93,14 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
     return replace(change, lids=lids)
 
 
+def within_outline(state: Prepared) -> Tensor:
+    """n x 1 x 256 x 256: 1 inside the person, 0 from the outline on."""
+    return smoothstep(blur(dilate(1 - state.person, OUTLINE), OUTLINE), 0.8, 0.0)
+
+
 def _mouth(state: Prepared, edited: Tensor, flow: Tensor, landmarks: Tensor, onto: Tensor, mask: Tensor) -> Change:
     """Of a mouth, which must be seen: within the person's outline, lips in the photo's colour."""
-    mask = mask * state.mouth * smoothstep(blur(dilate(1 - state.person, OUTLINE), OUTLINE), 0.8, 0.0)
+    mask = mask * state.mouth * within_outline(state)
     lips, openings = LipColour(state, landmarks), _openings(state, landmarks, "mouth", flow)
     like = edited + lips.change(edited)
     change = assembled(state, like, flow * mask, mask, openings, landmarks, onto, LIMITS)

@@ -39,6 +39,8 @@ from pipelines.weights.store import WeightStore
 
 STRENGTHS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 LEAST = 0.1  # deviations: what moves less at +-1 is not listed
+UNSEEN = (-2.0, 2.0)  # the range of what no meter sees move
+PERSON = 0.55  # likeness; a direction that was made for composed pictures ends above dlib's limit of .5
 SIDE = 256  # px
 
 Describe = Callable[[Tensor], Tensor]
@@ -98,14 +100,31 @@ def facts(bench: Bench, direction: Direction, unit: float = 1.0, moves: str = ""
     curve = {f"{strength:+g}": _short(seen[strength].mean(own)) for strength in strengths}
     sign = 1 if slopes[own] >= 0 else -1
     rows = direction.vector.abs().sum(1).nonzero().flatten()
+    identity = {strength: float(np.nanmean(seen[strength].identity)) for strength in strengths}
+    span = useful_range({strength: sign * moved for strength, moved in curve.items()})
     return {
         "moves": own,
         "layers": [int(rows[0]), int(rows[-1])],
         "curve": curve,
-        "range": list(useful_range({strength: sign * moved for strength, moved in curve.items()})),
+        "range": list(person_range(span, identity) if direction.way else span if any(span) else UNSEEN),
         "leakage": {name: _short(slope) for name, slope in slopes.items() if name != own and abs(slope) >= LEAST},
-        "identity": {f"{strength:+g}": _short(float(np.nanmean(seen[strength].identity))) for strength in strengths},
+        "identity": {f"{strength:+g}": _short(likeness) for strength, likeness in identity.items()},
     }
+
+
+def person_range(span: tuple[float, float], identity: Mapping[float, float]) -> tuple[float, float]:
+    """A range, cut where the likeness (straight lines between the measured strengths, 1 at 0) falls to `PERSON`."""
+    ends = []
+    for sign, end in ((-1, span[0]), (1, span[1])):
+        last, before = 0.0, 1.0
+        for strength in sorted((s for s in identity if 0 < s * sign <= abs(end)), key=abs):
+            if identity[strength] < PERSON:
+                share = (before - PERSON) / (before - identity[strength])
+                end = round(last + share * (strength - last), 1)
+                break
+            last, before = strength, identity[strength]
+        ends.append(end)
+    return ends[0], ends[1]
 
 
 def measure(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:

@@ -81,7 +81,10 @@ def test_a_run_that_is_better_on_every_face_is_marked(tmp_path: Path) -> None:
     assert headers == ["edit", "metric", "better", "n", "r0/edits", "r1/edits"]
     assert rows[0][:4] == ["inversion", "mse", "lower", "4"]
     assert rows[0][5].endswith("*")
-    assert made.disagreements[0][:2] == ("003", "inversion"), "where halving changes most"
+    worst = made.disagreements[0]
+    assert (worst.key, worst.edit) == ("003", "inversion"), "where halving changes most"
+    assert worst.spread == max(worst.values.values()) - min(worst.values.values())
+    assert list(worst.values) == list(made.runs)
     assert compare_runs([one, two]) == made
 
 
@@ -100,6 +103,7 @@ def test_everything_is_written_and_nothing_of_others_overwritten(tmp_path: Path)
     write_comparison(made, tmp_path / "out")
     page = (tmp_path / "out/compare.html").read_text()
     assert page.count("<article>") == 4
+    assert page.count('<div class="head"><span>mse</span>') == 8, "each run's value below its picture"
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)  # the one that the page's own policy allows
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{allowed}'" in page

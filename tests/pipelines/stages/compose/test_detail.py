@@ -12,7 +12,7 @@ from pipelines.edits import Edit, make_edit
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.detail import DetailComposer
 from pipelines.stages.compose.filters import blur, pixel_grid, warp
-from pipelines.stages.compose.manners import MANNERS, Manner, measured_manner
+from pipelines.stages.compose.manners import MANNERS, Manner, known_manner, measured_manner
 from pipelines.types import Composition, FaceBatch, Inversion, Synthesis
 
 SIDE = 256
@@ -45,8 +45,13 @@ def smile(picture: Tensor, strength: float) -> Tensor:
     return warp(picture, bump(4 * strength).expand(len(picture), 2, SIDE, SIDE))
 
 
+def manner(name: str) -> Manner:
+    """As built in, and a direction of the user's own that is of skin."""
+    return Manner("skin", unit=1.5, rows="6-17") if name.startswith("make_up") else known_manner(name)
+
+
 def composed(photo: Tensor, base: Tensor, edited: Tensor, edit: Edit) -> Composition:
-    composer = DetailComposer()
+    composer = DetailComposer(manner)
     return composer.compose(
         composer.prepare(FaceBatch(photo), NOTHING, Synthesis(base, {})), Synthesis(edited, {}), edit
     )
@@ -70,7 +75,7 @@ def test_outside_the_mask_every_bit_is_the_photo_s(attribute: str) -> None:
     assert 0 <= float(made.mask.min()) <= float(made.mask.max()) <= 1
 
 
-@pytest.mark.parametrize("attribute", ["smile", "gender", "yaw"])
+@pytest.mark.parametrize("attribute", ["smile", "make_up", "age", "yaw"])
 def test_a_face_s_result_does_not_depend_on_its_batch(attribute: str) -> None:
     photos, bases = torch.cat([face(i) for i in range(3)]), torch.cat([face(i) * 0.9 for i in range(3)])
     edited, edit = smile(bases, 1.0), make_edit([(attribute, 1.0)])
@@ -90,13 +95,13 @@ def test_detail_of_the_photo_follows_the_motion() -> None:
     assert error < 0.35 * still
 
 
-@pytest.mark.parametrize("attribute", ["smile", "yaw", "gender"])
+@pytest.mark.parametrize("attribute", ["smile", "yaw", "make_up", "age"])
 def test_a_sweep_is_smooth(attribute: str) -> None:
     base = face(1)
     photo, lines = base * 0.95, blur(face(5), 1.0)
     pictures = [photo]
     for strength in torch.arange(0.1, 1.05, 0.1).tolist():
-        edited = base + 0.2 * strength * lines if attribute == "gender" else smile(base, strength) + 0.1 * strength
+        edited = base + 0.2 * strength * lines if attribute == "make_up" else smile(base, strength) + 0.1 * strength
         pictures.append(composed(photo, base, edited, make_edit([(attribute, strength)])).image)
     steps = [float((b - a).square().mean().sqrt()) for a, b in itertools.pairwise(pictures)]
     whole = float((pictures[-1] - pictures[0]).square().mean().sqrt())
@@ -125,7 +130,7 @@ def test_grey_stays_grey_and_a_tint_stays() -> None:
     for photo in (face(1, grey=True), face(1, tint=sepia)):
         base = (photo + 0.05 * face(3)).clamp(-1, 1)
         edited = smile(base, 1.0) + torch.tensor([0.1, 0.0, -0.1]).view(1, 3, 1, 1) * bump(1.0)[:, 1:]
-        for attribute in ("smile", "gender"):
+        for attribute in ("smile", "make_up"):
             made = composed(photo, base, edited, make_edit([(attribute, 1.0)])).image
             scale = sepia.view(1, 3, 1, 1) if photo is not None and not torch.equal(photo[:, 0], photo[:, 1]) else 1.0
             plain = made / scale
@@ -135,14 +140,14 @@ def test_grey_stays_grey_and_a_tint_stays() -> None:
 def test_skin_edits_leave_irises_and_tone_alone() -> None:
     photo = face(1)
     edited = photo + torch.tensor([0.3, 0.1, -0.2]).view(1, 3, 1, 1)  # a tan that falls on everything
-    made = composed(photo, photo, edited, make_edit([("gender", 1.0)]))
+    made = composed(photo, photo, edited, make_edit([("make_up", 1.0)]))
     assert float((made.image - photo).abs().mean()) < 0.02
     points = regions.face_of(regions.mean_landmarks(photo)[None])
     openings = [points.points[:, list(eye)] for eye in (regions.LEFT_EYE, regions.RIGHT_EYE)]
     inside = torch.minimum(*(regions.polygon_distance(line, SIDE) for line in openings)) < 0
     eyes = inside.expand_as(photo)
     blue = photo + 0.5 * regions.irises(points, SIDE) * torch.tensor([-0.5, 0.0, 0.5]).view(1, 3, 1, 1)
-    made = composed(photo, photo, blue, make_edit([("gender", 1.0)]))
+    made = composed(photo, photo, blue, make_edit([("make_up", 1.0)]))
     assert float((made.image - photo)[eyes].abs().max()) < 1e-6
 
 
@@ -156,7 +161,7 @@ def test_a_covered_mouth_is_kept() -> None:
 
 def test_without_landmarks_the_mean_face_serves() -> None:
     photo = face(1)
-    composer = DetailComposer()
+    composer = DetailComposer(manner)
     nothing = torch.full((1, 68, 2), float("nan"))
     edit, edited = make_edit([("smile", 1.0)]), Synthesis(smile(photo, 1.0), {})
     pictures = [
@@ -168,15 +173,15 @@ def test_without_landmarks_the_mean_face_serves() -> None:
 
 
 def test_several_attributes_go_step_by_step() -> None:
-    composer, base = DetailComposer(), face(1)
-    photo, edit = base * 0.95, make_edit([("gender", 1.0), ("smile", 1.0), ("yaw", 0.0)])
+    composer, base = DetailComposer(manner), face(1)
+    photo, edit = base * 0.95, make_edit([("make_up", 1.0), ("smile", 1.0), ("yaw", 0.0)])
     unit = MANNERS["smile"].unit
-    assert composer.steps(edit) == [make_edit([("smile", unit)]), make_edit([("gender@6-17", 1.5)])]
-    assert composer.steps(make_edit([("gender@8-17", 2.0)])) == [make_edit([("gender@8-17", 2.0)])]
+    assert composer.steps(edit) == [make_edit([("smile", unit)]), make_edit([("make_up@6-17", 1.5)])]
+    assert composer.steps(make_edit([("make_up@8-17", 2.0)])) == [make_edit([("make_up@8-17", 2.0)])]
     first, both = smile(base, 1.0), smile(base, 1.0) + 0.2 * blur(face(4), 1.0)
     one = composed(photo, base, first, make_edit([("smile", unit)]))
     state = composer.prepare(FaceBatch(one.image, one.landmarks), NOTHING, Synthesis(first, {}))
-    two = composer.compose(state, Synthesis(both, {}), make_edit([("gender", 1.0)]))
+    two = composer.compose(state, Synthesis(both, {}), make_edit([("make_up", 1.0)]))
     assert not torch.equal(one.image, two.image)
     untouched = ((one.mask == 0) & (two.mask == 0)).expand_as(photo)
     assert torch.equal(two.image[untouched], photo[untouched])
@@ -205,9 +210,9 @@ def test_an_asked_region_bounds_the_edit() -> None:
         ("mouth", (slice(0, SIDE // 3), slice(None))),
         (left, (slice(None), slice(SIDE * 3 // 4, None))),
     ):
-        composer = DetailComposer(region=region)
+        composer = DetailComposer(manner, region=region)
         state = composer.prepare(FaceBatch(photo), NOTHING, Synthesis(base, {}))
-        made = composer.compose(state, Synthesis(smile(base, 1.5), {}), make_edit([("gender", 1.0)]))
+        made = composer.compose(state, Synthesis(smile(base, 1.5), {}), make_edit([("make_up", 1.0)]))
         assert made.mask.any()
         assert torch.equal(made.image[..., outside[0], outside[1]], photo[..., outside[0], outside[1]])
 
@@ -215,7 +220,7 @@ def test_an_asked_region_bounds_the_edit() -> None:
 def test_skin_edits_leave_teeth_alone() -> None:
     base = face(1)
     photo, edited = base * 0.95, base + 0.3 * blur(face(5), 1.0)
-    made = composed(photo, base, edited, make_edit([("gender", 1.0)])).image
+    made = composed(photo, base, edited, make_edit([("make_up", 1.0)])).image
     points = regions.face_of(regions.mean_landmarks(torch.zeros(()))[None]).points[:, list(regions.INNER_LIPS)]
     mouth = (regions.polygon_distance(points, SIDE) < 0).expand_as(photo)
     assert mouth.any()

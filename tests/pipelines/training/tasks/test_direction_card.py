@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pipelines.stages.edit.direction_set import Direction
-from pipelines.training.tasks.direction_card import STRENGTHS, Seen, facts
+from pipelines.training.tasks.direction_card import STRENGTHS, Seen, facts, person_range
 
 
 class Bench:
@@ -45,3 +45,10 @@ def test_a_file_s_direction_is_named_by_what_it_moves_most_even_backwards() -> N
     assert found["moves"] == "age"
     assert found["curve"]["+1"] == -1.0
     assert found["range"] == [-3.0, 2.0]
+
+
+def test_a_range_ends_where_the_person_goes() -> None:
+    likeness = {-3.0: 0.9, -2.0: 0.9, -1.0: 0.95, 1.0: 0.7, 2.0: 0.4, 3.0: 0.6}
+    assert person_range((-3.0, 3.0), likeness) == (-3.0, 1.5)
+    assert person_range((-2.0, 1.0), likeness) == (-2.0, 1.0)
+    assert person_range((0.0, 3.0), dict.fromkeys(likeness, 0.1)) == (0.0, 0.5)
