@@ -151,7 +151,7 @@ def _blend(photo: U8Image, change: F32Array, mask: F32Array, patch: Patch, place
 
 def _change(patch: Patch) -> tuple[F32Array, F32Array]:
     """float32 at the patch's own pixels: h x w x 4, the gain's three colours and the loss; and h x w, the mask."""
-    mask = patch.mask / np.float32(255)
+    mask = np.asarray(patch.mask / np.float32(255), np.float32)
     loss = mask * _moved(patch)
     kept = mask - loss
     pairs = zip(cv2.split(patch.edited), cv2.split(patch.original), strict=True)
