@@ -22,6 +22,7 @@ from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import MANIFEST, PARTS, Record, Stat
 
 _RUN_FILES = re.compile(r"manifest\.jsonl|run(\.\d+-of-\d+)?\.json|metrics\.json|report\.html")
+_PAPERS, _SHEET = {"metrics.json", "report.html"}, "contact.png"  # what an evaluation leaves, and the picture beside it
 Place = tuple[int, int]  # device and inode of a folder
 
 
@@ -156,11 +157,14 @@ class FolderWalk(Walk):
         if below.path and _is_run({entry.name for entry in found}):
             self._left_out.add("folders hold results of an earlier run", below.path.rstrip("/"))
             return [], here
+        evaluated = {entry.name for entry in found} >= _PAPERS
         rows: list[Row] = []
         for entry in found:
             name = entry.name
             if is_side(name):
                 self._left_out.add(SIDE_REASON, below.path + name)
+            elif evaluated and name == _SHEET and not self._is_face(below.path + name):
+                self._left_out.add("files are contact sheets of evaluations", below.path + name)
             elif name.startswith(".") or name.endswith(".part") or name == PARTS:
                 continue
             elif (place := _folder_place(entry)) is None:
@@ -179,6 +183,11 @@ class FolderWalk(Walk):
             self._left_out.add("folders are this run's own output", below + entry.name)
             return True
         return False
+
+    def _is_face(self, path: str) -> bool:
+        """Whether the run that wrote the folder says so of this file."""
+        record = self._records.get(split_key(tidy(path))[0]) if self._records else None
+        return record is not None and tidy(record.outputs.get(FACE, "")) == tidy(path)
 
     def _file_row(self, below: str, name: str, linked: bool) -> tuple[Row, ...]:
         found = _row(name, linked)

@@ -81,3 +81,23 @@ def test_an_option_behind_the_dashes_is_told_from_a_file(tmp_path: Path, monkeyp
     assert [each.key for each in list_input((Path("-dash.png"),)).photos] == ["-dash"]
     with pytest.raises(UsageError, match="'-o' does not exist; if it is an option, write it before '--'"):
         list_input((Path("-dash.png"), Path("-o"), Path("X")))
+
+
+def test_the_contact_sheet_of_an_evaluation_is_no_photo(tmp_path: Path) -> None:
+    """It lies beside the crops, or in `evaluation/`; a crop of that name, or a photo where nothing was evaluated, is one."""
+    raw, faces = write_photos(tmp_path / "raw", 2), tmp_path / "faces"
+    run_job(align_job(raw, faces))
+    for folder in (faces, raw / "evaluation"):
+        write_photo(folder / "contact.png", 7)
+        assert "contact" in " ".join(keys(folder, use_run=True))
+        for name in ("metrics.json", "report.html"):
+            (folder / name).write_text("{}")
+    for folder in (faces, raw):
+        listing = list_input(folder, use_run=True)
+        assert [each.key for each in listing.photos] == ["p00", "p01"]
+        assert any("contact sheets" in note for note in listing.notes), listing.notes
+    write_photo(raw / "contact.png", 3)
+    run_job(align_job(raw, tmp_path / "named"))
+    for name in ("metrics.json", "report.html"):
+        (tmp_path / "named" / name).write_text("{}")
+    assert keys(tmp_path / "named", use_run=True) == ["contact", "p00", "p01"]
