@@ -111,10 +111,10 @@ def add_patch(photo: U8Image, patch: Patch) -> None:
     left, top, right, bottom = patch.box(photo)
     if left >= right or top >= bottom:
         return
-    change = _change(patch)
+    change, mask = _change(patch)
     for start in range(top, bottom, _ROWS):
         stop = min(start + _ROWS, bottom)
-        _blend(photo[start:stop, left:right], change, patch, (left, start))
+        _blend(photo[start:stop, left:right], change, mask, patch, (left, start))
 
 
 def paste(
@@ -131,7 +131,7 @@ def paste(
     return result
 
 
-def _blend(photo: U8Image, change: F32Array, patch: Patch, place: tuple[int, int]) -> None:
+def _blend(photo: U8Image, change: F32Array, mask: F32Array, patch: Patch, place: tuple[int, int]) -> None:
     """One strip of the photo, which begins at `place`, in place. Outside the crop all is read as 0: no change."""
     a, b, c, d, e, f = photo_to_crop(patch.quad, patch.size, *place)
     shift = (
@@ -139,25 +139,24 @@ def _blend(photo: U8Image, change: F32Array, patch: Patch, place: tuple[int, int
     )  # OpenCV counts from a pixel's centre, Pillow from its edge
     numbers = np.array([[a, b, c + (a + b) / 2 - shift[0]], [d, e, f + (d + e) / 2 - shift[1]]])
     size = (photo.shape[1], photo.shape[0])
-    inside = cv2.warpAffine(change[:, :, 4], numbers, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 0
+    inside = cv2.warpAffine(mask, numbers, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 0
     if not inside.any():
         return
-    read = cv2.warpAffine(change[:, :, :4], numbers, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
-    mixed = photo * (1 - read[:, :, 3:])
-    mixed += read[:, :, :3]
-    np.copyto(photo, np.clip(np.rint(mixed, out=mixed), 0, 255, out=mixed), where=inside[:, :, None], casting="unsafe")
+    read = cv2.warpAffine(change, numbers, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+    kept = cv2.cvtColor(1 - read[:, :, 3], cv2.COLOR_GRAY2RGB)  # OpenCV's own passes: NumPy is slow along three colours
+    gain = cv2.cvtColor(read, cv2.COLOR_RGBA2RGB)
+    mixed = cv2.add(cv2.multiply(photo, kept, dtype=cv2.CV_32F), gain, dtype=cv2.CV_8U)  # rounds and clips
+    np.copyto(photo, mixed, where=inside[:, :, None])
 
 
-def _change(patch: Patch) -> F32Array:
-    """float32 h x w x 5 at the patch's own pixels: the gain's three colours, the loss, the mask."""
-    change = np.empty((*patch.mask.shape, 5), np.float32)
-    mask, loss = change[:, :, 4], change[:, :, 3]
-    np.divide(patch.mask, np.float32(255), out=mask)
-    np.multiply(mask, _moved(patch), out=loss)
+def _change(patch: Patch) -> tuple[F32Array, F32Array]:
+    """float32 at the patch's own pixels: h x w x 4, the gain's three colours and the loss; and h x w, the mask."""
+    mask = np.asarray(patch.mask / np.float32(255), np.float32)
+    loss = mask * _moved(patch)
     kept = mask - loss
-    for colour in range(3):  # mask * (e - (1 - moved) * o)
-        change[:, :, colour] = mask * patch.edited[:, :, colour] - kept * patch.original[:, :, colour]
-    return change
+    pairs = zip(cv2.split(patch.edited), cv2.split(patch.original), strict=True)
+    gain = [mask * edited - kept * original for edited, original in pairs]  # mask * (e - (1 - moved) * o)
+    return np.asarray(cv2.merge([*gain, loss]), np.float32), mask
 
 
 def _kept(mask: npt.NDArray[np.uint8]) -> tuple[slice, slice]:
