@@ -55,7 +55,7 @@ RECIPES: dict[str, Recipe] = {
     "glasses": Recipe(
         {"glasses": 1}, (0, 5), "skin", "glasses", "glasses on; less takes them off hardly ever", longest=2.0
     ),
-    "lipstick": Recipe({"lipstick": 1}, (6, 17), "skin", "mouth", "lips redder and darker"),
+    "lipstick": Recipe({"lipstick": 1}, (6, 17), "skin", "mouth", "lips redder and darker", longest=1.9),
     "eyeshadow": Recipe({"eyeshadow": 1}, (6, 17), "skin", "eyes", "upper lids darker, as made up", longest=1.5),
     "eyebrows": Recipe({"eyebrows": 1}, (4, 10), "skin", "eyes", "brows darker and fuller", longest=1.5),
     "beard": Recipe({"beard": 1}, (4, 17), "skin", "mouth", "beard and its shadow on chin and upper lip", longest=1.5),
