@@ -28,7 +28,7 @@ class Manner:
 
     `unit`: how much of a direction's own unit makes one unit of a composed edit. `rows`: of the direction, that leave the
     shape alone, where an edit of skin must bring neither glasses nor another head along ("": its own); docs/decisions/0036.
-    `colour`: share of an edit of skin's difference in colour that is taken; docs/decisions/0115.
+    `colour`: share of the change in colour that is taken; docs/decisions/0115.
     """
 
     way: Way
@@ -40,8 +40,8 @@ class Manner:
 
 MannerOf = Callable[[str], Manner]
 MANNERS: dict[str, Manner] = {
-    "smile": Manner("shape", "mouth", 0.8),
-    "mouth_open": Manner("shape", "mouth"),
+    "smile": Manner("shape", "mouth", 0.75, colour=0.5),
+    "mouth_open": Manner("shape", "mouth", colour=0.5),
     "eyes_open": Manner("shape", "eyes"),
     "age": Manner("shape", "skin", colour=0.3),
     "gender": Manner("shape", "skin", colour=0.5),
