@@ -199,7 +199,7 @@ def test_files_that_are_no_plan(tmp_path: Path) -> None:
 def test_strengths_outside_the_measured_range_are_warned_of_once(tmp_path: Path) -> None:
     store = WeightStore(StoreConfig.from_env({}, tmp_path / "none", offline=True))
     raw, plan = write_photos(tmp_path / "raw", 1), plan_file(tmp_path, "p00,,smile=-2:9:1", "p00,,age=1")
-    edits = ["smile@3-7=1e6", "smile=+8", "age=2"]
+    edits = ["smile@3-7=1e6", "smile=+8", "age=1.5"]
     job = plan_run(EditSpec(inputs=(raw,), output=tmp_path / "out", edits=edits, plan=plan, device="cpu"), store)
     assert [sentence.partition(" to ")[0] for sentence in job.warnings] == [
         "smile=+9 is outside -3",
