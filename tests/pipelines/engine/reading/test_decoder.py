@@ -15,10 +15,12 @@ from tests.pipelines.engine.killing import ENVIRON, alive, deaf, wait_until
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 RUN = """
-import sys, time
+import signal, sys, time
 import numpy as np
 from pipelines.engine.reading.decoder import Decoder
 from pipelines.engine.types import Loaded, LoadedFace, Photo, Task
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup leaves it ignored
 
 def large(task):
     print("sending", flush=True)
