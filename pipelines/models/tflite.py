@@ -6,7 +6,7 @@ made. Padding "same" is TensorFlow's: the odd pixel goes to the right and below.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _SIDES = 2  # rows and columns
+_SET_BY = ("pad", "mean")  # kinds whose second input is a setting
 _CHANNELS_FIRST = (0, 2, 3, 1)  # where each of a file's axes, N x H x W x C, lies here
 
 
@@ -64,8 +65,14 @@ class GraphNetwork(nn.Module):
         self._graph = graph
         self._nodes = [node for node in graph.nodes if node.kind != "dequantize"]
         self._source = {index: same.get(index, index) for node in graph.nodes for index in node.inputs}
+        # Numbers that say how, not what: reading them from a device for every picture would stall it.
+        self._settings = {
+            node.inputs[1]: graph.constants[node.inputs[1]].tolist() for node in self._nodes if node.kind in _SET_BY
+        }
         for node in self._nodes:
             for position, index in enumerate(node.inputs):
+                if index in self._settings:
+                    continue
                 if self._source[index] in graph.constants and not hasattr(self, _name(self._source[index])):
                     values = graph.constants[self._source[index]]
                     self.register_buffer(_name(self._source[index]), _turned(node.kind, position, values))
@@ -81,7 +88,9 @@ class GraphNetwork(nn.Module):
             known[node.outputs[0]] = _ACTIVATE[node.options.get("activation", "")](made)
         return tuple(known[index] for index in self._graph.outputs)
 
-    def _value(self, known: Mapping[int, Tensor], index: int) -> Tensor:
+    def _value(self, known: Mapping[int, Tensor], index: int) -> Any:
+        if index in self._settings:
+            return self._settings[index]
         source = self._source[index]
         return known[source] if source in known else self.get_buffer(_name(source))
 
@@ -144,8 +153,8 @@ def _resize(shape: tuple[int, ...], options: Mapping[str, Any], images: Tensor, 
     return functional.interpolate(images, shape[1:3], mode="bilinear", align_corners=options["align_corners"])
 
 
-def _pad(_: object, __: object, images: Tensor, ends: Tensor) -> Tensor:
-    _, rows, columns, channels = ends.tolist()
+def _pad(_: object, __: object, images: Tensor, ends: Sequence[Sequence[int]]) -> Tensor:
+    _, rows, columns, channels = ends
     return functional.pad(images, (*columns, *rows, *channels))
 
 
@@ -160,8 +169,8 @@ def _concatenated(shape: tuple[int, ...], options: Mapping[str, Any], *parts: Te
     return torch.cat(parts, dim=_CHANNELS_FIRST[axis] if len(shape) == 4 else axis)
 
 
-def _mean(shape: tuple[int, ...], _: object, images: Tensor, axes: Tensor) -> Tensor:
-    made = images.mean(dim=[_CHANNELS_FIRST[axis] for axis in axes.flatten().tolist()], keepdim=True)
+def _mean(shape: tuple[int, ...], _: object, images: Tensor, axes: Sequence[int]) -> Tensor:
+    made = images.mean(dim=[_CHANNELS_FIRST[axis] for axis in axes], keepdim=True)
     return made if len(shape) == 4 else made.flatten(1)
 
 

@@ -68,4 +68,5 @@ def bounds(face: Face, name: str) -> Tensor:
     manner = MANNERS.get(name.split("@")[0])
     if manner is None or manner.way == "head":
         return regions.everywhere(face, WORK)
-    return enlarge(regions.NAMED[manner.region](face, WORK // 4), 4)
+    draw = regions.NAMED.get(manner.region, regions.face_region)  # "skin" is of the face
+    return enlarge(draw(face, WORK // 4), 4)
