@@ -77,7 +77,7 @@ def test_features_are_of_a_picture_not_of_its_batch() -> None:
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "EXTRA", "no_such_module")
     with pytest.raises(UsageError, match=r"kid-mobilenetv2 needs torch-fidelity: .*ganinv\[fid\]"):
-        sets._kid(Tools(FakeStore(), CPU))  # type: ignore[arg-type]
+        sets._network(Tools(FakeStore(), CPU), KernelDistance.name)  # type: ignore[arg-type]
 
 
 @pytest.mark.weights
