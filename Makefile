@@ -12,7 +12,7 @@ PYTHON ?= $$(for p in python3.12 python3.11 python3.13 python3 python; do \
 PIP_FLAGS = --disable-pip-version-check --quiet
 
 DEMO = demo
-DEMO_WEIGHTS = mobile-ffhq landmarks-68 id-dlib st-lpips-alex person-matte
+DEMO_WEIGHTS = mobile-ffhq landmarks-68 id-dlib st-lpips-alex person-matte palm-detection hand-landmarks
 DEMO_SAMPLES = sample-astronaut sample-obama sample-obama2 sample-biden sample-obama3
 
 .PHONY: setup demo test lint clean
