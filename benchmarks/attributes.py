@@ -27,8 +27,8 @@ from pipelines.images.pixels import resize_u8, to_tensor
 from pipelines.metrics.attributes import attribute_meter
 from pipelines.metrics.identity import SAME_PERSON
 from pipelines.metrics.skin import skin_colours, tone_shift
-from pipelines.models.faces.agegender import AgeGender
-from pipelines.models.faces.attributes import age_gender_chips
+from pipelines.models.faces.agegender import DlibAge
+from pipelines.models.faces.attributes import dlib_chip
 from pipelines.models.tflite import GraphNetwork
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.align.detectors import build_locator
@@ -49,7 +49,7 @@ class Bench:
 
     def __init__(self, store: WeightStore) -> None:
         self.finder, self.measure = build_locator(store), attribute_meter(store)
-        self.people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
+        self.age = DlibAge(store.path("age-dlib"))
         self.mesh = GraphNetwork(read_tflite(store.path("face-mesh"))).requires_grad_(False)
         self.likeness = Parts(store, torch.device("cpu")).likeness()
 
@@ -61,8 +61,9 @@ class Bench:
         if not np.isfinite(marks).all():
             return {}, skin_colours(image, marks), torch.full((128,), torch.nan)
         row = {name: float(values[0]) for name, values in self.measure([image]).items()}
-        age, gender = age_gender_chips(image, (marks * SIDE).astype(np.float32))
-        row["age-dlib"] = float(self.people.measure([age], [gender])[0][0])
+        row["age-dlib"] = float(
+            self.age.measure([dlib_chip(image, (marks * SIDE).astype(np.float32), DlibAge.chip)])[0]
+        )
         row["yaw-mesh"] = self.turn(image, marks)
         points = torch.from_numpy(marks).float()[None]
         return (

@@ -24,7 +24,7 @@ from pipelines.devices import keep_freed_memory
 from pipelines.images.pixels import to_uint8
 from pipelines.metrics.lec import edit_consistency
 from pipelines.models.encoders.compact import CompactEncoder
-from pipelines.models.faces.agegender import AgeGender
+from pipelines.models.faces.agegender import DlibGender
 from pipelines.models.faces.attributes import AttributeMeter
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.faces.years import YEARS_ASSET, load_years
@@ -58,11 +58,8 @@ class Bench:
         self.directions = DirectionSet(own_directions(self.generator.num_ws))
         self.centre = cached_centre(self.generator, self.store.config.home / "centres")
         finder = DlibFinder(self.store.path("landmarks-68"))
-        self.meter = AttributeMeter(
-            finder,
-            AgeGender(self.store.path("age-dlib"), self.store.path("gender-dlib")),
-            load_years(self.store.tensors(YEARS_ASSET)),
-        )
+        gender, years = DlibGender(self.store.path("gender-dlib")), load_years(self.store.tensors(YEARS_ASSET))
+        self.meter = AttributeMeter(finder, gender, years)
         files = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
         pictures = [
             np.asarray(Image.open(f).convert("RGB").resize((256, 256), Image.Resampling.LANCZOS)) for f in files

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.engine.edit_plan import EditPlan
 from pipelines.engine.reading.crops import ExistingCrops
-from pipelines.engine.resume.before import pictures_before
+from pipelines.engine.resume.before import is_made_anew, pictures_before
 from pipelines.records.manifest import fingerprint
 from pipelines.records.names import NameTemplate, parse_name
 from pipelines.records.outputs import (
@@ -53,9 +53,10 @@ def chain_outputs(
     called = None if spec.name is None else parse_name(spec.name, names, spec.align and spec.faces == "all")
     style = [] if called is None else [called.text]
     plain = old if planned.method.compose == "none" and called is None else ""
-    for name, decides in ((name, planned.edits[name]) for name in names):
+    for name, edit in zip(names, spec.edits, strict=True):
+        decides = planned.edits[name]
         own = fingerprint(decides, spec.seed, spec.format, faces, *style)
-        outputs.append(Output(name, "face", suffix, own, plain, name=called))
+        outputs.append(Output(name, "face", suffix, own, "" if is_made_anew(edit) else plain, name=called))
         if spec.masks:
             own = fingerprint("mask", decides, spec.seed, faces, *style)
             outputs.append(Output(mask_of(name), "face", ".png", own, name=called))

@@ -37,7 +37,7 @@ def sweep(frames: Sequence[U8Image], film: Film = "webp", quality: int = 85) -> 
 
     Returns:
         the file's bytes: of a WebP the same for the same pictures; x264 codes the same pictures a little otherwise at times
-        (about one film in 50 here; in 40 without its assembly, which makes it three times as fast, none).
+        (docs/decisions/0088).
 
     Raises:
         ValueError: no pictures, or sizes that differ.

@@ -16,20 +16,20 @@ from pipelines.models.faces.years import YEARS_ASSET
 from pipelines.types import F32Array, FaceFinder, U8Image
 from pipelines.weights.store import WeightStore
 
-METER = (LANDMARKS, "age-dlib", "gender-dlib", YEARS_ASSET, GLASSES_ASSET)
+METER = (LANDMARKS, "gender-dlib", YEARS_ASSET, GLASSES_ASSET)
 Measure = Callable[[list[U8Image]], Mapping[str, F32Array]]
 
 
 def attribute_meter(store: WeightStore, finder: FaceFinder | None = None) -> Measure:
     """What measures every attribute of pictures (`pipelines.models.faces.attributes.AttributeMeter`); needs `METER`."""
-    from pipelines.models.faces.agegender import AgeGender
+    from pipelines.models.faces.agegender import DlibGender
     from pipelines.models.faces.attributes import AttributeMeter
     from pipelines.models.faces.glasses import load_glasses
     from pipelines.models.faces.years import load_years
 
-    people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
+    gender = DlibGender(store.path("gender-dlib"))
     years, glasses = load_years(store.tensors(YEARS_ASSET)), load_glasses(store.tensors(GLASSES_ASSET))
-    return AttributeMeter(finder or DlibFinder(store.path(LANDMARKS)), people, years, glasses).measure
+    return AttributeMeter(finder or DlibFinder(store.path(LANDMARKS)), gender, years, glasses).measure
 
 
 class AttributeChange:

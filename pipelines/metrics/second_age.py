@@ -11,24 +11,24 @@ from torch import Tensor
 from pipelines.metrics.faces import Faces, Trio
 from pipelines.metrics.registry import metrics
 from pipelines.metrics.tools import LANDMARKS, Tools
-from pipelines.models.faces.attributes import age_gender_chips
+from pipelines.models.faces.attributes import dlib_chip
 from pipelines.types import F32Array, U8Image
 
 if TYPE_CHECKING:
-    from pipelines.models.faces.agegender import AgeGender
+    from pipelines.models.faces.agegender import DlibAge
 
 
 class SecondAge:
     """`years-dlib`, in years: of the result, and how many more they are than the source's; neither side is better.
 
     Args:
-        networks: the two networks of `age-dlib` and `gender-dlib`.
+        network: `age-dlib`.
     """
 
     name = "years-dlib"
 
-    def __init__(self, networks: AgeGender) -> None:
-        self._networks = networks
+    def __init__(self, network: DlibAge) -> None:
+        self._network = network
 
     def score(self, trio: Trio) -> dict[str, Tensor]:
         """{"years-dlib": n ages, "years-dlib.more": n changes}; NaN where no face was found."""
@@ -43,17 +43,18 @@ class SecondAge:
     def _one(self, image: U8Image, landmarks: F32Array) -> float:
         if not np.isfinite(landmarks).all():
             return float("nan")
-        age, gender = age_gender_chips(image, landmarks * np.float32(len(image)))
-        return float(self._networks.measure([age], [gender])[0][0])
+        return float(
+            self._network.measure([dlib_chip(image, landmarks * np.float32(len(image)), self._network.chip)])[0]
+        )
 
 
 @metrics.register(
     SecondAge.name,
     "apparent age, years, by a network that steers nothing",
     "none",
-    weights=(LANDMARKS, "age-dlib", "gender-dlib"),
+    weights=(LANDMARKS, "age-dlib"),
 )
 def _build(tools: Tools) -> SecondAge:
-    from pipelines.models.faces.agegender import AgeGender
+    from pipelines.models.faces.agegender import DlibAge
 
-    return SecondAge(AgeGender(tools.store.path("age-dlib"), tools.store.path("gender-dlib")))
+    return SecondAge(DlibAge(tools.store.path("age-dlib")))

@@ -204,7 +204,7 @@ def _again(action: Callable[[], T]) -> T:
             return action()
         except (FileNotFoundError, PermissionError, NotImplementedError, PhotoError, UsageError):
             raise
-        except Exception:
+        except Exception:  # whatever else a store's library raises may be the network's; the last try tells it
             time.sleep(PAUSE * 2**attempt)
     return action()
 

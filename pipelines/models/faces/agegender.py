@@ -12,52 +12,52 @@ import onnxruntime as ort
 from pipelines.errors import WeightsError
 from pipelines.types import F32Array, U8Image
 
-AGE_CHIP: Final = 64  # px
-GENDER_CHIP: Final = 32  # px
 PADDING: Final = 0.2  # margin of the chips around dlib's five-point mean face
 _MEANS: Final = np.array((122.782, 117.001, 104.298), dtype=np.float32)  # of the training pictures, RGB bytes
 _YEARS: Final = np.array((0.25, *range(1, 81)), dtype=np.float32)  # the middle of each of the 81 classes
 _TINY: Final = 1e-30  # keeps the logit finite; both classes are stored, so the small one is exact far below 1e-7
 
 
-class AgeGender:
-    """The two networks, on the CPU.
+class DlibAge:
+    """Apparent age, on the CPU.
 
     Args:
-        age_path: ``age-v1.onnx``.
-        gender_path: ``gender-v1.onnx``.
-        threads: CPU threads per network.
+        path: ``age-v1.onnx``.
+        threads: CPU threads.
 
     Raises:
-        WeightsError: a file is missing or is not that network.
+        WeightsError: the file is missing or is not that network.
     """
 
-    def __init__(self, age_path: Path, gender_path: Path, threads: int = 1) -> None:
-        self._age = _session(age_path, threads, AGE_CHIP, len(_YEARS))
-        self._gender = _session(gender_path, threads, GENDER_CHIP, 2)
+    chip: Final = 64  # px
 
-    def measure(self, age_chips: Sequence[U8Image], gender_chips: Sequence[U8Image]) -> tuple[F32Array, F32Array]:
-        """Measures n faces.
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._network = _session(path, threads, self.chip, len(_YEARS))
 
-        Args:
-            age_chips: n chips 64 x 64 x 3, RGB, cut on dlib's five points with padding 0.2
-                (`extract_chips(..., five_points(landmarks), AGE_CHIP, PADDING)`).
-            gender_chips: the same faces at 32 x 32 x 3.
-
-        Returns:
-            ages: n, years, the expected value over the 81 classes (0 to 80).
-            genders: n, logit of "male" (natural log of the odds): positive male, negative female, within 69.
+    def measure(self, chips: Sequence[U8Image]) -> F32Array:
+        """n chips 64 x 64 x 3, RGB, cut on dlib's five points with padding 0.2 (`extract_chips(..., five_points(landmarks),
+        DlibAge.chip, PADDING)`), -> n years, the expected value over the 81 classes (0 to 80).
 
         Raises:
-            ValueError: a chip has another size, or the two sequences differ in length.
+            ValueError: a chip has another size.
         """
-        if len(age_chips) != len(gender_chips):
-            raise ValueError(f"{len(age_chips)} age chips but {len(gender_chips)} gender chips")
-        if not age_chips:
-            return np.zeros(0, np.float32), np.zeros(0, np.float32)
-        ages = _run(self._age, age_chips, AGE_CHIP) @ _YEARS
-        female, male = np.clip(_run(self._gender, gender_chips, GENDER_CHIP), _TINY, 1).T
-        return ages.astype(np.float32), np.log(male / female).astype(np.float32)
+        years: F32Array = (_run(self._network, chips, self.chip) @ _YEARS).astype(np.float32)
+        return years
+
+
+class DlibGender:
+    """Apparent gender, on the CPU; arguments and errors as of `DlibAge`, of ``gender-v1.onnx``."""
+
+    chip: Final = 32  # px
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._network = _session(path, threads, self.chip, 2)
+
+    def measure(self, chips: Sequence[U8Image]) -> F32Array:
+        """n chips 32 x 32 x 3, cut as `DlibAge`'s, -> n logits of "male" (natural log of the odds): positive male, negative
+        female, within 69. Raises as `DlibAge.measure`."""
+        female, male = np.clip(_run(self._network, chips, self.chip), _TINY, 1).T
+        return np.asarray(np.log(male / female), np.float32)
 
 
 def _session(path: Path, threads: int, size: int, classes: int) -> ort.InferenceSession:
@@ -79,6 +79,8 @@ def _run(session: ort.InferenceSession, chips: Sequence[U8Image], size: int) -> 
     for chip in chips:
         if chip.shape != (size, size, 3) or chip.dtype != np.uint8:
             raise ValueError(f"a chip must be uint8 {size} x {size} x 3, not {chip.dtype} {chip.shape}")
+    if not chips:
+        return np.zeros((0, session.get_outputs()[0].shape[1]), np.float32)
     pixels = (np.stack(chips).astype(np.float32) - _MEANS) / 256
     batch = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     probabilities: F32Array = session.run(None, {session.get_inputs()[0].name: batch})[0]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from pipelines.images.pixels import resize_u8, to_tensor, to_uint8
-from pipelines.models.faces.agegender import AGE_CHIP, GENDER_CHIP, PADDING, AgeGender
+from pipelines.models.faces.agegender import PADDING, DlibGender
 from pipelines.models.faces.appearance import APPEARANCE, appearance
 from pipelines.models.faces.chips import extract_chips, five_points
 from pipelines.models.faces.glasses import Glasses
@@ -168,14 +168,13 @@ class AttributeMeter:
 
     Args:
         finder: a finder with 68 landmarks (`pipelines.models.faces.finders.DlibFinder`).
-        age_gender: gives the gender.
-        years: gives the age.
+        gender, years: the networks of gender and age.
         glasses: the network of glasses; None: they are not measured.
     """
 
-    def __init__(self, finder: FaceFinder, age_gender: AgeGender, years: Years, glasses: Glasses | None = None) -> None:
+    def __init__(self, finder: FaceFinder, gender: DlibGender, years: Years, glasses: Glasses | None = None) -> None:
         self._finder = finder
-        self._age_gender = age_gender
+        self._gender = gender
         self._years = years
         self._glasses = glasses
 
@@ -208,8 +207,7 @@ class AttributeMeter:
                 values[7 : 7 + len(seen), index] = list(seen.values())
                 found.append((copy, landmarks))
         if present:
-            ages, genders = zip(*(age_gender_chips(*each) for each in found), strict=True)
-            _, male = self._age_gender.measure(ages, genders)
+            male = self._gender.measure([dlib_chip(*each, DlibGender.chip) for each in found])
             values[5, present] = self._years.measure(*zip(*found, strict=True))
             values[6, present] = np.clip(male, -_SURE, _SURE)
             if self._glasses:
@@ -224,9 +222,8 @@ def _search_copy(image: U8Image) -> U8Image:
 
 
 @torch.no_grad()
-def age_gender_chips(image: U8Image, landmarks: F32Array) -> tuple[U8Image, U8Image]:
-    """The age and the gender chip of one face; landmarks in pixels."""
+def dlib_chip(image: U8Image, landmarks: F32Array, size: int) -> U8Image:
+    """What dlib's networks of age and gender read of one face, size x size x 3; landmarks in pixels."""
     picture = to_tensor([image])
     points = five_points(torch.from_numpy(landmarks)[None]) / torch.tensor((image.shape[1], image.shape[0]))
-    age, gender = (to_uint8(extract_chips(picture, points, size, PADDING))[0] for size in (AGE_CHIP, GENDER_CHIP))
-    return age, gender
+    return to_uint8(extract_chips(picture, points, size, PADDING))[0]

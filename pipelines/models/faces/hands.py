@@ -20,7 +20,6 @@ SIDE = 64  # the mask is drawn at
 THICK, EDGE = 0.55, 0.35  # a finger's radius over the distance between knuckles, and of its soft edge
 WRIST, MIDDLE = 0, 2  # of a palm's points
 KNUCKLES = (5, 9, 13, 17)
-PALM = (0, 1, 5, 9, 13, 17)
 BONES = (
     (0, 1), (1, 2), (2, 3), (3, 4), (0, 5), (5, 6), (6, 7), (7, 8), (5, 9), (9, 10), (10, 11), (11, 12),
     (9, 13), (13, 14), (14, 15), (15, 16), (13, 17), (17, 18), (18, 19), (19, 20), (0, 17), (0, 9), (0, 13),

@@ -51,7 +51,7 @@ class Recipe:
 WITH_AGE = frozenset(MEASURED) - {"hair", "hair_warm", "beard", "face_width", "light"}
 
 RECIPES: dict[str, Recipe] = {
-    "age": Recipe({"age": 1}, (3, 11), "shape", "face", "older: skin, lids, folds and jaw", longest=2.0, held=WITH_AGE),
+    "age": Recipe({"age": 1}, (3, 11), "shape", "skin", "older: skin, lids, folds and jaw", longest=2.0, held=WITH_AGE),
     "glasses": Recipe(
         {"glasses": 1}, (0, 5), "skin", "glasses", "glasses on; less takes them off hardly ever", longest=2.0
     ),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines.files import write_atomic
 from pipelines.images.pixels import to_uint8
-from pipelines.models.faces.agegender import AgeGender
+from pipelines.models.faces.agegender import DlibGender
 from pipelines.models.faces.attributes import ATTRIBUTES, MEASURED, AttributeMeter
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.faces.glasses import GLASSES_ASSET, load_glasses
@@ -82,9 +82,9 @@ def train(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
     parts = Parts(store, torch.device("cpu"))
     generator = generators.get("mobile-ffhq").build(parts)
     finder = DlibFinder(store.path("landmarks-68"))
-    people = AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
+    gender = DlibGender(store.path("gender-dlib"))
     years, glasses = load_years(store.tensors(YEARS_ASSET)), load_glasses(store.tensors(GLASSES_ASSET))
-    meter = AttributeMeter(finder, people, years, glasses)
+    meter = AttributeMeter(finder, gender, years, glasses)
     everything = _sample(generator, meter, spec, report)
     if spec.keep:
         made = _kept()

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import WeightsError
 from pipelines.images.pixels import decode
-from pipelines.models.faces.agegender import AGE_CHIP, GENDER_CHIP, PADDING, AgeGender
+from pipelines.models.faces.agegender import PADDING, DlibAge, DlibGender
 from pipelines.models.faces.attributes import AttributeMeter
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.faces.years import YEARS_ASSET, load_years
@@ -21,43 +21,51 @@ def _grey(size: int, level: int = 120) -> U8Image:
     return np.full((size, size, 3), level, np.uint8)
 
 
-def test_a_foreign_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", [DlibAge, DlibGender])
+def test_a_foreign_file_is_named(tmp_path: Path, network: type[DlibAge | DlibGender]) -> None:
     path = tmp_path / "age-v1.onnx"
     with pytest.raises(WeightsError, match=r"age-v1\.onnx cannot be read"):
-        AgeGender(path, path)
+        network(path)
     path.write_bytes(b"not onnx")
     with pytest.raises(WeightsError, match=r"age-v1\.onnx cannot be read"):
-        AgeGender(path, path)
+        network(path)
 
 
 @pytest.fixture(scope="module")
-def networks(store: WeightStore) -> AgeGender:
-    return AgeGender(store.path("age-dlib"), store.path("gender-dlib"))
+def age(store: WeightStore) -> DlibAge:
+    return DlibAge(store.path("age-dlib"))
+
+
+@pytest.fixture(scope="module")
+def gender(store: WeightStore) -> DlibGender:
+    return DlibGender(store.path("gender-dlib"))
 
 
 @pytest.mark.weights
 def test_swapped_networks_are_refused(store: WeightStore) -> None:
     with pytest.raises(WeightsError, match="another network"):
-        AgeGender(store.path("gender-dlib"), store.path("age-dlib"))
+        DlibAge(store.path("gender-dlib"))
+    with pytest.raises(WeightsError, match="another network"):
+        DlibGender(store.path("age-dlib"))
 
 
 @pytest.mark.weights
-def test_wrong_chips_are_refused(networks: AgeGender) -> None:
-    with pytest.raises(ValueError, match="1 age chips but 0"):
-        networks.measure([_grey(AGE_CHIP)], [])
+def test_wrong_chips_are_refused(age: DlibAge, gender: DlibGender) -> None:
     with pytest.raises(ValueError, match="64 x 64"):
-        networks.measure([_grey(GENDER_CHIP)], [_grey(GENDER_CHIP)])
-    assert [len(values) for values in networks.measure([], [])] == [0, 0]
+        age.measure([_grey(DlibGender.chip)])
+    with pytest.raises(ValueError, match="32 x 32"):
+        gender.measure([_grey(DlibAge.chip)])
+    assert (len(age.measure([])), len(gender.measure([]))) == (0, 0)
 
 
 @pytest.mark.weights
-def test_numbers_match_a_plain_reading_of_the_networks(store: WeightStore, networks: AgeGender) -> None:
+def test_numbers_match_a_plain_reading_of_the_networks(store: WeightStore, age: DlibAge, gender: DlibGender) -> None:
     import onnxruntime as ort
 
     rng = np.random.default_rng(0)
-    ages = [rng.integers(0, 256, (AGE_CHIP, AGE_CHIP, 3), dtype=np.uint8) for _ in range(3)]
-    genders = [chip[:GENDER_CHIP, :GENDER_CHIP] for chip in ages]
-    found_ages, found_genders = networks.measure(ages, genders)
+    ages = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
+    genders = [chip[:32, :32] for chip in ages]
+    found_ages, found_genders = age.measure(ages), gender.measure(genders)
     for index in range(3):
         for name, chip in (("age-dlib", ages[index]), ("gender-dlib", genders[index])):
             session = ort.InferenceSession(str(store.path(name)))
@@ -74,9 +82,9 @@ def test_numbers_match_a_plain_reading_of_the_networks(store: WeightStore, netwo
 
 
 @pytest.mark.weights
-def test_real_faces(store: WeightStore, networks: AgeGender) -> None:
+def test_real_faces(store: WeightStore, gender: DlibGender) -> None:
     years = load_years(store.tensors(YEARS_ASSET))
-    meter = AttributeMeter(DlibFinder(store.path("landmarks-68")), networks, years)
+    meter = AttributeMeter(DlibFinder(store.path("landmarks-68")), gender, years)
     names = ("sample-obama", "sample-biden", "sample-astronaut")  # two men of about 50 and 70, a woman of 36
     found = meter.measure([decode(store.path(name).read_bytes()) for name in names])
     assert (np.sign(found["gender"]) == (1, 1, -1)).all()

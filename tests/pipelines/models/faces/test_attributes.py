@@ -196,7 +196,7 @@ def test_smiles_of_real_photos_rank_above_serious_faces(shared: Path, store) -> 
     import tarfile
 
     from pipelines.images.pixels import decode
-    from pipelines.models.faces.agegender import AgeGender
+    from pipelines.models.faces.agegender import DlibGender
     from pipelines.models.faces.finders import DlibFinder
     from pipelines.models.faces.years import YEARS_ASSET, load_years
 
@@ -204,7 +204,7 @@ def test_smiles_of_real_photos_rank_above_serious_faces(shared: Path, store) -> 
         pictures = {name: archive.extractfile(f"{name}.jpg").read() for name in (*SMILING, *SERIOUS)}  # type: ignore[union-attr]
     meter = AttributeMeter(
         DlibFinder(store.path("landmarks-68")),
-        AgeGender(store.path("age-dlib"), store.path("gender-dlib")),
+        DlibGender(store.path("gender-dlib")),
         load_years(store.tensors(YEARS_ASSET)),
     )
     smile = meter.measure([decode(data) for data in pictures.values()])["smile"]
