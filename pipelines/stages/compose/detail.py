@@ -109,8 +109,6 @@ def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | T
     if region is None and manner.way == "skin" and manner.region != "face":
         region = manner.region
     asked = None if region is None else regions.asked_region(state.face, WORK, region)
-    if asked is None and manner.region == "skin":
-        asked = skin.skin_mask(state) * shape.within_outline(state)
     if manner.way == "skin":
         image, mask, landmarks = *skin.transfer(state, edited, asked, manner.colour), state.face.points
     elif manner.way == "head":

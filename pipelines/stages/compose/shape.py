@@ -17,6 +17,7 @@ from pipelines.stages.compose.filters import blur, dilate, enlarge, length, luma
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import kept_crisp, with_grain
 from pipelines.stages.compose.lips import LipColour, without_yellow
+from pipelines.stages.compose.skin import skin_mask
 from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
@@ -83,7 +84,10 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
     elif region == "skin":
         found = blur(found, CHEEKS)
     landmarks = regions.moved_landmarks(state.face.points, found)
-    mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
+    if region == "skin":  # wherever it is asked for: irises, teeth, what lies in front and the outline stay
+        mask = skin_mask(state, asked) * within_outline(state)
+    else:
+        mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
         return _mouth(state, edited, found, landmarks, onto, mask)
     openings = _openings(state, landmarks, region, found)

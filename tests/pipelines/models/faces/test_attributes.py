@@ -145,14 +145,12 @@ class _Finder:
         return [Face((0, 0, 1, 1), 1.0, landmarks)]
 
 
-class _Networks:
+class _Gender:
     """Gives the mean level of the chips, so that a mixed-up order shows."""
 
-    def measure(self, ages: Sequence[U8Image], genders: Sequence[U8Image]) -> tuple[F32Array, F32Array]:
-        assert all(chip.shape == (64, 64, 3) for chip in ages)
-        assert all(chip.shape == (32, 32, 3) for chip in genders)
-        levels = [np.array([chip.max() for chip in chips], np.float32) for chips in (ages, genders)]
-        return levels[0], levels[1]
+    def measure(self, chips: Sequence[U8Image]) -> F32Array:
+        assert all(chip.shape == (32, 32, 3) for chip in chips)
+        return np.array([chip.max() for chip in chips], np.float32)
 
 
 class _Years:
@@ -167,7 +165,7 @@ def test_meter_keeps_the_order_and_marks_pictures_without_a_face() -> None:
     finder = _Finder()
     levels = (200, 0, 100)
     pictures = [np.full((side, side, 3), level, np.uint8) for side, level in zip((1024, 256, 256), levels, strict=True)]
-    found = AttributeMeter(finder, _Networks(), _Years()).measure(pictures)  # type: ignore[arg-type]
+    found = AttributeMeter(finder, _Gender(), _Years()).measure(pictures)  # type: ignore[arg-type]
     assert tuple(found) == MEASURED[:-1]  # no network of glasses was given
     assert all(values.shape == (3,) and values.dtype == np.float32 for values in found.values())
     assert all(np.isnan(values).tolist() == [False, True, False] for values in found.values())
@@ -179,13 +177,13 @@ def test_meter_keeps_the_order_and_marks_pictures_without_a_face() -> None:
 
 
 def test_meter_without_any_face_or_picture() -> None:
-    meter = AttributeMeter(_Finder(), _Networks(), _Years())  # type: ignore[arg-type]
+    meter = AttributeMeter(_Finder(), _Gender(), _Years())  # type: ignore[arg-type]
     assert np.isnan(meter.measure([np.zeros((64, 64, 3), np.uint8)])["age"]).all()
     assert meter.measure([])["smile"].shape == (0,)
 
 
 def test_a_finder_with_five_points_is_refused() -> None:
-    meter = AttributeMeter(_Finder(points=5), _Networks(), _Years())  # type: ignore[arg-type]
+    meter = AttributeMeter(_Finder(points=5), _Gender(), _Years())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="68 landmarks"):
         meter.measure([np.full((64, 64, 3), 9, np.uint8)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from pipelines.stages.compose.detail import compose_one
 from pipelines.stages.compose.filters import blur, luma
 from pipelines.stages.compose.grain import FULLER, kept_crisp
 from pipelines.stages.compose.lips import LipColour, without_yellow
-from pipelines.stages.compose.manners import Manner
+from pipelines.stages.compose.manners import Manner, known_manner
 from pipelines.stages.compose.state import prepared
 from tests.pipelines.stages.compose.test_detail import face, smile
 from tests.pipelines.stages.compose.test_parts import mean_face, skin
@@ -87,3 +88,15 @@ def test_hands_before_a_mouth_stay_bit_for_bit() -> None:
         made = compose_one(state, smile(photo, 1.0), manner).image
         assert torch.equal(made[..., 190:, 120:150], photo[..., 190:, 120:150])
         assert not torch.equal(made, photo)
+
+
+@pytest.mark.parametrize("region", [None, "face", "all"])
+def test_age_moves_skin_and_leaves_irises_and_teeth_wherever_it_is_asked_for(region: str | None) -> None:
+    photo = skin()
+    edited = smile(photo, 1.0) + 0.2 * torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(4))
+    made = compose_one(prepared(photo, None, photo), edited, known_manner("age"), region)
+    for shape in (regions.LEFT_EYE, regions.RIGHT_EYE, regions.INNER_LIPS):
+        x, y = (mean_face().points[0, list(shape)].mean(dim=0) * 256).int().tolist()
+        around = (..., slice(y - 1, y + 2), slice(x - 3, x + 4))
+        assert torch.equal(made.image[around], photo[around])
+    assert not torch.equal(made.image, photo)
