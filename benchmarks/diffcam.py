@@ -28,6 +28,7 @@ from pipelines.stages.align.aligner import locate
 from pipelines.stages.align.detectors import build_locator
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.activation import bounds, edit_masks, evidence
+from pipelines.stages.compose.detail import build_detail
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import Parts, embedders
@@ -74,6 +75,7 @@ def measure(folder: Path, weights: Path | None, strength: float) -> dict[tuple[s
     generator = generator_entry("mobile-ffhq", store).build(parts)
     encoder, finder = embedders.get("encoder").build(parts, generator), build_locator(store)
     directions = DirectionSet(own_directions(generator.num_ws))
+    heads = build_detail(Parts(store, torch.device("cpu"), directions), generator)
     found: dict[tuple[str, str], list[list[float]]] = {}
     kinds: dict[str, LeanDiffCAM | None] = {"closed": None}
     if weights is not None:
@@ -87,7 +89,9 @@ def measure(folder: Path, weights: Path | None, strength: float) -> dict[tuple[s
         before = generator.features(codes, (POINT,))[POINT]
         outline = inside(face)
         for name in directions.names():
-            at_home, limit = home(name, face), bounds(face, name)
+            if heads.manner(name).way == "head":  # not made by masks
+                continue
+            at_home, limit = home(name, face), bounds(face, heads.manner(name))
             for edit in (make_edit([(name, strength)]), make_edit([(name, -strength)])):
                 change = generator.features(directions.apply(codes, edit.terms), (POINT,))[POINT] - before
                 for kind, classifier in kinds.items():

@@ -85,15 +85,16 @@ def compared(
     """The rows of the table, but the codes' own picture."""
     device = torch.device("cpu")
     parts, plain = (Parts(store, device, directions, None, deghost) for deghost in (True, False))
+    heads = build_detail(parts, generator)
     rows: dict[str, Composer] = {
-        "detail": build_detail(parts, generator),
+        "detail": heads,
         "composite": build_diffcam(plain, generator),
         "deghosted": build_diffcam(parts, generator),
     }
     if weights is not None:
         classifier, deghost = load_lean_diffcam(load_state(weights)["network"]), load_deghost(parts.tensors(GHOSTS))
-        rows["composite, trained mask"] = DiffCAMComposer(classifier)
-        rows["deghosted, trained mask"] = DiffCAMComposer(classifier, deghost)
+        rows["composite, trained mask"] = DiffCAMComposer(classifier, None, heads)
+        rows["deghosted, trained mask"] = DiffCAMComposer(classifier, deghost, heads)
     return rows
 
 

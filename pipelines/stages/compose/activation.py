@@ -10,7 +10,7 @@ from pipelines.edits import Edit
 from pipelines.models.diffcam.lean import SIDE, LeanDiffCAM
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import blur, enlarge, smoothstep
-from pipelines.stages.compose.manners import MANNERS
+from pipelines.stages.compose.manners import Manner
 from pipelines.stages.compose.regions import Face
 from pipelines.stages.compose.state import WORK
 
@@ -60,13 +60,13 @@ def edit_masks(maps: Tensor) -> Tensor:
     return enlarge(smoothstep(share, LOW, HIGH), WORK // maps.shape[-1])
 
 
-def bounds(face: Face, name: str) -> Tensor:
-    """Where an attribute may be, by landmarks: n x 1 x 256 x 256, ones for turns and for attributes that nobody described.
+def bounds(face: Face, manner: Manner) -> Tensor:
+    """Where an attribute may be, by landmarks: n x 1 x 256 x 256.
 
     An edit of codes also changes what it was not asked for, and there its feature changes too: a smile narrows eyes.
     """
-    manner = MANNERS.get(name.split("@")[0])
-    if manner is None or manner.way == "head":
-        return regions.everywhere(face, WORK)
     draw = regions.NAMED.get(manner.region, regions.face_region)  # "skin" is of the face
-    return enlarge(draw(face, WORK // 4), 4)
+    found = draw(face, WORK // 4)
+    if manner.region == "mouth":  # the cheeks that a smile lifts lie above, and would be half of its mask
+        found = found * regions.below_nose(face, WORK // 4)
+    return enlarge(found, 4)

@@ -37,11 +37,11 @@ from pipelines.stages.compose.manners import (
 from pipelines.stages.compose.state import WORK, Matte, Prepared, everybody, joined, large, nobody, prepared, sized
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.entry import Parts, composers
-from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
+from pipelines.types import Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 from pipelines.weights.formats.tflite import read_tflite
 
 VERSION = "4"
-MATTE, PALMS, HANDS = "person-matte", "palm-detection", "hand-landmarks"
+NETWORKS = ("person-matte", "palm-detection", "hand-landmarks")
 
 
 class DetailComposer:
@@ -122,8 +122,8 @@ def _unchanged(state: Prepared) -> Composition:
     return Composition(state.images, torch.zeros_like(state.images[:, :1]), state.face.points)
 
 
-@composers.register("detail", version=f"{VERSION} {MANNERS}", weights=(MATTE, PALMS, HANDS), landmarks=True)
-def build_detail(parts: Parts, generator: Generator) -> Composer:
+@composers.register("detail", version=f"{VERSION} {MANNERS}", weights=NETWORKS, landmarks=True)
+def build_detail(parts: Parts, generator: Generator) -> DetailComposer:
     """A direction of whose manner neither `MANNERS` nor its card tells is measured once, on the generator's average face."""
 
     @cache
@@ -135,7 +135,7 @@ def build_detail(parts: Parts, generator: Generator) -> Composer:
             return Manner(cast(Way, direction.way), cast(Region, direction.region or "face"))
         return _measured(generator, parts.directions, name)
 
-    graphs = [read_tflite(parts.store.path(name)) for name in (MATTE, PALMS, HANDS)]
+    graphs = [read_tflite(parts.store.path(name)) for name in NETWORKS]
     matte, hands = PersonMatte(graphs[0]).to(parts.device), HandFinder(*graphs[1:]).to(parts.device)
     return DetailComposer(manner, region_of(parts.region), matte.eval(), hands.eval())
 

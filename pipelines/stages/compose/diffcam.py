@@ -2,8 +2,8 @@
 
 Diff-CAM editing (Song et al., ECCV 2022, arXiv 2207.08134) with means that fit one pass of a small generator. The mask is
 read off the generator's own features (`pipelines.stages.compose.activation`) and is exactly 0 away from the edit.
-Deghosting corrects the composite inside the mask (`pipelines.models.diffcam.deghost`), where the official network makes the
-whole photo anew.
+Deghosting corrects the composite inside the mask (`pipelines.models.diffcam.deghost`, `.layers`), where the official
+network makes the whole photo anew. Heads cannot turn within a mask: turns are made as `detail` makes them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from pipelines.images.pixels import resize_area
 from pipelines.models.diffcam.deghost import Decision, DeghostNet, decided, load_deghost
 from pipelines.models.diffcam.lean import POINT, LeanDiffCAM
 from pipelines.models.diffcam.masks import joined_mask
-from pipelines.stages.compose import regions
+from pipelines.stages.compose import detail, regions
 from pipelines.stages.compose.activation import bounds, edit_masks, evidence
-from pipelines.stages.compose.detail import region_of
+from pipelines.stages.compose.detail import DetailComposer, build_detail
 from pipelines.stages.compose.filters import enlarge
-from pipelines.stages.compose.manners import MANNERS
+from pipelines.stages.compose.layers import resolved
+from pipelines.stages.compose.manners import MANNERS, Manner
 from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepared, sized
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 
-VERSION = "1"
+VERSION = "2"
 GHOSTS = "deghost-mobile-ffhq"
 
 
@@ -46,7 +47,8 @@ class DiffCAMComposer:
     Args:
         classifier: of `ganinv train diffcam`; None: masks in closed form (docs/decisions/0060).
         deghost: None: the plain composite.
-        region: where all edits may be (`regions.asked_region`); None: where each attribute lives, by landmarks.
+        heads: turns heads; its matte and hands, and where all edits may be (`regions.asked_region`; None: where each
+            attribute lives, by landmarks), hold for all edits.
     """
 
     version = VERSION
@@ -56,14 +58,19 @@ class DiffCAMComposer:
         self,
         classifier: LeanDiffCAM | None = None,
         deghost: DeghostNet | None = None,
-        region: str | Tensor | None = None,
+        heads: DetailComposer | None = None,
     ) -> None:
-        self.classifier, self.deghost, self.region = classifier, deghost, region
+        self.classifier, self.deghost, self.heads = classifier, deghost, heads or DetailComposer()
 
     def steps(self, edit: Edit) -> Sequence[Edit]:
-        """All attributes at once, each with a map of its own (specification, section 6); none where nothing is asked for."""
-        terms = [term for term in edit.terms if term[1] != 0]
-        return [make_edit(terms)] if terms else []
+        """Turns one by one, then all else at once, each with a map of its own (specification, section 6)."""
+        moving = [term for term in edit.terms if term[1] != 0]
+        turns = [make_edit([term]) for term in moving if self._turns(term[0])]
+        others = [term for term in moving if not self._turns(term[0])]
+        return [*turns, make_edit(others)] if others else turns
+
+    def _turns(self, name: str) -> bool:
+        return self.heads.manner(name).way == "head"
 
     @torch.no_grad()
     def prepare(self, faces: FaceBatch, inversion: Inversion, base: Synthesis) -> list[Scene]:
@@ -71,11 +78,14 @@ class DiffCAMComposer:
         images, made, marks, feature = large(faces.images), large(base.image), faces.points(), base.features[POINT]
         step = 1 if images.device.type == "cpu" else len(images)
         parts = (slice(i, i + step) for i in range(0, len(images), step))
-        return [Scene(prepared(images[i], marks[i], made[i]), feature[i]) for i in parts]
+        behind = self.heads.matte, self.heads.hands
+        return [Scene(prepared(images[i], marks[i], made[i], *behind), feature[i]) for i in parts]
 
     @torch.no_grad()
     def compose(self, state: list[Scene], edited: Synthesis, edit: Edit) -> Composition:
-        """The photos with the edit in them; where the mask is 0 their own pixels, bit for bit."""
+        """The photos with one step in them; where the mask is 0 their own pixels, bit for bit."""
+        if self._turns(edit.terms[0][0]):
+            return self.heads.compose([scene.photo for scene in state], edited, edit)
         made, parts, done = large(edited.image), [], 0
         for scene in state:
             part = slice(done, done + len(scene.feature))
@@ -86,31 +96,31 @@ class DiffCAMComposer:
 
     def _composed(self, photo: Prepared, edited: Tensor, change: Tensor, edit: Edit) -> Composition:
         mask = self.mask(photo, change, edit)
-        decision = Decision(mask, torch.zeros_like(mask), mask.new_zeros(len(mask), 3, *mask.shape[2:]))
-        if self.deghost is not None:
-            decision = self.deghost(photo.photo, photo.render, resize_area(edited, WORK), mask)
-        image = decided(photo.images, photo.base, edited, decision)
+        if self.deghost is None:
+            plain = Decision(mask, torch.zeros_like(mask), mask.new_zeros(len(mask), 3, *mask.shape[2:]))
+            image = decided(photo.images, photo.base, edited, plain)
+        else:
+            image = resolved(photo, edited, self.deghost(photo.photo, photo.render, resize_area(edited, WORK), mask))
         return Composition(image, enlarge(mask, photo.factor), photo.face.points)
 
     def mask(self, photo: Prepared, change: Tensor, edit: Edit) -> Tensor:
         """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face."""
         masks = edit_masks(evidence(self.classifier, change, edit))
-        if self.region is None:
-            masks = masks * torch.cat([_limit(photo, name) for name, _ in edit.terms], dim=1)
+        if self.heads.region is None:
+            masks = masks * torch.cat([_limit(photo, self.heads.manner(name)) for name, _ in edit.terms], dim=1)
         else:
-            masks = masks * regions.asked_region(photo.face, WORK, self.region)
+            masks = masks * regions.asked_region(photo.face, WORK, self.heads.region)
         return joined_mask(masks) * photo.free
 
 
-def _limit(photo: Prepared, name: str) -> Tensor:
+def _limit(photo: Prepared, manner: Manner) -> Tensor:
     """`bounds`; nothing of an edit of the mouth where no mouth is seen, as through a mask."""
-    made = bounds(photo.face, name)
-    manner = MANNERS.get(name.split("@")[0])
-    return made * photo.mouth if manner is not None and manner.region == "mouth" else made
+    made = bounds(photo.face, manner)
+    return made * photo.mouth if manner.region == "mouth" else made
 
 
-@composers.register("diffcam", (GHOSTS,), VERSION, landmarks=True)
+@composers.register("diffcam", (GHOSTS, *detail.NETWORKS), f"{VERSION} {detail.VERSION} {MANNERS}", landmarks=True)
 def build_diffcam(parts: Parts, generator: Generator) -> Composer:
     """Masks in closed form, and the shipped deghosting."""
     deghost = load_deghost(parts.tensors(GHOSTS)).to(parts.device) if parts.deghost else None
-    return DiffCAMComposer(None, deghost, region_of(parts.region))
+    return DiffCAMComposer(None, deghost, build_detail(parts, generator))

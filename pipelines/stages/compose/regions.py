@@ -18,6 +18,7 @@ from pipelines.stages.compose.filters import pixel_grid, smoothstep
 
 JAW, BROWS, NOSE = range(0, 17), range(17, 27), range(27, 36)
 RIGHT_EYE, LEFT_EYE, LIPS, INNER_LIPS = range(36, 42), range(42, 48), range(48, 60), range(60, 68)
+NOSE_RISE = 0.4  # units
 
 # 68 landmarks (x, y) of an average aligned FFHQ crop in thousandths of the side: the guess where none were found.
 _MEAN_POINTS = (
@@ -137,6 +138,11 @@ def mouth_region(face: Face, side: int) -> Tensor:
     return soft(lips, face.unit, 0.3, 0.42) * soft(outline, face.unit, 0.0, 0.25)
 
 
+def below_nose(face: Face, side: int) -> Tensor:
+    """The half of the picture below the nose's base, fading out upwards over `NOSE_RISE` units."""
+    return smoothstep(_height(face, side, face.points[:, 33]), NOSE_RISE, 0)
+
+
 def eyes_region(face: Face, side: int) -> Tensor:
     """Both eyes with lids and brows."""
     left, right = (
@@ -155,11 +161,7 @@ def hair_region(face: Face, side: int, reach: float = 1.0) -> Tensor:
     """Around and above the face, where hair is, as far as landmarks can tell; without the face and what is below the jaw;
     `reach`: how far from the face's outline, in units."""
     outline = polygon_distance(oval(face, 0.55), side)
-    up = face.points[:, 27] - face.points[:, 8]
-    place = (pixel_grid(side, side, face.points) + 0.5) / side
-    chin = face.points[:, 8, :, None, None]
-    height = ((place - chin) * up[:, :, None, None]).sum(dim=1, keepdim=True) / up.norm(dim=1).view(-1, 1, 1, 1)
-    above = smoothstep(height / face.unit.view(-1, 1, 1, 1), 0.2, 0.8)
+    above = smoothstep(_height(face, side, face.points[:, 8]), 0.2, 0.8)
     return soft(outline, face.unit, reach, 0.6) * (1 - soft(outline, face.unit, -0.1, 0.25)) * above
 
 
@@ -186,12 +188,17 @@ def face_region(face: Face, side: int) -> Tensor:
 
 def above_brows(face: Face, side: int) -> Tensor:
     """1 on the forehead and above, 0 below the brows: n x 1 x side x side."""
+    return smoothstep(_height(face, side, face.points[:, list(BROWS)].mean(dim=1)), 0.0, 0.2)
+
+
+def _height(face: Face, side: int, origin: Tensor) -> Tensor:
+    """n x 1 x side x side: how far above `origin` n x 2, by the face's own upright, in units."""
     up = face.points[:, 27] - face.points[:, 8]
     up = up / up.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-    brows = face.points[:, list(BROWS)].mean(dim=1)
     place = (pixel_grid(side, side, face.points) + 0.5) / side
-    height = ((place - brows[:, :, None, None]) * up[:, :, None, None]).sum(dim=1, keepdim=True)
-    return smoothstep(height / face.unit.view(-1, 1, 1, 1), 0.0, 0.2)
+    height = ((place - origin[:, :, None, None]) * up[:, :, None, None]).sum(dim=1, keepdim=True)
+    scaled: Tensor = height / face.unit.view(-1, 1, 1, 1)
+    return scaled
 
 
 def irises(face: Face, side: int) -> Tensor:

@@ -14,9 +14,12 @@ from pipelines.models.diffcam.deghost import DeghostNet
 from pipelines.models.diffcam.lean import POINT, LeanDiffCAM
 from pipelines.specs import EditSpec
 from pipelines.stages.build import plan_chain
-from pipelines.stages.compose.activation import edit_masks, evidence
+from pipelines.stages.compose import regions
+from pipelines.stages.compose.activation import bounds, edit_masks, evidence
+from pipelines.stages.compose.detail import DetailComposer
 from pipelines.stages.compose.diffcam import DiffCAMComposer
 from pipelines.stages.compose.diffcam_official import OfficialComposer
+from pipelines.stages.compose.manners import known_manner
 from pipelines.types import Composition, FaceBatch, Inversion, Synthesis
 from pipelines.weights.config import StoreConfig
 from pipelines.weights.store import WeightStore
@@ -77,15 +80,39 @@ def test_no_change_leaves_the_photo() -> None:
 
 
 def test_a_region_bounds_the_mask() -> None:
-    _, made = run(DiffCAMComposer(region="eyes"), MOUTH + EYES)
+    _, made = run(DiffCAMComposer(heads=DetailComposer(region="eyes")), MOUTH + EYES)
     assert made.mask[:, :, 210:250, 130:380].max() > 0.9
     assert not made.mask[:, :, 350:].any()
+
+
+def test_a_mouths_mask_ends_at_the_nose() -> None:
+    face = regions.face_of(regions.mean_landmarks(torch.zeros(1))[None])
+    mouth, eyes = (bounds(face, known_manner(name)) for name in ("smile", "eyes_open"))
+    base = int(256 * 0.66)
+    assert mouth[0, 0, base + 12, 128] > 0.99
+    assert not mouth[:, :, : base - int(256 * 0.4 * float(face.unit)) - 4].any()
+    assert eyes[0, 0, 122, 96] > 0.99  # others end where they did
 
 
 def test_strength_zero_needs_no_step() -> None:
     composer = DiffCAMComposer()
     assert not composer.steps(make_edit([("smile", 0.0)]))
     assert composer.steps(make_edit([("smile", 0.0), ("age", 1.0)])) == [make_edit([("age", 1.0)])]
+
+
+def test_turns_are_made_as_detail_makes_them() -> None:
+    composer, turn = DiffCAMComposer(deghost=deghost()), make_edit([("yaw", 0.5)])
+    asked = make_edit([("smile", 1.0), ("yaw", 0.5), ("age", 1.0), ("pitch", 0.0)])
+    assert composer.steps(asked) == [turn, make_edit([("smile", 1.0), ("age", 1.0)])]
+    rng = torch.Generator().manual_seed(0)
+    photo, base, edited = (torch.rand(2, 3, 256, 256, generator=rng) * 2 - 1 for _ in range(3))
+    faces, empty = FaceBatch(photo), {POINT: torch.zeros_like(MOUTH)}
+    made = composer.compose(composer.prepare(faces, NOTHING, Synthesis(base, empty)), Synthesis(edited, empty), turn)
+    detail = DetailComposer()
+    known = detail.compose(detail.prepare(faces, NOTHING, Synthesis(base, {})), Synthesis(edited, {}), turn)
+    assert made.mask.any()
+    assert torch.equal(made.image, known.image)
+    assert torch.equal(made.mask, known.mask)
 
 
 def classifier() -> LeanDiffCAM:
