@@ -2,8 +2,9 @@
 
     python -m benchmarks.diffcam_ablation ./faces -o ./ablation --attr smile=+2 --attr smile=-2
 
-`faces` holds aligned crops (`ganinv align`). Rows: the codes' own picture; composed by `detail`; the plain composite, and
-the same with ghosts taken out; with `--weights` both also with the trained masks. Columns, means over faces and edits:
+`faces` holds aligned crops (`ganinv align`). Rows: the codes' own picture; composed by `detail`; a composite by masks as the
+paper makes them (8 x 8, stretched to 0 to 1, bounded by nothing) of our closed form, without deghosting; the plain composite,
+and the same with ghosts taken out; with `--weights` both also with the trained masks. Columns, means over faces and edits:
 
 - `same`, `id`: share of results within dlib's distance of the photo, and the metric `id-dlib`; `moved`: change of the attribute
   from the inversion, over that of the codes' own picture (mean over mean);
@@ -34,13 +35,16 @@ from pipelines.metrics.registry import build_metrics
 from pipelines.metrics.tools import Tools
 from pipelines.models.diffcam.deghost import load_deghost
 from pipelines.models.diffcam.lean import POINT, load_lean_diffcam
+from pipelines.models.diffcam.masks import joined_mask, official_masks
 from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.build import build_chain, plan_chain
+from pipelines.stages.compose.activation import evidence
 from pipelines.stages.compose.detail import build_detail
 from pipelines.stages.compose.diffcam import GHOSTS, DiffCAMComposer, build_diffcam
 from pipelines.stages.compose.filters import luma
 from pipelines.stages.compose.manners import known_manner
+from pipelines.stages.compose.state import Prepared
 from pipelines.stages.edit.direction_set import DirectionSet
 from pipelines.stages.edit.directions import attribute_scales, own_directions
 from pipelines.stages.entry import Parts
@@ -79,6 +83,13 @@ def _sums(a: Tensor, b: Tensor) -> Tensor:
     return F.avg_pool2d((a * b).sum(dim=1, keepdim=True), WINDOW, 1, WINDOW // 2)
 
 
+class Published(DiffCAMComposer):
+    """The plain composite by masks of 8 x 8, never 0, as the paper's; what they are made of is our closed form."""
+
+    def mask(self, photo: Prepared, change: Tensor, edit: Edit) -> Tensor:
+        return joined_mask(official_masks(F.avg_pool2d(evidence(None, change, edit), 4)))
+
+
 def compared(
     store: WeightStore, generator: Generator, directions: DirectionSet, weights: Path | None
 ) -> dict[str, Composer]:
@@ -88,6 +99,7 @@ def compared(
     heads = build_detail(parts, generator)
     rows: dict[str, Composer] = {
         "detail": heads,
+        "as published": Published(heads=heads),
         "composite": build_diffcam(plain, generator),
         "deghosted": build_diffcam(parts, generator),
     }

@@ -24,12 +24,15 @@ class LipColour:
 
     Args:
         landmarks: n x 68 x 2, shares, after the edit; they follow the motion, so skin is told from lips by its colour, too.
+
+    Attributes:
+        bodies: n x 1 x 256 x 256: upper and lower lip after the edit.
     """
 
     def __init__(self, state: Prepared, landmarks: Tensor) -> None:
         after = regions.face_of(landmarks)
         self._own = _mean(state.photo, _lips(state.face) * (1 - whiteness(state.photo)))
-        self._lips = _lips(after)
+        self.bodies = _lips(after)
         outline = regions.polygon_distance(after.points[:, list(regions.LIPS)], WORK // 2)
         self._near, around = (enlarge(regions.soft(outline, after.unit, *reach), 2) for reach in (RIM, AROUND))
         self._beside = around * (1 - self._near)
@@ -37,7 +40,7 @@ class LipColour:
     def change(self, picture: Tensor) -> Tensor:
         """What to add to an edited render n x 3 x 256 x 256, so that its lips have the photo's mean colour."""
         coloured = 1 - whiteness(picture)
-        red, skin = _mean(picture, self._lips * coloured), _mean(picture, self._beside)
+        red, skin = _mean(picture, self.bodies * coloured), _mean(picture, self._beside)
         axis, shade = red - skin, picture - skin
         axis, shade = axis - luma(axis), shade - luma(shade)
         share = (axis * shade).sum(dim=1, keepdim=True) / axis.square().sum(dim=1, keepdim=True).clamp_min(1e-4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area
@@ -33,6 +34,8 @@ STIRRED = (0.0, 0.25)  # px of 256: motion that reads the photo between its pixe
 CRACKLE = 2.0  # px of 256: finer changes of light are the generator's skin
 CHEEKS = 4.0  # px of 256: motion of skin is as even as that
 TONE = 8.0  # px of 256
+TORN, EVEN = (0.4, 0.8), 4.0  # pixels of motion a pixel, over as many pixels of 256
+NARROWER = (0.95, 0.8)  # times its width before
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,14 @@ def _mouth(state: Prepared, edited: Tensor, flow: Tensor, landmarks: Tensor, ont
     mask = mask * state.mouth * within_outline(state)
     lips, openings = LipColour(state, landmarks), _openings(state, landmarks, "mouth", flow)
     like = edited + lips.change(edited)
-    change = assembled(state, like, flow * mask, mask, openings, landmarks, onto, LIMITS)
-    (teeth,) = _within(state, landmarks, [regions.LIPS], INSIDE)
-    return replace(change, tone=change.tone + lips.change(edited + change.tone), teeth=teeth)
+    flow = flow * mask
+    narrower = _narrower(state.face.points, landmarks)
+    folded = torn(flow, narrower) * (1 - lips.bodies)
+    change = assembled(state, like, flow, mask, torch.maximum(openings, folded), landmarks, onto, LIMITS, folded)
+    teeth, between = (_within(state, landmarks, [shape], INSIDE)[0] for shape in (regions.LIPS, regions.INNER_LIPS))
+    between = torch.maximum(between, warp(between, flow))  # wherever the moved photo shows teeth
+    novel = torch.maximum(change.novel, between * narrower * mask)
+    return replace(change, novel=novel, tone=change.tone + lips.change(edited + change.tone), teeth=teeth)
 
 
 def _even(state: Prepared, flow: Tensor) -> Tensor:
@@ -183,6 +191,25 @@ def assembled(
     light = blur(light, CRACKLE) * torch.exp(-(near / limits.shade).square()) * (1 - fresh) * mask
     tone = local_tone(photo, moved, told * torch.exp(-(near / limits.shade).square()), TONE) - drift
     return Change(mask, flow, light, fresh, white_kept(edited, tone), None, landmarks, onto)
+
+
+def torn(flow: Tensor, narrower: Tensor) -> Tensor:
+    """n x 1 x 256 x 256: where a motion n x 2 x 256 x 256 stretches or folds more than skin does.
+
+    Moved folds and teeth would be nobody's there, most of all where a broad smile goes (`narrower`, n x 1 x 1 x 1).
+    """
+    wide = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+    along = (
+        torch.cat((wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2], wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]), dim=1) / 2
+    )
+    strain = along.square().sum(dim=1, keepdim=True).sqrt()
+    return smoothstep(blur(strain, EVEN) * (1 + narrower), *TORN)
+
+
+def _narrower(before: Tensor, after: Tensor) -> Tensor:
+    """n x 1 x 1 x 1, 1 where a mouth loses much of its width; landmarks n x 68 x 2."""
+    width = [(points[:, 54] - points[:, 48]).norm(dim=-1) for points in (before, after)]
+    return smoothstep(width[1] / width[0].clamp_min(1e-6), *NARROWER).view(-1, 1, 1, 1)
 
 
 def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> Tensor:

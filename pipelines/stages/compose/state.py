@@ -69,7 +69,7 @@ class Prepared:
     @cached_property
     def free(self) -> Tensor:
         """n x 1 x 256 x 256, 1 where nothing lies in front of the face, 0 where something does."""
-        seen = uncovered(self.photo, self.render, self.skin) * (1 - foreign(self.photo, self.face))
+        seen = uncovered(self.photo, self.render, self.skin, self.face) * (1 - foreign(self.photo, self.face))
         return seen * (1 - blur(dilate(self.hands(self.photo), EDGE + 1), 1.5))
 
     @cached_property
