@@ -178,8 +178,7 @@ def _directions(files: Iterable[Path], num_ws: int) -> DirectionSet:
 def _edits(edits: Sequence[Edit], known: DirectionSet, lines: list[str], store: WeightStore) -> dict[str, str]:
     def term(name: str, amount: float | Aim) -> str:
         direction = known.get(name)
-        vector = hashlib.sha256(direction.vector.contiguous().numpy().tobytes()).hexdigest()
-        return f"{amount!r} {vector} {direction.way} {direction.region}"
+        return f"{amount!r} {direction.digest} {direction.way} {direction.region}"
 
     scales = measured_scales()
     made = {}

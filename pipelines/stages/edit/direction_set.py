@@ -8,6 +8,7 @@ principal component, Härkönen et al. 2020).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ class Direction:
     Attributes:
         way: how a composer brings it into the photo: ``shape``, ``skin`` or ``head``; "": to be seen from its effect.
         region: where it may change the photo (a name of `pipelines.stages.compose`); "": to be seen likewise.
+        below: L x 512, added instead of `vector` where a strength is below 0; None: the same both ways.
     """
 
     name: str
@@ -38,6 +40,15 @@ class Direction:
     source: str
     way: str = ""
     region: str = ""
+    below: Tensor | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of what it adds to codes."""
+        found = hashlib.sha256(self.vector.contiguous().numpy().tobytes())
+        if self.below is not None:
+            found.update(self.below.contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def limited(self, start: int, stop: int) -> Direction:
         """The same direction in rows start..stop (both included) alone; every row where it had only some."""
@@ -45,7 +56,7 @@ class Direction:
         base = self.vector.index_select(0, rows.argmax().reshape(1))[0]
         vector = torch.zeros_like(self.vector)
         vector[start : stop + 1] = base
-        return replace(self, name=f"{self.name}@{start}-{stop}", vector=vector)
+        return replace(self, name=f"{self.name}@{start}-{stop}", vector=vector, below=None)
 
 
 class DirectionSet:
@@ -53,7 +64,7 @@ class DirectionSet:
 
     def __init__(self, directions: Iterable[Direction]) -> None:
         self._by_name: dict[str, Direction] = {}
-        self._placed: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
+        self._placed: dict[tuple[str, bool, torch.device, torch.dtype], Tensor] = {}
         for direction in directions:
             if direction.name in self._by_name:
                 raise UsageError(
@@ -85,14 +96,16 @@ class DirectionSet:
     def apply(self, latents: Tensor, terms: Sequence[tuple[str, float]]) -> Tensor:
         """latents n x L x 512 plus each term's strength times its direction, same shape."""
         for name, strength in terms:
-            latents = latents + strength * self._vector(name, latents)
+            latents = latents + strength * self._vector(name, strength < 0, latents)
         return latents
 
-    def _vector(self, name: str, like: Tensor) -> Tensor:
+    def _vector(self, name: str, below: bool, like: Tensor) -> Tensor:
         """A direction's vector beside `like`; copied there once, as a copy for every batch would hold a GPU up."""
-        place = name, like.device, like.dtype
+        place = name, below, like.device, like.dtype
         if place not in self._placed:
-            self._placed[place] = self.get(name).vector.to(like)
+            direction = self.get(name)
+            chosen = direction.vector if direction.below is None or not below else direction.below
+            self._placed[place] = chosen.to(like)
         return self._placed[place]
 
 

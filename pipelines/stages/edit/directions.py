@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -67,7 +67,18 @@ def own_directions(num_ws: int) -> list[Direction]:
         vector[first : last + 1] = tensors[name].float()
         unit = "standard deviations of the measured attribute"
         made.append(Direction(name, vector, unit, "ganinv", facts.get("way", ""), facts.get("region", "")))
-    return made
+    return with_below(made, {name: facts["below"] for name, facts in card["directions"].items() if "below" in facts})
+
+
+def with_below(directions: Sequence[Direction], shares: Mapping[str, Mapping[str, float]]) -> list[Direction]:
+    """Directions that take shares of others along where a strength is below 0: name -> other's name -> share."""
+    vectors = {each.name: each.vector for each in directions}
+    return [
+        replace(each, below=each.vector + sum(share * vectors[other] for other, share in shares[each.name].items()))
+        if each.name in shares
+        else each
+        for each in directions
+    ]
 
 
 def list_directions() -> list[DirectionInfo]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from pipelines.models.faces.glasses import GLASSES_ASSET, load_glasses
 from pipelines.models.faces.years import YEARS_ASSET, load_years
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.edit.direction_set import Direction, DirectionSet
-from pipelines.stages.edit.directions import ASSET, list_directions
+from pipelines.stages.edit.directions import ASSET, list_directions, with_below
 from pipelines.stages.entry import Parts, generators
 from pipelines.training.run import LICENCE, Report, write_asset
 from pipelines.training.specs import DirectionsSpec
@@ -36,6 +35,8 @@ from pipelines.weights.store import WeightStore
 NUM_WS = 18  # rows of mobile-ffhq
 # Of mouth_open, that a smile takes along: on photos the mouth of one that is taken away would open (decision 0110).
 LIPS = 0.24
+# The same, where a smile is taken away: its mouth closes (decision 0122).
+BELOW = {"smile": {"mouth_open": 0.7}}
 DESCRIPTIONS = {
     "smile": "mouth corners up and apart",
     "mouth_open": "inner lips apart",
@@ -130,7 +131,7 @@ def _calibrated(
     """The vectors in their units, and the card: all measured on composed pictures."""
     means, stds = sample.values.mean(0), sample.values.std(0)
     scales = dict(zip(MEASURED, stds.tolist(), strict=True))
-    placed = [each.direction(name) for name, each in made.items()]
+    placed = with_below([each.direction(name) for name, each in made.items()], BELOW)
     chain = measuring_chain(store, directions=DirectionSet(placed))
     bench = bench_of(chain, store, spec, scales)
     tensors, cards = {}, {}
@@ -141,6 +142,8 @@ def _calibrated(
         std = round(scales[found["moves"]], 5)
         about = {"description": each.what, "unit": each.unit, "std": std}
         cards[direction.name] = about | found | manner_of(chain, direction.name)
+        if direction.name in BELOW:
+            cards[direction.name]["below"] = BELOW[direction.name]
         report({"attribute": direction.name, **cards[direction.name]})
     measures = {
         name: [round(float(m), 5), round(float(s), 5)] for name, m, s in zip(MEASURED, means, stds, strict=True)
@@ -151,7 +154,7 @@ def _calibrated(
 def _measured(bench: Bench, direction: Direction, made: Made, spec: DirectionsSpec) -> tuple[float, dict[str, Any]]:
     """The unit and the facts of one direction; kept in the run's folder, so that a second run goes on from there."""
     kept = spec.output / f"card-{direction.name}.json"
-    mark = hashlib.sha256(direction.vector.numpy().tobytes()).hexdigest() + f" {spec.bench} {spec.photos}"
+    mark = f"{direction.digest} {spec.bench} {spec.photos}"
     if kept.exists() and (old := json.loads(kept.read_bytes()))["of"] == mark:
         return old["unit"], old["facts"]
     unit = _unit(bench, direction, made) if made.longest else 1.0
