@@ -13,7 +13,7 @@ from pipelines.stages.compose.filters import enlarge, luma, smoothstep
 from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import whiteness
 
-RIM, AROUND = (0.12, 0.18), (0.26, 0.46)  # units around the lips: theirs, where landmarks fall short; skin close by
+RIM, AROUND = (0.06, 0.12), (0.2, 0.4)  # units around the lips: theirs, where landmarks fall short; skin close by
 LIKE = (0.2, 0.7)  # between the colours of skin and of lips: below it is skin, above it are lips
 YELLOW = 0.4  # share of a tooth's yellow that is taken away
 BRIGHT = (-0.3, 0.1)  # luma, [-1, 1] units: below a mouth's dark, above a tooth
