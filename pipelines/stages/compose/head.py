@@ -16,12 +16,23 @@ from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, length, reached, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.filters import (
+    blur,
+    dilate,
+    enlarge,
+    length,
+    pixel_grid,
+    reached,
+    smoothstep,
+    warp,
+    weighted_blur,
+)
 from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled, registered
 from pipelines.stages.compose.state import WORK, Prepared
 
 RISE = 0.5  # units from the brows to where the motion ends, for the least turn
-SOLID, RIM = (0.25, 0.0, 0.05), (5.4, 0.25, 1.0)  # times the mean motion, from, to: units
+SOLID, RIM = (0.25, 0.0, 0.05), (5.1, 0.25, 1.0)  # times the mean motion, from, to: units
+LEADING = 0.4  # share of the rim that the side which the head turns to gives to the other
 RIGID = 4.0  # px of 256; a head turns as one: its motion is smooth, and what the face does counts most
 BESIDE = (0.35, 0.9)  # units around the outline in which hair and ears are
 FAR = (0.08, 0.1)  # units of mean motion: yaw 0.5 is about .06, yaw 1 .083 to .145; below, a turn fits into its rim
@@ -50,7 +61,11 @@ def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> C
     inner = enlarge(regions.face_region(after_face, WORK // 4), 4)
     face = torch.maximum(state.skin, inner)
     angle = _angle(found, face, state.face.unit)
-    head = torch.maximum(_head(state.face, angle), _head(after_face, angle)) if asked is None else asked
+    if asked is None:
+        sides = _side(state.face, found, face)
+        head = torch.maximum(_head(state.face, angle, sides), _head(after_face, angle, sides))
+    else:
+        head = asked
     flow = weighted_blur(found, face + 0.05, RIGID) * head
     # A small turn only bends what lies around the face; a wide one uncovers it.
     far = smoothstep(angle, *FAR).view(-1, 1, 1, 1)
@@ -95,9 +110,19 @@ def _angle(flow: Tensor, face: Tensor, unit: Tensor) -> Tensor:
     return mean / WORK / unit
 
 
-def _head(face: regions.Face, angle: Tensor) -> Tensor:
-    """Where the head moves: the rim in which it fades out grows with the turn, so that nothing folds. It fades evenly: an
-    ear in it is drawn wider by a fifth, and nowhere by more."""
+def _side(face: regions.Face, flow: Tensor, weight: Tensor) -> Tensor:
+    """n x 1 x 64 x 64 from -1, on the side that the head turns away from, to 1, on that which it turns to."""
+    move = -(flow * weight).sum(dim=(2, 3), keepdim=True)
+    move = move / move.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    side = WORK // 4
+    out = (pixel_grid(side, side, flow) + 0.5) / side - face.points[:, 30].view(-1, 2, 1, 1)
+    cosine: Tensor = (out * move).sum(dim=1, keepdim=True) / out.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    return cosine
+
+
+def _head(face: regions.Face, angle: Tensor, sides: Tensor) -> Tensor:
+    """Where the head moves: the rim in which it fades out grows with the turn, so that nothing folds. It fades evenly, and more
+    slowly on the side where that draws an ear wider than on the other, where it hides one."""
     distance = regions.polygon_distance(regions.oval(face, RISE + 4 * angle), WORK // 4) / face.unit.view(-1, 1, 1, 1)
     solid, rim = ((share * angle).clamp(low, high).view(-1, 1, 1, 1) for share, low, high in (SOLID, RIM))
-    return enlarge(1 - ((distance - solid) / rim).clamp(0, 1), 4)
+    return enlarge(1 - ((distance - solid) / (rim * (1 - LEADING * sides))).clamp(0, 1), 4)
