@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
-from pipelines.engine.input.remote import as_url, open_store
 from pipelines.engine.job import Job
 from pipelines.engine.output.checks import remove_half_written
 from pipelines.engine.output.deliveries import fold
@@ -27,6 +26,7 @@ from pipelines.errors import UsageError
 from pipelines.records.manifest import has_manifest
 from pipelines.records.manifest_tail import NewRecords
 from pipelines.run_specs import RunSpec
+from pipelines.storage.remote import as_url, open_store
 
 SpecT = TypeVar("SpecT", bound=RunSpec)
 

@@ -17,16 +17,17 @@ from pipelines.engine.input.archive import archives
 from pipelines.engine.input.folder import FolderWalk, RemoteWalk
 from pipelines.engine.input.groups import grouped as brought_together
 from pipelines.engine.input.groups import sibling_crop
-from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate, tidy
+from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate
 from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
-from pipelines.engine.input.remote import as_url, needs_network, read_remote
 from pipelines.engine.input.streaming import Find, Listing, ListingDeadline, StreamedPhotos
-from pipelines.engine.input.tar_index import expand, unreadable
 from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import MANIFEST, Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
+from pipelines.storage.names import tidy
+from pipelines.storage.remote import as_url, needs_network, read_remote
+from pipelines.storage.tar_index import expand, unreadable
 
 __all__ = ["FACE", "LATENTS", "Listing", "Origin", "Photo", "StreamedPhotos", "list_input", "take_part"]
 LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run starts,

@@ -16,11 +16,12 @@ from typing import IO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pipelines.engine.input.archive import members
-from pipelines.engine.input.keys import LeftOut, tidy
-from pipelines.engine.input.remote import is_url, needs_network
+from pipelines.engine.input.keys import LeftOut
 from pipelines.engine.input.streaming import ListingDeadline
 from pipelines.engine.types import Photo, split_key
 from pipelines.errors import OutputError, UsageError
+from pipelines.storage.names import tidy
+from pipelines.storage.remote import is_url, needs_network
 
 _PIECE = 1 << 16
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.input.remote import is_url
 from pipelines.engine.output.run_lock import LOCK
 from pipelines.engine.types import Photo
 from pipelines.errors import UsageError
 from pipelines.records.manifest import has_manifest
+from pipelines.storage.remote import is_url
 from pipelines.types import Failure
 
 _HALF_WRITTEN = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)

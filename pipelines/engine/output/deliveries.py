@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.input.remote import is_url
-from pipelines.engine.input.tar_index import split_member
 from pipelines.errors import OutputError
 from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest, records_of
+from pipelines.storage.remote import is_url
+from pipelines.storage.tar_index import split_member
 
 DELIVERED = "delivered.jsonl"
 

@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.engine.input.open import read_source
 from pipelines.engine.types import Origin, PastePlace, Result
 from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
@@ -24,6 +23,7 @@ from pipelines.images.original import Original, as_format, read_original, write_
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import Output
 from pipelines.stages.paste import Patch, add_patch, make_patch
+from pipelines.storage.open import read_source
 from pipelines.types import Failure
 
 Noted = tuple[Result, Record]

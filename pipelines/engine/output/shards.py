@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from pipelines.engine.input.tar_index import SEPARATOR, read_index
 from pipelines.engine.output.deliveries import is_away, note, remove_files
 from pipelines.errors import OutputError, UsageError
 from pipelines.files import replacing
 from pipelines.records.json_lines import values
 from pipelines.records.manifest import Record, read_manifest
+from pipelines.storage.tar_index import SEPARATOR, read_index
 
 SEALED = "shards.jsonl"
 _PATTERN = re.compile(r"\{(\d+)\.\.\}")

@@ -6,10 +6,10 @@ import hashlib
 import time
 from typing import Protocol, runtime_checkable
 
-from pipelines.engine.input.open import photo_stat, read_source
 from pipelines.engine.types import Loaded, LoadedFace, Photo, Task
 from pipelines.errors import PhotoError
 from pipelines.images.decode import decode, jpeg_size
+from pipelines.storage.open import file_stat, read_source
 from pipelines.types import Failure, U8Image
 
 
@@ -43,7 +43,7 @@ class PhotoReader:
         try:
             if task.photo.trouble is not None:
                 return Loaded(task.index, failure=task.photo.trouble)
-            stat = photo_stat(task.photo)
+            stat = task.photo.stat or file_stat(task.photo.path)
             data = read_source(task.photo.path, task.photo.span)
             digest = hashlib.sha256(data).hexdigest()
             if digest == task.known:

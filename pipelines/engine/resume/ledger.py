@@ -9,12 +9,12 @@ from itertools import count
 from pathlib import Path
 
 from pipelines.engine.edit_plan import EditPlan
-from pipelines.engine.input.open import file_stat, photo_stat
 from pipelines.engine.resume.output_index import OutputIndex
 from pipelines.engine.resume.wishes import Wishes
 from pipelines.engine.types import Photo, Task
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import INVERSION, Output
+from pipelines.storage.open import file_stat
 
 _PRINT = 16  # hexadecimal digits of an item's fingerprints
 
@@ -150,7 +150,11 @@ class Ledger:
                 return 0, False
             if self.missing(photo, key, first.digest, record.quad is not None, faces):
                 return 0, False
-        untouched = first.stat is not None and first.source == photo.path and first.stat == photo_stat(photo)
+        untouched = (
+            first.stat is not None
+            and first.source == photo.path
+            and first.stat == (photo.stat or file_stat(photo.path))
+        )
         return faces, untouched
 
     def failed(self, photo: Photo) -> bool:

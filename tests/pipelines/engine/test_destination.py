@@ -19,14 +19,14 @@ from PIL import Image
 
 from pipelines.engine.destination import run_to_destination, working_folder
 from pipelines.engine.events import ProgressEvent
-from pipelines.engine.input import remote
 from pipelines.engine.input.listing import list_input
-from pipelines.engine.input.remote import find_files, read_remote, write_remote
 from pipelines.engine.job import Job
 from pipelines.engine.output import shards as pack
 from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import read_manifest
 from pipelines.specs import AlignSpec
+from pipelines.storage import remote
+from pipelines.storage.remote import find_files, read_remote, write_remote
 from tests.factories import SIZE, FakeFaces, align_job, edit_job, output_files, write_photo, write_photos
 
 ROOT = Path(__file__).resolve().parents[3]

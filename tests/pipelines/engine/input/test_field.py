@@ -12,7 +12,7 @@ from pipelines.errors import UsageError
 from pipelines.records.manifest import read_manifest
 from pipelines.specs import AlignSpec
 from tests.factories import align_job, write_photo, write_photos
-from tests.pipelines.engine.input.test_tar_index import make_tar, photo
+from tests.pipelines.storage.test_tar_index import make_tar, photo
 
 COMPOSED, APART = "Zo\u00eb", "Zoe\u0308"  # NFC as typed, NFD as macOS writes it
 

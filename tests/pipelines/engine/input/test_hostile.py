@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input.keys import tidy, unsafe_name
 from pipelines.engine.input.listing import list_input
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.storage.names import tidy, unsafe_name
 from tests.factories import GivenCrops, align_job, edit_job, write_photo, write_photos
-from tests.pipelines.engine.input.test_tar_index import photo
+from tests.pipelines.storage.test_tar_index import photo
 
 BLOCK = 512
 GOOD = "good.png"

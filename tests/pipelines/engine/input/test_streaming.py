@@ -17,8 +17,6 @@ from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
-from pipelines.engine.input import remote
-from pipelines.engine.input import tar_index as tarball
 from pipelines.engine.input.keys import Naming, apart
 from pipelines.engine.input.listing import list_input, take_part
 from pipelines.engine.input.lists import FileLines, StreamLines
@@ -31,9 +29,11 @@ from pipelines.engine.spread.shard import shards_of
 from pipelines.engine.types import Photo, Task
 from pipelines.errors import NoInputError, UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.storage import remote
+from pipelines.storage import tar_index as tarball
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
-from tests.pipelines.engine.input.test_tar_index import make_tar, photo
 from tests.pipelines.engine.spread.test_distributor import Deadly
+from tests.pipelines.storage.test_tar_index import make_tar, photo
 
 COUNT = 14
 

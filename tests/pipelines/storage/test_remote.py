@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input import remote
 from pipelines.engine.input.listing import Photo, list_input
-from pipelines.engine.input.open import file_stat
-from pipelines.engine.input.remote import as_url, find_files, read_remote, remote_stat, write_remote
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.run import run_job
 from pipelines.engine.types import Task
 from pipelines.errors import NoInputError, OutputError, UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.storage import remote
+from pipelines.storage.open import file_stat
+from pipelines.storage.remote import as_url, find_files, read_remote, remote_stat, write_remote
 from tests.factories import FakeFaces, align_job, output_files, write_photos
-from tests.pipelines.engine.input.test_tar_index import make_tar, photo
+from tests.pipelines.storage.test_tar_index import make_tar, photo
 
 fsspec = pytest.importorskip("fsspec")
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input import tar_index as tarball
-from pipelines.engine.input.keys import unsafe_name
+from pipelines.engine.input.keys import LeftOut
 from pipelines.engine.input.listing import list_input
-from pipelines.engine.input.open import file_stat, read_source
-from pipelines.engine.input.tar_index import Scan, expand, read_index, read_member, split_member
 from pipelines.engine.run import run_job
 from pipelines.errors import PhotoError, UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.storage import tar_index as tarball
+from pipelines.storage.names import unsafe_name
+from pipelines.storage.open import file_stat, read_source
+from pipelines.storage.tar_index import Scan, expand, read_index, read_member, split_member
 from tests.factories import align_job, edit_job, output_files, picture, write_photo
 from tests.fakes.photos import saved
 
@@ -109,9 +110,9 @@ def test_hostile_members_are_left_out_by_name(tmp_path: Path) -> None:
 
 def test_many_hostile_members_are_counted(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "evil.tar", {f"../{n}.png": b"" for n in range(30)})
-    scan = Scan(str(path))
-    assert list(scan) == []
-    assert [note[:8] for note in scan.left_out.sentences()] == ["30 names"]
+    left_out = LeftOut()
+    assert list(Scan(str(path), left_out.add)) == []
+    assert [note[:8] for note in left_out.sentences()] == ["30 names"]
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.93])

@@ -1,0 +1,32 @@
+"""Names of files that come from outside: which of them no path can be made of, and the one form in which they are compared."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import unicodedata
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for single bytes (see `tidy`)
+
+
+def unsafe_name(name: str) -> str:
+    """Why a name from outside cannot be a key, or "": absolute, with ``..``, empty, or not a name at all."""
+    if "\0" in name:
+        return "holds a zero byte"
+    if name.startswith("/") or _DRIVE.match(name):
+        return "is absolute"
+    if ".." in name and ".." in re.split(r"[/\\]", name):
+        return "leads out of its place ('..')"
+    if not name.isascii() and _HALF.search(name):
+        return "holds half a character"
+    return "" if posixpath.normpath(name) not in ("", ".") else "is empty"
+
+
+def tidy(name: str) -> str:
+    """A POSIX path in the form in which keys are compared: normalised, NFC; bytes that are no text as ``%E9``."""
+    name = posixpath.normpath(name) if name else name
+    if name.isascii():
+        return name
+    text = "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
+    return unicodedata.normalize("NFC", text)
