@@ -23,13 +23,14 @@ from pipelines.engine.device.batching import Batcher, ChainSettings
 from pipelines.engine.edit_plan import EditPlan, read_plan
 from pipelines.engine.input.listing import list_input
 from pipelines.engine.job import Job
-from pipelines.engine.reading.reader import PhotoReader, pixel_digest
-from pipelines.engine.types import LoadedFace, Photo
+from pipelines.engine.reading.reader import PhotoReader
 from pipelines.errors import PhotoError
 from pipelines.images.pixels import to_uint8
 from pipelines.records.names import parse_name
 from pipelines.records.outputs import ANIMATION, FACE, INVERSION, LATENTS, Output, mask_of, photo_of, planned_photo
+from pipelines.records.photos import Photo
 from pipelines.specs import AlignSpec, EditSpec
+from pipelines.stages.align.crops import LoadedFace, pixel_digest
 from pipelines.types import Composition, FaceBatch, Inversion, Quad, Rendered, U8Image
 
 SIZE = 32

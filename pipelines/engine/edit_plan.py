@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipelines.edits import MAX_EDITS, Edit, parse_edits, refuse_shared_names
 from pipelines.engine.input.streaming import StreamedPhotos
-from pipelines.engine.types import FURTHER, Photo, split_key
 from pipelines.errors import UsageError
+from pipelines.records.photos import FURTHER, Photo
+from pipelines.storage.names import split_key
 
 _SHAPE = "a CSV file with the columns key, face, attr, or a JSON list of objects with these"
 Faces = Mapping[int | None, tuple[str, ...]]  # a face's number (None: every face) -> names of its edits

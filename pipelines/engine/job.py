@@ -8,19 +8,20 @@ from itertools import chain
 from typing import Any
 
 from pipelines.engine.edit_plan import EditPlan
-from pipelines.engine.input.listing import Listing, StreamedPhotos, take_part
+from pipelines.engine.input.listing import take_part
+from pipelines.engine.input.streaming import Listing, StreamedPhotos
 from pipelines.engine.output.checks import check_places, refuse_foreign_files, without_own
 from pipelines.engine.output.named import refuse_shared_stems, without_reserved
 from pipelines.engine.reading.decoder_pool import Reader
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.resume.pending import Pending
 from pipelines.engine.stage import Work
-from pipelines.engine.types import Photo
 from pipelines.errors import UsageError
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.records.names import NameTemplate
 from pipelines.records.outputs import FACE, FOLDERS, Output
+from pipelines.records.photos import Photo
 from pipelines.run_specs import RunSpec
 
 

@@ -14,10 +14,11 @@ from pipelines.engine.output.transfer import Gate
 from pipelines.engine.output.writer import Writer
 from pipelines.engine.reading.decoder import Decoder
 from pipelines.engine.reading.decoder_pool import DecoderPool
-from pipelines.engine.resume.ledger import Ledger, face_keys
+from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.stage import Work
-from pipelines.engine.types import FaceJob, Loaded, Origin, PastePlace, Photo, Result, Task
+from pipelines.engine.types import FaceJob, Loaded, PastePlace, Result, Task
 from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.records.photos import Origin, Photo, face_keys
 from pipelines.run_specs import RunSpec
 from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import ALIGNED_LIMIT

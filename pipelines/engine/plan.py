@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -17,21 +16,22 @@ from pipelines.devices import cores, default_batch, device_names, resolve_device
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
 from pipelines.engine.edit_plan import EditPlan, read_plan
-from pipelines.engine.input.listing import Listing, list_input
+from pipelines.engine.input.listing import list_input
+from pipelines.engine.input.streaming import Listing
 from pipelines.engine.job import Job
 from pipelines.engine.planned_outputs import align_outputs, chain_outputs
-from pipelines.engine.portraits import with_references
-from pipelines.engine.reading.crops import build_align_reader, build_invert_reader, reader_weights
-from pipelines.engine.reading.reader import PhotoReader
+from pipelines.engine.reading.reader import build_reader
 from pipelines.engine.resume.before import codes_before
 from pipelines.errors import UsageError
 from pipelines.images.animation import check_film
 from pipelines.records.outputs import LATENTS
 from pipelines.run_specs import RunSpec
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
+from pipelines.stages.align.crops import reader_weights
 from pipelines.stages.align.detectors import YUNET
 from pipelines.stages.build import ChainPlan, build_chain, plan_chain
 from pipelines.stages.edit.directions import beyond_range
+from pipelines.stages.edit.references import with_references
 from pipelines.stages.presence import FaceWatch
 from pipelines.weights.store import WeightStore
 
@@ -78,7 +78,7 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
         spec=spec,
         listing=_listing(spec, store),
         outputs=align_outputs(spec, store),
-        make_reader=partial(_reader, spec.plugins, partial(build_align_reader, spec, store.config)),
+        make_reader=partial(build_reader, spec, store.config),
         make_work=_align_only,
         prepare=partial(store.pull, weights),
         workers=_workers(spec, max(1, cores() // len(devices))),
@@ -99,7 +99,7 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: E
         spec=spec,
         listing=listing,
         outputs=chain_outputs(spec, planned, store, plan),
-        make_reader=partial(_reader, spec.plugins, partial(build_invert_reader, spec, store.config, planned.landmarks)),
+        make_reader=partial(build_reader, spec, store.config, planned.landmarks),
         make_work=partial(_batcher, spec.plugins, planned, _quiet(store), _settings(spec, planned, listing, store)),
         prepare=partial(store.pull, weights),
         workers=_workers(spec, _decoders(devices)),
@@ -164,12 +164,6 @@ def describe(job: Job, store: WeightStore) -> dict[str, Any]:
 def _align_only(device: str) -> AlignOnly:
     """Nothing of `align` runs on a device; several CPU processes still share the photos."""
     return AlignOnly()
-
-
-def _reader(named: tuple[str, ...], make: Callable[[], PhotoReader]) -> PhotoReader:
-    """Called in the process that decodes, which knows no part of the user's own yet."""
-    plugins.load(named)
-    return make()
 
 
 def _batcher(

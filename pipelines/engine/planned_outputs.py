@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 from pipelines.engine.edit_plan import EditPlan
-from pipelines.engine.reading.crops import ExistingCrops
 from pipelines.engine.resume.before import is_made_anew, pictures_before
 from pipelines.records.manifest import fingerprint
 from pipelines.records.names import NameTemplate, parse_name
@@ -23,6 +22,7 @@ from pipelines.records.outputs import (
 )
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.align.aligner import Aligner
+from pipelines.stages.align.crops import ExistingCrops
 from pipelines.stages.align.detectors import LANDMARKS, detectors, search_weights
 from pipelines.stages.align.search import Search
 from pipelines.stages.build import ChainPlan

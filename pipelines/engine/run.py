@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipelines.devices import keep_freed_memory
 from pipelines.engine.events import OnEvent, Progress, RunSummary
-from pipelines.engine.input.listing import StreamedPhotos
+from pipelines.engine.input.streaming import StreamedPhotos
 from pipelines.engine.job import Job, nothing
 from pipelines.engine.output.checks import remove_half_written
 from pipelines.engine.output.run_lock import RunLock, exclusive_run

@@ -30,3 +30,10 @@ def tidy(name: str) -> str:
         return name
     text = "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
     return unicodedata.normalize("NFC", text)
+
+
+def split_key(relative: str) -> tuple[str, str]:
+    """POSIX path -> (key, suffix with its dot), as pathlib sees them, but fast."""
+    start = relative.rfind("/") + 1
+    dot = relative.rfind(".")
+    return (relative[:dot], relative[dot:]) if start < dot < len(relative) - 1 else (relative, "")

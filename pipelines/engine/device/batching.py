@@ -9,23 +9,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipelines.edits import Edit
-from pipelines.engine.device.fetch import fetch, finite, levels, shares
-from pipelines.engine.types import Change, FaceJob, LoadedFace, OutFile, Result
+from pipelines.engine.types import Change, FaceJob, OutFile, Result
 from pipelines.errors import PhotoError
 from pipelines.images.animation import sweep
-from pipelines.images.pixels import encode, resize_u8, to_tensor
+from pipelines.images.fetch import fetch, finite, levels, shares
+from pipelines.images.pixels import encode, resize_u8
 from pipelines.images.png import png_bytes
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
 from pipelines.records.outputs import ANIMATION, CODES, INVERSION, LATENTS, MASKS, Output, file_name, mask_of
+from pipelines.stages.align.crops import face_batch
 from pipelines.stages.chain import Chain
 from pipelines.stages.presence import FaceWatch
-from pipelines.types import FaceBatch, Failure, Inversion, U8Image
+from pipelines.types import FaceBatch, Failure, Inversion
 
 Item = tuple[FaceJob, Inversion | None]  # a face, and its codes where they are on disk and current
 
@@ -230,7 +230,7 @@ class Batcher:
         if face.place is None:
             return ()
         base = made.pictures[INVERSION][place].numpy()
-        original = _sized(face.face.crop, len(base)) if self._settings.composed else base
+        original = resize_u8(face.face.crop, len(base), len(base)) if self._settings.composed else base
         changes = []
         for output in face.missing:
             if output.per != "photo" or not output.edits:
@@ -261,13 +261,6 @@ class Batcher:
         return None
 
 
-def face_batch(faces: Sequence[LoadedFace], side: int) -> FaceBatch:
-    """The faces on the CPU, `side` px; landmarks that nobody asked for are NaN."""
-    points = [np.full((68, 2), np.nan) if face.landmarks is None else face.landmarks for face in faces]
-    landmarks = torch.from_numpy(np.stack(points).astype(np.float32))
-    return FaceBatch(to_tensor([_sized(face.crop, side) for face in faces]), landmarks)
-
-
 def _with_codes(face: FaceJob) -> FaceJob:
     """The face with codes to be written, also where a file of them is there, which could not be used."""
     mark = face.record.prints.get(LATENTS)
@@ -278,10 +271,6 @@ def _with_codes(face: FaceJob) -> FaceJob:
 
 def _failed(face: FaceJob, trouble: Failure) -> Result:
     return Result(replace(face.record, status="failed", error=trouble), place=face.place)
-
-
-def _sized(crop: U8Image, side: int) -> U8Image:
-    return resize_u8(crop, side, side)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from pipelines.engine.input.keys import SIDE_REASON, LeftOut, is_side
-from pipelines.engine.types import Photo, split_key
 from pipelines.errors import UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
-from pipelines.storage.names import tidy
+from pipelines.records.photos import Photo
+from pipelines.storage.names import split_key, tidy
 from pipelines.storage.remote import is_url
 from pipelines.storage.tar_index import SEPARATOR, Member, Scan, last_of_each
 from pipelines.types import Failure

@@ -16,10 +16,11 @@ from typing import Any
 
 from pipelines.engine.input.archive import members
 from pipelines.engine.input.keys import SIDE_REASON, Claims, LeftOut, Naming, apart, is_side
-from pipelines.engine.types import FACE, Origin, Photo, split_key
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import MANIFEST, PARTS, Record, Stat
-from pipelines.storage.names import tidy, unsafe_name
+from pipelines.records.outputs import FACE
+from pipelines.records.photos import Origin, Photo
+from pipelines.storage.names import split_key, tidy, unsafe_name
 from pipelines.storage.remote import list_folder
 
 _RUN_FILES = re.compile(r"manifest\.jsonl|run(\.\d+-of-\d+)?\.json|metrics\.json|report\.html")

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from pipelines.engine.types import FURTHER, Origin, Photo
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import FACE
+from pipelines.records.photos import FURTHER, Origin, Photo
 
 Sibling = Callable[[Photo, str, Record], Photo | None]
 

@@ -14,11 +14,11 @@ from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 
-from pipelines.engine.types import FURTHER, Photo, split_key
 from pipelines.errors import GanInvError
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
-from pipelines.storage.names import unsafe_name
+from pipelines.records.photos import FURTHER, Photo
+from pipelines.storage.names import split_key, unsafe_name
 from pipelines.types import Failure
 
 MOST_FOLDERS, MOST_CHARACTERS = 200, 2000  # of a key: what any file system takes below any output folder

@@ -20,16 +20,16 @@ from pipelines.engine.input.groups import sibling_crop
 from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate
 from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
 from pipelines.engine.input.streaming import Find, Listing, ListingDeadline, StreamedPhotos
-from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import MANIFEST, Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
-from pipelines.storage.names import tidy
+from pipelines.records.outputs import LATENTS
+from pipelines.records.photos import Origin, Photo
+from pipelines.storage.names import split_key, tidy
 from pipelines.storage.remote import as_url, needs_network, read_remote
 from pipelines.storage.tar_index import expand, unreadable
 
-__all__ = ["FACE", "LATENTS", "Listing", "Origin", "Photo", "StreamedPhotos", "list_input", "take_part"]
 LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run starts,
 LISTED_SECONDS = 5.0  # unless they come slowly: then those that are there so long after the first
 Inputs = Path | Sequence[Path]

@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pipelines.engine.input.archive import members
 from pipelines.engine.input.keys import LeftOut
 from pipelines.engine.input.streaming import ListingDeadline
-from pipelines.engine.types import Photo, split_key
 from pipelines.errors import OutputError, UsageError
-from pipelines.storage.names import tidy
+from pipelines.records.photos import Photo
+from pipelines.storage.names import split_key, tidy
 from pipelines.storage.remote import is_url, needs_network
 
 _PIECE = 1 << 16

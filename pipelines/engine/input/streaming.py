@@ -11,7 +11,7 @@ from typing import overload
 
 from pipelines.engine.input.groups import is_last, numbered
 from pipelines.engine.input.keys import LeftOut
-from pipelines.engine.types import Photo
+from pipelines.records.photos import Photo
 
 Find = Callable[[LeftOut], Iterable[Photo]]
 """All photos of an input in its own order, from the beginning; `LeftOut` is told what else lies there."""

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.engine.output.run_lock import LOCK
-from pipelines.engine.types import Photo
 from pipelines.errors import UsageError
 from pipelines.records.manifest import has_manifest
+from pipelines.records.photos import Photo
 from pipelines.storage.remote import is_url
 from pipelines.types import Failure
 

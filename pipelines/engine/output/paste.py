@@ -16,12 +16,13 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.engine.types import Origin, PastePlace, Result
+from pipelines.engine.types import PastePlace, Result
 from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
 from pipelines.images.original import Original, as_format, read_original, write_like
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import Output
+from pipelines.records.photos import Origin
 from pipelines.stages.paste import Patch, add_patch, make_patch
 from pipelines.storage.open import read_source
 from pipelines.types import Failure

@@ -6,11 +6,16 @@ import hashlib
 import time
 from typing import Protocol, runtime_checkable
 
-from pipelines.engine.types import Loaded, LoadedFace, Photo, Task
+from pipelines import plugins
+from pipelines.engine.types import Loaded, Task
 from pipelines.errors import PhotoError
 from pipelines.images.decode import decode, jpeg_size
+from pipelines.records.photos import Photo
+from pipelines.specs import AlignSpec, InvertSpec
+from pipelines.stages.align.crops import LoadedFace, align_faces, invert_faces
 from pipelines.storage.open import file_stat, read_source
 from pipelines.types import Failure, U8Image
+from pipelines.weights.store import StoreConfig, WeightStore
 
 
 class FaceSource(Protocol):
@@ -78,6 +83,14 @@ class PhotoReader:
         return self._source.faces(photo, picture)
 
 
-def pixel_digest(crop: U8Image) -> str:
-    """sha256 (hex) of a crop's side and pixels."""
-    return hashlib.sha256(repr(crop.shape).encode() + crop.tobytes()).hexdigest()
+def build_reader(spec: AlignSpec, config: StoreConfig, landmarks: bool = True) -> PhotoReader:
+    """The reader of a spec's verb; called in the process that decodes, which knows no part of the user's own yet.
+
+    Args:
+        landmarks: whether a chain looks at them; `align` has none to show them to.
+    """
+    plugins.load(spec.plugins)
+    store = WeightStore(config)
+    return PhotoReader(
+        invert_faces(spec, store, landmarks) if isinstance(spec, InvertSpec) else align_faces(spec, store)
+    )

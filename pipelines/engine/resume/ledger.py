@@ -11,17 +11,13 @@ from pathlib import Path
 from pipelines.engine.edit_plan import EditPlan
 from pipelines.engine.resume.output_index import OutputIndex
 from pipelines.engine.resume.wishes import Wishes
-from pipelines.engine.types import Photo, Task
+from pipelines.engine.types import Task
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import INVERSION, Output
+from pipelines.records.photos import Photo, face_keys
 from pipelines.storage.open import file_stat
 
 _PRINT = 16  # hexadecimal digits of an item's fingerprints
-
-
-def face_keys(key: str, faces: int) -> list[str]:
-    """The items of a photo: KEY, KEY.1, KEY.2, ..."""
-    return [key, *(f"{key}.{face}" for face in range(1, faces))]
 
 
 class Ledger:

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from pipelines.engine.events import Progress
 from pipelines.engine.resume.ledger import Ledger, task_of
-from pipelines.engine.types import Photo, Task
+from pipelines.engine.types import Task
 from pipelines.errors import GanInvError
+from pipelines.records.photos import Photo
 
 
 class Pending(Iterator[Task]):

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.engine.events import Progress, RunSummary
-from pipelines.engine.resume.ledger import face_keys
 from pipelines.records.json_lines import LineWriter, values
 from pipelines.records.manifest import PARTS, Record, read_part
+from pipelines.records.photos import face_keys
 
 _TAKEN, _STOP = ".taken", ".stop"
 

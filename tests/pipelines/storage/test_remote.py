@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input.listing import Photo, list_input
+from pipelines.engine.input.listing import list_input
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.run import run_job
 from pipelines.engine.types import Task
 from pipelines.errors import NoInputError, OutputError, UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.records.photos import Photo
 from pipelines.storage import remote
 from pipelines.storage.open import file_stat
 from pipelines.storage.remote import as_url, find_files, read_remote, remote_stat, write_remote

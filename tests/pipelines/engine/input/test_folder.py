@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from pipelines.engine.input import listing as source
 from pipelines.engine.input.folder import FolderWalk
 from pipelines.engine.input.keys import LeftOut, Naming
-from pipelines.engine.input.listing import StreamedPhotos, list_input, take_part
+from pipelines.engine.input.listing import list_input, take_part
+from pipelines.engine.input.streaming import StreamedPhotos
 from pipelines.engine.run import run_job
-from pipelines.engine.types import Photo, split_key
 from pipelines.errors import UsageError
+from pipelines.records.photos import Photo
+from pipelines.storage.names import split_key
 from tests.factories import align_job, write_photo, write_photos
 
 # Characters that sort before and after the dot and the slash: what a walk could get wrong.

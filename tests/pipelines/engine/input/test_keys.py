@@ -18,9 +18,9 @@ from pipelines.engine.input.keys import LeftOut, Naming, apart, gate, ignores_ca
 from pipelines.engine.input.listing import list_input
 from pipelines.engine.input.lists import query_mark
 from pipelines.engine.run import run_job
-from pipelines.engine.types import Photo
 from pipelines.errors import UsageError
 from pipelines.records.manifest import MANIFEST, Record, read_manifest
+from pipelines.records.photos import Photo
 from pipelines.storage.names import tidy, unsafe_name
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
 

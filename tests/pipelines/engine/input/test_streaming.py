@@ -26,9 +26,10 @@ from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread import shard
 from pipelines.engine.spread.shard import shards_of
-from pipelines.engine.types import Photo, Task
+from pipelines.engine.types import Task
 from pipelines.errors import NoInputError, UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.records.photos import Photo
 from pipelines.storage import remote
 from pipelines.storage import tar_index as tarball
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
