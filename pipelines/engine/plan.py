@@ -16,7 +16,7 @@ from pipelines.devices import cores, default_batch, device_names, resolve_device
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
 from pipelines.engine.edit_plan import EditPlan, read_plan
-from pipelines.engine.input.listing import list_input
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.input.streaming import Listing
 from pipelines.engine.job import Job
 from pipelines.engine.planned_outputs import align_outputs, chain_outputs
@@ -81,7 +81,7 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
         make_reader=partial(build_reader, spec, store.config),
         make_work=_align_only,
         prepare=partial(store.pull, weights),
-        workers=_workers(spec, max(1, cores() // len(devices))),
+        workers=max(1, cores() // len(devices)) if spec.num_workers is None else spec.num_workers,
         devices=devices,
         about=_about("cpu", 1, weights, store),
     )
@@ -102,7 +102,7 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: E
         make_reader=partial(build_reader, spec, store.config, planned.landmarks),
         make_work=partial(_batcher, spec.plugins, planned, _quiet(store), _settings(spec, planned, listing, store)),
         prepare=partial(store.pull, weights),
-        workers=_workers(spec, _decoders(devices)),
+        workers=_decoders(devices) if spec.num_workers is None else spec.num_workers,
         devices=devices,
         about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store)
         | _regularized(spec, planned),
@@ -119,8 +119,7 @@ def _regularized(spec: InvertSpec, planned: ChainPlan) -> dict[str, str]:
 
 
 def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped: bool = False) -> Listing:
-    return list_input(
-        spec.inputs,
+    options = InputOptions(
         use_run=use_run,
         faces_all=not use_run and spec.faces == "all",
         output=spec.output,
@@ -128,6 +127,7 @@ def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped
         offline=store.config.offline,
         grouped=grouped,
     )
+    return list_input(spec.inputs, options)
 
 
 def _settings(spec: InvertSpec, planned: ChainPlan, listing: Listing, store: WeightStore) -> ChainSettings:
@@ -212,10 +212,6 @@ def _folders(spec: InvertSpec, listing: Listing) -> tuple[Path, ...]:
     if listing.latents is not None:
         folders.append(listing.latents)
     return tuple(folders)
-
-
-def _workers(spec: RunSpec, usual: int) -> int:
-    return usual if spec.num_workers is None else spec.num_workers
 
 
 def _about(device: str, batch_size: int | None, weights: tuple[str, ...], store: WeightStore) -> dict[str, Any]:

@@ -35,21 +35,11 @@ LISTED_SECONDS = 5.0  # unless they come slowly: then those that are there so lo
 Inputs = Path | Sequence[Path]
 
 
-def list_input(
-    source: Inputs,
-    use_run: bool = False,
-    faces_all: bool = False,
-    stdin: IO[str] | None = None,
-    output: Path | None = None,
-    follow_links: bool = False,
-    offline: bool = False,
-    grouped: bool = False,
-) -> Listing:
-    """All photos that INPUT means; of a large or slow input (see `StreamedPhotos`) the first are listed, and checked.
+@dataclass(frozen=True)
+class InputOptions:
+    """How an input is read.
 
-    Args:
-        source: folder (searched recursively), picture, ``.txt`` list, ``.tar``, ``NAME-{000..012}.tar``, ``-``, or a
-            URL of any of these but ``-``; or several of these, of which each but a picture is a folder of its own name.
+    Attributes:
         use_run: where the folder was written by this tool, read its manifest: crops are trusted to be aligned, and
             an inverted folder stands for the faces that it was made from.
         faces_all: every photo may give several items `KEY.n`, so such a key must not be a photo's own.
@@ -58,12 +48,32 @@ def list_input(
         follow_links: also follow links to folders outside of an input folder.
         offline: a photo behind a URL fails, and no connection is opened.
         grouped: with `use_run`, crops of one photo follow each other (`engine.input.groups`).
+    """
+
+    use_run: bool = False
+    faces_all: bool = False
+    stdin: IO[str] | None = None
+    output: Path | None = None
+    follow_links: bool = False
+    offline: bool = False
+    grouped: bool = False
+
+
+_USUAL = InputOptions()
+
+
+def list_input(source: Inputs, options: InputOptions = _USUAL) -> Listing:
+    """All photos that INPUT means; of a large or slow input (see `StreamedPhotos`) the first are listed, and checked.
+
+    Args:
+        source: folder (searched recursively), picture, ``.txt`` list, ``.tar``, ``NAME-{000..012}.tar``, ``-``, or a
+            URL of any of these but ``-``; or several of these, of which each but a picture is a folder of its own name.
+        options: how it is read.
 
     Raises:
         UsageError: the input does not exist or cannot be meant.
         NoInputError: there is not one photo.
     """
-    options = _Options(use_run, faces_all, stdin, output, follow_links, offline, grouped)
     deadline = ListingDeadline(LISTED_SECONDS)
     sources = (source,) if isinstance(source, Path) else tuple(source)
     inputs = [_Input(each, options, deadline, len(sources) > 1) for each in sources]
@@ -82,18 +92,7 @@ def take_part(photos: StreamedPhotos, limit: int | None, shard: tuple[int, int] 
     return photos if shard is None else photos[shard[0] - 1 :: shard[1]]
 
 
-@dataclass(frozen=True)
-class _Options:
-    use_run: bool
-    faces_all: bool
-    stdin: IO[str] | None
-    output: Path | None
-    follow_links: bool
-    offline: bool
-    grouped: bool
-
-
-def _begun(inputs: Sequence[_Input], options: _Options, deadline: ListingDeadline, name: str) -> StreamedPhotos:
+def _begun(inputs: Sequence[_Input], options: InputOptions, deadline: ListingDeadline, name: str) -> StreamedPhotos:
     naming = Naming(options.output, options.faces_all)
     ordered = len(inputs) == 1 and inputs[0].ordered
 
@@ -121,7 +120,7 @@ class _Input:
         latents: the folder with codes of the same keys, where the input is one of `invert` or `edit`.
     """
 
-    def __init__(self, source: Path, options: _Options, deadline: ListingDeadline, several: bool) -> None:
+    def __init__(self, source: Path, options: InputOptions, deadline: ListingDeadline, several: bool) -> None:
         self.ordered, self.countable = False, True
         self.latents: Path | None = None
         self._source, self._options, self._deadline = source, options, deadline

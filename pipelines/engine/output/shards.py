@@ -8,22 +8,19 @@ folder. Packing the same files again gives the same bytes, so a killed run simpl
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from pipelines.engine.output.deliveries import is_away, note, remove_files
 from pipelines.errors import OutputError, UsageError
-from pipelines.files import replacing
 from pipelines.records.json_lines import values
 from pipelines.records.manifest import Record, read_manifest
-from pipelines.storage.tar_index import SEPARATOR, read_index
+from pipelines.storage.tar_index import SEPARATOR
+from pipelines.storage.webdataset import Source, member_name, packed, stem, stem_of, write_archive
 
 SEALED = "shards.jsonl"
 _PATTERN = re.compile(r"\{(\d+)\.\.\}")
@@ -131,7 +128,7 @@ class Packer:
 
     def _seal(self, place: int, found: Mapping[str, Mapping[str, Record]]) -> None:
         target = Path(self._archives.name(place))
-        members = {} if place not in self._sealed else _packed(target)
+        members = packed(target) if place in self._sealed else {}
         moved: list[Record] = []
         staged: list[str] = []
         for record in (items[key] for _, items in sorted(found.items()) for key in sorted(items)):
@@ -139,15 +136,16 @@ class Packer:
             for kind, path in record.outputs.items():
                 if not is_away(path):
                     name = member_name(record.key, kind, path)
-                    members[name] = _Source(self._folder / path)
+                    members[name] = Source(self._folder / path)
                     outputs[kind] = os.path.relpath(target, self._folder) + SEPARATOR + name
                     staged.append(path)
             if record.outputs:
-                members[_stem(record.key) + ".json"] = _Source(data=_about(record))
+                members[stem(record.key) + ".json"] = Source(data=_about(record))
             moved.append(replace(record, outputs=outputs))
-        stems = {_stem(record.key) for record in moved}  # an item that is no more leaves its archive
-        members = {name: source for name, source in members.items() if _stem_of(name) in stems}
-        _write(target, members)
+        stems = {stem(record.key) for record in moved}  # an item that is no more leaves its archive
+        members = {name: source for name, source in members.items() if stem_of(name) in stems}
+        with _telling(target):
+            write_archive(target, members)
         self._note_sealed(place)
         note(self._folder, (record for record in moved if record.outputs))
         remove_files(self._folder, staged)
@@ -173,38 +171,6 @@ class Packer:
         self._sealed.add(place)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The bytes of one member: a file, a span of a file, or `data`."""
-
-    path: Path | None = None
-    data: bytes = b""
-    span: tuple[int, int] | None = None
-
-    def read(self) -> bytes:
-        if self.path is None:
-            return self.data
-        with open(self.path, "rb") as file:
-            if self.span is None:
-                return file.read()
-            file.seek(self.span[0])
-            return file.read(self.span[1])
-
-
-def member_name(key: str, kind: str, path: str) -> str:
-    """``KEY.png`` of a crop, ``KEY.KIND.png`` of every other output: a key's files stand together, as webdataset wants.
-
-    There the key ends at the first dot of the name, so dots inside a key are written as ``%2E`` (and ``%`` as ``%25``).
-    """
-    suffix = os.path.splitext(path)[1]
-    return f"{_stem(key)}{suffix}" if kind == "face" else f"{_stem(key)}.{kind.replace('/', '-')}{suffix}"
-
-
-def _stem(key: str) -> str:
-    head, slash, name = key.rpartition("/")
-    return head + slash + name.replace("%", "%25").replace(".", "%2E")
-
-
 def _about(record: Record) -> bytes:
     """What the archive says of an item: all of its record that does not differ from run to run."""
     body = {
@@ -217,34 +183,6 @@ def _about(record: Record) -> bytes:
         "fingerprint": record.fingerprint,
     }
     return (json.dumps(body, ensure_ascii=True) + "\n").encode("ascii")
-
-
-def _packed(path: Path) -> dict[str, _Source]:
-    return {member.name: _Source(path, span=(member.offset, member.size)) for member in read_index(str(path))}
-
-
-def _write(target: Path, members: Mapping[str, _Source]) -> None:
-    """A whole archive or none; raises OutputError. The same members give the same bytes."""
-    with _telling(target), replacing(target, unique=False) as part, open(part, "wb") as file:
-        _fill(file, members)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _fill(file: IO[bytes], members: Mapping[str, _Source]) -> None:
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for name in sorted(members, key=lambda name: (_stem_of(name), name)):
-            data = members[name].read()
-            entry = tarfile.TarInfo(name)  # no owner, no date: they would differ from run to run
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-            archive.members = []  # type: ignore[attr-defined]  # or it keeps every header
-
-
-def _stem_of(name: str) -> str:
-    """The key of a member as webdataset sees it: up to the first dot of the file's name."""
-    head, slash, last = name.rpartition("/")
-    return head + slash + last.partition(".")[0]
 
 
 @contextlib.contextmanager

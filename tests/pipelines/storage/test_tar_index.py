@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.engine.input.keys import LeftOut
-from pipelines.engine.input.listing import list_input
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.run import run_job
 from pipelines.errors import PhotoError, UsageError
 from pipelines.records.manifest import read_manifest
@@ -63,7 +63,9 @@ def test_a_run_over_one_archive_is_the_run_over_its_folder(tmp_path: Path) -> No
     assert record.source == f"{path}::sub/b.png"
     assert record.digest == hashlib.sha256(files["sub/b.png"]).hexdigest()
     assert run_job(edit_job(path, tmp_path / "out2", paste=True)).skipped == 4
-    listing = list_input(tmp_path / "out2", use_run=True)  # an inverted folder stands for the members it was made from
+    listing = list_input(
+        tmp_path / "out2", InputOptions(use_run=True)
+    )  # an inverted folder stands for the members it was made from
     assert [read_source(each.path, each.span) for each in listing.photos] == [
         files[f"{e.key}.png"] for e in listing.photos
     ]

@@ -18,7 +18,7 @@ from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
 from pipelines.engine.input.keys import Naming, apart
-from pipelines.engine.input.listing import list_input, take_part
+from pipelines.engine.input.listing import InputOptions, list_input, take_part
 from pipelines.engine.input.lists import FileLines, StreamLines
 from pipelines.engine.input.streaming import ListingDeadline
 from pipelines.engine.job import Job
@@ -169,7 +169,7 @@ def test_a_pipe_that_is_still_written_to(tmp_path: Path, gate: Gate, devices: tu
     names = [str(path) for path in raw.rglob("*.png")]
     thread = feed(lambda data: os.write(into, data), names, gate, lambda: os.close(into))
     with os.fdopen(out) as stdin:
-        listing = list_input(Path("-"), stdin=stdin)
+        listing = list_input(Path("-"), InputOptions(stdin=stdin))
         job = replace(align_job(raw, tmp_path / "out"), listing=listing, devices=devices)
         check(job, gate, tmp_path)
     thread.join()
@@ -363,7 +363,7 @@ def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
     out, into = os.pipe()
     with os.fdopen(out) as stdin:
         os.write(into, b"c.png\n")
-        photos = list_input(Path("-"), stdin=stdin).photos
+        photos = list_input(Path("-"), InputOptions(stdin=stdin)).photos
         assert not photos.whole
         assert len(photos.first) == 1
         os.write(into, b"d.png\nc.jpg\nc.png\n")
@@ -371,7 +371,7 @@ def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
         found = [(Path(photo.key).name, photo.trouble is None) for photo in photos]
         assert found == [("c", True), ("d", True), ("c.jpg", True)]
         with pytest.raises(NoInputError, match="no picture"):
-            list_input(Path("-"), stdin=stdin)
+            list_input(Path("-"), InputOptions(stdin=stdin))
 
 
 def test_of_a_large_archive_the_first_of_one_name_counts_and_each_other_has_a_key_of_its_own(
