@@ -8,11 +8,10 @@ from itertools import chain
 from typing import Any
 
 from pipelines.engine.edit_plan import EditPlan
-from pipelines.engine.input.listing import take_part
 from pipelines.engine.input.streaming import Listing, StreamedPhotos
 from pipelines.engine.output.checks import check_places, refuse_foreign_files, without_own
 from pipelines.engine.output.named import refuse_shared_stems, without_reserved
-from pipelines.engine.reading.decoder_pool import Reader
+from pipelines.engine.reading.decoder import Reader
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.resume.pending import Pending
 from pipelines.engine.stage import Work
@@ -89,7 +88,7 @@ class Job:
             refuse_foreign_files(spec.output, chain(kinds, (o.path(p.key) for p in photos if named for o in named)))
         if self._template is not None and self._template.needs_listing:
             refuse_shared_stems(photos, self._template.text)
-        return take_part(photos, spec.limit, spec.shard)
+        return photos.part(spec.limit, spec.shard)
 
     def pending(self, photos: StreamedPhotos) -> tuple[Ledger, Pending]:
         """The ledger of the output folder, and what is to do, found as it is asked for."""

@@ -64,12 +64,12 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
         except BaseException:
             summary.complete = False
             with suppress(OutputError):  # the disk may be full: what stopped the run is what must be told
-                _close(job, summary, start)
+                _write_run_file(job, summary, start)
             raise
         _tell_unseen(photos.unseen, progress)
         summary.seconds = start.seconds()
         if plan.tasks:  # a run that had nothing to do leaves no trace
-            _close(job, summary, start)
+            _write_run_file(job, summary, start)
         _merge(job.spec.output, lock, sweep=not summary.complete)
         progress.tell("end")
     return summary
@@ -153,11 +153,6 @@ def part_name(job: Job) -> str:
     return f"{shard[0]}-of-{shard[1]}" if shard else "run"
 
 
-def _close(job: Job, summary: RunSummary, start: _Start) -> None:
-    summary.seconds = start.seconds()
-    _write_run_file(job, summary, start)
-
-
 def _tidy(output: Path, lock: RunLock) -> list[str]:
     """What a killed run left: half-written files go, its manifest parts are folded in. Gives what is damaged in them."""
     damaged: list[str] = []
@@ -184,6 +179,7 @@ def _merge(output: Path, lock: RunLock, sweep: bool) -> None:
 
 
 def _write_run_file(job: Job, summary: RunSummary, start: _Start) -> None:
+    summary.seconds = start.seconds()
     body = {
         "command": job.command,
         "spec": job.spec.model_dump(mode="json"),

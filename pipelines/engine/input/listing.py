@@ -82,16 +82,6 @@ def list_input(source: Inputs, options: InputOptions = _USUAL) -> Listing:
     return Listing(photos, photos.notes, latents[0] if len(inputs) == len(latents) == 1 else None)
 
 
-def take_part(photos: StreamedPhotos, limit: int | None, shard: tuple[int, int] | None) -> StreamedPhotos:
-    """The first `limit` photos, of those every N-th from the I-th on for shard (I, N), I from 1.
-
-    Shards differ by one photo at most, and none needs to know how many there are.
-    """
-    if limit is not None:
-        photos = photos[:limit]
-    return photos if shard is None else photos[shard[0] - 1 :: shard[1]]
-
-
 def _begun(inputs: Sequence[_Input], options: InputOptions, deadline: ListingDeadline, name: str) -> StreamedPhotos:
     naming = Naming(options.output, options.faces_all)
     ordered = len(inputs) == 1 and inputs[0].ordered

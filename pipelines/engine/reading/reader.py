@@ -40,6 +40,7 @@ class PhotoReader:
 
     def __init__(self, source: FaceSource) -> None:
         self._source = source
+        self._reduced = source if isinstance(source, ReducedFaceSource) else None
 
     def __call__(self, task: Task) -> Loaded:
         """Never raises for a bad photo. Reads the file's stat *before* its bytes, so that a later change shows."""
@@ -58,9 +59,9 @@ class PhotoReader:
             shrink = self._shrink(task.photo, data)
             picture = decode(data, shrink, notes)
             decoded, stage = time.perf_counter(), "align"
-            faces = self._faces(task.photo, picture, shrink)
+            faces = self._reduced.faces_reduced(task.photo, picture, shrink) if shrink > 1 and self._reduced else None
             if faces is None:
-                faces = self._source.faces(task.photo, decode(data))
+                faces = self._source.faces(task.photo, picture if shrink == 1 else decode(data))
             ms = {"decode": 1e3 * (decoded - started), "align": 1e3 * (time.perf_counter() - decoded)}
             return Loaded(task.index, digest, stat, tuple(faces), ms=ms, notes=tuple(notes))
         except PhotoError as error:
@@ -74,13 +75,8 @@ class PhotoReader:
 
     def _shrink(self, photo: Photo, data: bytes) -> int:
         """The scale to decode at first: below 1:1 only for a large JPEG whose faces come out small."""
-        size = jpeg_size(data) if isinstance(self._source, ReducedFaceSource) else None
-        return self._source.shrink(photo, *size) if size and isinstance(self._source, ReducedFaceSource) else 1
-
-    def _faces(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
-        if shrink > 1 and isinstance(self._source, ReducedFaceSource):
-            return self._source.faces_reduced(photo, picture, shrink)
-        return self._source.faces(photo, picture)
+        size = jpeg_size(data) if self._reduced else None
+        return self._reduced.shrink(photo, *size) if size and self._reduced else 1
 
 
 def build_reader(spec: AlignSpec, config: StoreConfig, landmarks: bool = True) -> PhotoReader:

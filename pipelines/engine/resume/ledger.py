@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import takewhile
 from pathlib import Path
 
 from pipelines.engine.edit_plan import EditPlan
 from pipelines.engine.resume.output_index import OutputIndex
 from pipelines.engine.resume.wishes import Wishes
-from pipelines.engine.types import Task
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import INVERSION, Output
 from pipelines.records.photos import Photo, face_keys
@@ -43,13 +42,16 @@ class Ledger:
         """The records of these photos' items, withdrawn ones included: all that a worker needs to know of them."""
         part: dict[str, Record] = {}
         for photo in photos:
-            for face in count():
-                key = f"{photo.key}.{face}" if face else photo.key
-                if (record := self.records.get(key)) is not None:
-                    part[key] = record
-                elif face:
-                    break
+            if (first := self.records.get(photo.key)) is not None:
+                part[photo.key] = first
+            part |= {record.key: record for record in self._further(photo.key, 1)}
         return part
+
+    def _further(self, key: str, face: int) -> Iterator[Record]:
+        """The records of a photo's faces from that one (1 or more) on, as far as they go without a gap."""
+        while (record := self.records.get(f"{key}.{face}")) is not None:
+            yield record
+            face += 1
 
     def wanted(self, photo: Photo, key: str, digest: str, placed: bool) -> tuple[Output, ...]:
         """What an item must have, each with the fingerprint that it has for this item.
@@ -167,12 +169,8 @@ class Ledger:
 
     def withdrawn(self, photo: Photo, faces: int) -> list[Record]:
         """Earlier items of a photo that has fewer faces now."""
-        stale, face = [], max(faces, 1)
-        while (record := self.records.get(f"{photo.key}.{face}")) is not None and record.source == photo.path:
-            if record.status != "skipped":
-                stale.append(record)
-            face += 1
-        return stale
+        own = takewhile(lambda record: record.source == photo.path, self._further(photo.key, max(faces, 1)))
+        return [record for record in own if record.status != "skipped"]
 
 
 def _marked(marks: Mapping[Output, str]) -> tuple[Output, ...]:
@@ -181,16 +179,3 @@ def _marked(marks: Mapping[Output, str]) -> tuple[Output, ...]:
 
 def _print(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_PRINT]
-
-
-def task_of(photo: Photo, ledger: Ledger, overwrite: bool, retry_failed: bool, index: int) -> tuple[Task | None, int]:
-    """What is to be read of a photo, or None; and how many of its items are finished.
-
-    A finished photo whose file was touched is read once more; where the bytes are the same, nothing else is done.
-    """
-    items, untouched = (0, False) if overwrite else ledger.finished(photo)
-    if items and untouched:
-        return None, items
-    if retry_failed and not ledger.failed(photo):
-        return None, 0
-    return Task(index, photo, ledger.records[photo.key].digest if items else ""), items

@@ -93,7 +93,7 @@ def test_archives_in_the_order_of_the_keys(tmp_path: Path) -> None:
     again = run_to_destination(spec, faces)
     assert (again.skipped, again.failed) == (10, 1)
     assert archives(tmp_path) == before
-    assert list_input(tmp_path / "out-{000..002}.tar").photos[0].key == "out-000/p00"
+    assert list_input(tmp_path / "out-{000..002}.tar").photos.first[0].key == "out-000/p00"
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:

@@ -120,13 +120,13 @@ def test_remote_archives_lists_and_single_photos(bucket: str, tmp_path: Path) ->
     write_remote(f"{bucket}/list.txt", b"one.png\nmemory://bucket/../one.png\nmemory://other/two.png?w=3\n")
     photos = list_input(Path(f"{bucket}/s-{{0..1}}.tar")).photos
     assert [each.key for each in photos] == ["s-0/x/a", "s-1/x/a"]
-    assert read_remote(f"{bucket}/s-1.tar", photos[1].span) == photo(1)
+    assert read_remote(f"{bucket}/s-1.tar", photos.first[1].span) == photo(1)
     run_job(align_job(Path(f"{bucket}/s-{{0..1}}.tar"), tmp_path / "out"))
     assert sorted(output_files(tmp_path / "out")) == ["s-0/x/a.png", "s-1/x/a.png"]
     listing = list_input(Path(f"{bucket}/list.txt"))
     assert [each.key for each in listing.photos] == ["one", "other/two_w=3"]
     assert len(listing.notes) == 1
-    assert list_input(Path(f"{bucket}/one.png")).photos[0] == Photo("one", f"{bucket}/one.png")
+    assert list_input(Path(f"{bucket}/one.png")).photos.first[0] == Photo("one", f"{bucket}/one.png")
     assert [each.key for each in list_input(Path(bucket)).photos] == ["one", "s-0/x/a", "s-1/x/a"]
 
 

@@ -39,7 +39,7 @@ def make_tar(path: Path, files: dict[str, bytes], **options: object) -> Path:
 def test_members_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {f"sub/{n}.png": photo(n) for n in range(4)} | {"sub/0.json": b"{}", "./1.png": b"old"}
     path = make_tar(tmp_path / "s.tar", files | {"1.png": photo(9)})
-    photos = list_input(path).photos
+    photos = list_input(path).photos.first
     assert [each.key for each in photos] == ["1", "sub/0", "sub/1", "sub/2", "sub/3"]
     monkeypatch.setattr(tarball, "read_index", lambda path: pytest.fail("the archive is searched again"))
     assert read_source(photos[0].path, photos[0].span) == photo(9), "of two members with one name the last counts"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input.listing import InputOptions, list_input, take_part
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.run import run_job
 from pipelines.errors import NoInputError, UsageError
 from pipelines.records.manifest import read_manifest
@@ -137,10 +137,10 @@ def test_a_list_may_spell_a_name_otherwise_than_the_disk(tmp_path: Path) -> None
 def test_shards_cover_everything_once(tmp_path: Path) -> None:
     photos = list_input(write_photos(tmp_path, 11)).photos
     for count in (1, 2, 3, 11, 13):
-        parts = [take_part(photos, None, (index, count)) for index in range(1, count + 1)]
+        parts = [photos.part(None, (index, count)) for index in range(1, count + 1)]
         assert sorted(photo.key for part in parts for photo in part) == [photo.key for photo in photos]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert tuple(take_part(photos, 4, (2, 2))) == (photos[1], photos[3])
+    assert tuple(photos.part(4, (2, 2))) == tuple(photos)[1:4:2]
 
 
 def test_faces_folder_is_trusted_and_remembers_its_photos(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_faces_folder_is_trusted_and_remembers_its_photos(tmp_path: Path) -> Non
         ("p01", True),
         ("sub/p02", True),
     ]
-    origin = listing.photos[1].origin
+    origin = listing.photos.first[1].origin
     assert origin is not None
     assert origin.path == str(raw / "p00.png")
     assert origin.quad[2] == (32.0, 32.0)

@@ -18,7 +18,7 @@ from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
 from pipelines.engine.input.keys import Naming, apart
-from pipelines.engine.input.listing import InputOptions, list_input, take_part
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.input.lists import FileLines, StreamLines
 from pipelines.engine.input.streaming import ListingDeadline
 from pipelines.engine.job import Job
@@ -145,7 +145,7 @@ def test_shards_agree_whether_or_not_the_input_was_listed_in_time(tmp_path: Path
     for limit in (None, 5):
         for count in (1, 2, 3, 9):
             for index in range(1, count + 1):
-                assert tuple(take_part(lazy, limit, (index, count))) == listed[:limit][index - 1 :: count]
+                assert tuple(lazy.part(limit, (index, count))) == listed[:limit][index - 1 :: count]
 
 
 def feed(write: Callable[[bytes], object], names: list[str], gate: Gate, close: Callable[[], None]) -> threading.Thread:
