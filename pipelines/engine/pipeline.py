@@ -34,10 +34,6 @@ _HOMELESS = (
 )
 
 
-def _never() -> bool:
-    return False
-
-
 class Pipeline:
     """The moving parts of one device's run.
 
@@ -50,7 +46,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, job: Job, ledger: Ledger, tasks: Iterable[Task], progress: Progress, stop: Callable[[], bool] = _never
+        self, job: Job, ledger: Ledger, tasks: Iterable[Task], progress: Progress, stop: Callable[[], bool]
     ) -> None:
         self.progress = progress
         self._job = job
@@ -135,7 +131,7 @@ class Pipeline:
 
     def _unchanged(self, photo: Photo, loaded: Loaded) -> Iterator[Result]:
         """The bytes are as before, only the file was touched or moved: noted, so that it is not read next time."""
-        keys = face_keys(photo.key, int(self._ledger.records[photo.key].scores.get("faces", 1)))
+        keys = face_keys(photo.key, self._ledger.records[photo.key].faces)
         self.progress.take(photo.key, len(keys))
         self.progress.add(len(keys) - 1)
         for key in keys:
@@ -211,8 +207,7 @@ class Pipeline:
         self._noted.setdefault(sentence, []).append(key)
 
     def _warn(self, stream: DecoderPool) -> None:
-        for note in stream.notes:
-            self.progress.warn(note)
+        self.progress.warn(*stream.notes)
         for sentence, keys in self._noted.items():
             shown = ", ".join(repr(key) for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
             for what in ("faces", "photos"):

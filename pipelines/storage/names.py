@@ -5,9 +5,17 @@ from __future__ import annotations
 import posixpath
 import re
 import unicodedata
+from hashlib import blake2b
+from urllib.parse import parse_qsl, urlsplit
+
+from pipelines.storage.remote import is_url
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for single bytes (see `tidy`)
+_SIGNATURE = r"x-(amz|goog|oss|cos)-.*|signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid|token|sig"
+_AZURE = r"s[a-z]{1,2}|sk[a-z]+"  # beside a `sig`
+_UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
+_LONGEST_QUERY = 60  # characters of it that a key may hold
 
 
 def unsafe_name(name: str) -> str:
@@ -37,3 +45,17 @@ def split_key(relative: str) -> tuple[str, str]:
     start = relative.rfind("/") + 1
     dot = relative.rfind(".")
     return (relative[:dot], relative[dot:]) if start < dot < len(relative) - 1 else (relative, "")
+
+
+def query_mark(url: str) -> str:
+    """What a URL's query adds to its key: ``?id=1`` -> ``_id=1``; signatures and dates of expiry add nothing."""
+    if not is_url(url) or "?" not in url:
+        return ""
+    query = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    signs = f"{_SIGNATURE}|{_AZURE}" if any(name == "sig" for name, _ in query) else _SIGNATURE
+    told = [(name, value) for name, value in query if not re.fullmatch(signs, name, re.IGNORECASE)]
+    if not told:
+        return ""
+    text = tidy(_UNSAFE.sub("_", "&".join(f"{name}={value}" if value else name for name, value in told)))
+    short = len(text) <= _LONGEST_QUERY
+    return "_" + (text if short else blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest())

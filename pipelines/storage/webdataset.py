@@ -4,14 +4,52 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from pipelines.errors import UsageError
 from pipelines.files import replacing
 from pipelines.storage.tar_index import read_index
+
+_PATTERN = re.compile(r"\{(\d+)\.\.\}")
+
+
+@dataclass(frozen=True)
+class Archives:
+    """Names of the archives: `head`, the number with at least `width` digits, `tail`; `width` 0: one archive, no number."""
+
+    head: str
+    tail: str
+    first: int = 0
+    width: int = 0
+
+    @classmethod
+    def parse(cls, output: str, shard: tuple[int, int] | None) -> Archives:
+        """``out-{000..}.tar`` or ``out.tar``; a part of several machines' work puts ``I-of-N`` into the names.
+
+        Raises UsageError for other braces.
+        """
+        mark = f"{shard[0]}-of-{shard[1]}" if shard else ""
+        found = _PATTERN.search(output)
+        if found is not None:
+            mark = mark and mark + "-"
+            return cls(output[: found.start()] + mark, output[found.end() :], int(found[1]), len(found[1]))
+        if "{" in output:
+            raise UsageError(f"the output '{output}' must look like 'out-{{000..}}.tar': as many archives as it takes")
+        return cls(output[:-4] + (mark and "-" + mark), output[-4:])
+
+    def name(self, place: int) -> str:
+        """The archive's path; `place` counts from 0."""
+        return self.head + (f"{self.first + place:0{self.width}d}" if self.width else "") + self.tail
+
+    def folder(self) -> Path:
+        """The run's folder, beside the archives."""
+        parent, name = os.path.split(self.head)
+        return Path(parent) / ((name.rstrip("-_. ") or "shards") + ".run")
 
 
 @dataclass(frozen=True)

@@ -175,25 +175,27 @@ class Batcher:
         asked = {output.kind for face in faces for output in face.missing}
         masked = {name for name in made.edits if self._settings.composed or mask_of(name) in asked}
         images = {INVERSION: made.base, **{name: each.image for name, each in made.edits.items()}}
-        away = [finite(inversion.latents, *images.values()), *(levels(each) for each in images.values())]
-        away += [shares(made.edits[name].mask) for name in masked]
-        looked = {name: each.lost for name, each in made.edits.items() if each.lost is not None}
-        away += looked.values()
+        away = {("sound", ""): finite(inversion.latents, *images.values())}
+        away |= {("picture", kind): levels(each) for kind, each in images.items()}
+        away |= {("mask", name): shares(made.edits[name].mask) for name in masked}
+        away |= {("lost", name): each.lost for name, each in made.edits.items() if each.lost is not None}
         drawn = {name: each.drawn for name, each in made.edits.items() if each.drawn is not None and self._watch}
-        away += [levels(each) for each in drawn.values()]
+        away |= {("drawn", name): levels(each) for name, each in drawn.items()}
         count = len(faces) if LATENTS in asked else 0
         stored = [tensor[:count].to(how.disk) if how.disk else tensor for how, _, tensor in inversion.tensors()]
-        sound, *rest = fetch([*away, *stored])
+        away |= {("stored", str(place)): tensor for place, tensor in enumerate(stored)}
+        here = dict(zip(away, fetch(list(away.values())), strict=True))
         ms = {"edit": 1e3 * (time.perf_counter() - started) / len(faces), **ms}
-        pictures = dict(zip(images, rest, strict=False))
-        masks = dict(zip(masked, rest[len(images) :], strict=False))
-        lost = dict(zip(looked, rest[len(images) + len(masked) :], strict=False))
-        rest = rest[len(images) + len(masked) + len(looked) :]
-        for name, small in zip(drawn, rest, strict=False):
+
+        def of(group: str) -> dict[str, Tensor]:
+            return {name: tensor for (each, name), tensor in here.items() if each == group}
+
+        pictures, lost = of("picture"), of("lost")
+        for name, small in of("drawn").items():
             assert self._watch is not None
             lost[name] = lost[name] | self._watch.lost(pictures[INVERSION], small)
-        codes_here = rest[len(drawn) :]
-        return _Made(sound, inversion.holding(codes_here), pictures, masks, lost, ms, made.notes)
+        codes_here = list(of("stored").values())
+        return _Made(here["sound", ""], inversion.holding(codes_here), pictures, of("mask"), lost, ms, made.notes)
 
     def _result(self, face: FaceJob, place: int, made: _Made) -> Result:
         if not made.sound[place]:

@@ -47,7 +47,7 @@ def _base(photo: Photo, records: Mapping[str, Record]) -> tuple[str, int]:
     first = records.get(further[1]) if further else None
     if first is not None and first.source == record.source:
         record = first
-    return record.key, int(record.scores.get("faces", 1))
+    return record.key, record.faces
 
 
 def _members(photo: Photo, base: str, faces: int, records: Mapping[str, Record], sibling: Sibling) -> Iterator[Photo]:

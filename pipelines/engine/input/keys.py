@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipelines.errors import GanInvError
+from pipelines.files import ignores_case
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.records.photos import FURTHER, Photo
@@ -168,15 +169,6 @@ def apart(photos: Iterable[Photo], naming: Naming) -> Iterator[Photo]:
         key = claims.take(naming.names(photo.key, suffix), photo.path, photo.span)
         if key is not None:
             yield photo if key == photo.key else replace(photo, key=key)
-
-
-def ignores_case(folder: Path) -> bool:
-    """Whether the disk of a folder (or of the nearest one above that exists) takes ``a`` and ``A`` for one name."""
-    for place in (Path(os.path.abspath(folder)), *Path(os.path.abspath(folder)).parents):
-        other = place.with_name(place.name.swapcase()) if place.name else place
-        if place.exists() and other != place:
-            return other.exists() and os.path.samefile(place, other)
-    return False
 
 
 def _number(text: str) -> int:

@@ -18,15 +18,16 @@ from pipelines.engine.input.folder import FolderWalk, RemoteWalk
 from pipelines.engine.input.groups import grouped as brought_together
 from pipelines.engine.input.groups import sibling_crop
 from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate
-from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
-from pipelines.engine.input.streaming import Find, Listing, ListingDeadline, StreamedPhotos
+from pipelines.engine.input.lists import listed
+from pipelines.engine.input.streaming import Find, Listing, StreamedPhotos
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import MANIFEST, Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.records.outputs import LATENTS
 from pipelines.records.photos import Origin, Photo
-from pipelines.storage.names import split_key, tidy
+from pipelines.storage.lines import Deadline, FileLines, StreamLines
+from pipelines.storage.names import query_mark, split_key, tidy
 from pipelines.storage.remote import as_url, needs_network, read_remote
 from pipelines.storage.tar_index import expand, unreadable
 
@@ -74,7 +75,7 @@ def list_input(source: Inputs, options: InputOptions = _USUAL) -> Listing:
         UsageError: the input does not exist or cannot be meant.
         NoInputError: there is not one photo.
     """
-    deadline = ListingDeadline(LISTED_SECONDS)
+    deadline = Deadline(LISTED_SECONDS)
     sources = (source,) if isinstance(source, Path) else tuple(source)
     inputs = [_Input(each, options, deadline, len(sources) > 1) for each in sources]
     photos = _begun(inputs, options, deadline, ", ".join(map(str, sources[:3])))
@@ -82,7 +83,7 @@ def list_input(source: Inputs, options: InputOptions = _USUAL) -> Listing:
     return Listing(photos, photos.notes, latents[0] if len(inputs) == len(latents) == 1 else None)
 
 
-def _begun(inputs: Sequence[_Input], options: InputOptions, deadline: ListingDeadline, name: str) -> StreamedPhotos:
+def _begun(inputs: Sequence[_Input], options: InputOptions, deadline: Deadline, name: str) -> StreamedPhotos:
     naming = Naming(options.output, options.faces_all)
     ordered = len(inputs) == 1 and inputs[0].ordered
 
@@ -110,7 +111,7 @@ class _Input:
         latents: the folder with codes of the same keys, where the input is one of `invert` or `edit`.
     """
 
-    def __init__(self, source: Path, options: InputOptions, deadline: ListingDeadline, several: bool) -> None:
+    def __init__(self, source: Path, options: InputOptions, deadline: Deadline, several: bool) -> None:
         self.ordered, self.countable = False, True
         self.latents: Path | None = None
         self._source, self._options, self._deadline = source, options, deadline

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,37 +10,10 @@ from pathlib import Path
 from pipelines.engine.input.groups import is_last, numbered
 from pipelines.engine.input.keys import LeftOut
 from pipelines.records.photos import Photo
+from pipelines.storage.lines import Deadline
 
 Find = Callable[[LeftOut], Iterable[Photo]]
 """All photos of an input in its own order, from the beginning; `LeftOut` is told what else lies there."""
-
-
-class ListingDeadline:
-    """How long to wait for an input before the run starts: without end for its first photo, then so many seconds.
-
-    Attributes:
-        late: something that waited for the input gave up, so there may be more.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._end: float | None = None
-        self.late = False
-
-    def begin(self) -> None:
-        """The first photo is there."""
-        self._end = time.monotonic() + self._seconds
-
-    def stop(self) -> None:
-        """The run goes on from here and waits as long as it takes."""
-        self._end = None
-
-    def left(self) -> float | None:
-        """Seconds, at least 0; None: no limit."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
-
-    def over(self) -> bool:
-        return self._end is not None and time.monotonic() >= self._end
 
 
 class StreamedPhotos(Iterable[Photo], Sized):
@@ -75,7 +47,7 @@ class StreamedPhotos(Iterable[Photo], Sized):
         self._count: int | None = len(first) if whole else None
 
     @classmethod
-    def begun(cls, find: Find, most: int, deadline: ListingDeadline, countable: bool = True) -> StreamedPhotos:
+    def begun(cls, find: Find, most: int, deadline: Deadline, countable: bool = True) -> StreamedPhotos:
         """The first `most` photos are listed, fewer where they come slowly."""
         left_out = LeftOut()
         first: list[Photo] = []

@@ -12,52 +12,17 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.engine.output.deliveries import is_away, note, remove_files
-from pipelines.errors import OutputError, UsageError
+from pipelines.errors import OutputError
 from pipelines.records.json_lines import values
 from pipelines.records.manifest import Record, read_manifest
 from pipelines.storage.tar_index import SEPARATOR
-from pipelines.storage.webdataset import Source, member_name, packed, stem, stem_of, write_archive
+from pipelines.storage.webdataset import Archives, Source, member_name, packed, stem, stem_of, write_archive
 
 SEALED = "shards.jsonl"
-_PATTERN = re.compile(r"\{(\d+)\.\.\}")
-
-
-@dataclass(frozen=True)
-class Archives:
-    """Names of the archives: `head`, the number with at least `width` digits, `tail`; `width` 0: one archive, no number."""
-
-    head: str
-    tail: str
-    first: int = 0
-    width: int = 0
-
-    @classmethod
-    def parse(cls, output: str, shard: tuple[int, int] | None) -> Archives:
-        """``out-{000..}.tar`` or ``out.tar``; a part of several machines' work puts ``I-of-N`` into the names.
-
-        Raises UsageError for other braces.
-        """
-        mark = f"{shard[0]}-of-{shard[1]}" if shard else ""
-        found = _PATTERN.search(output)
-        if found is not None:
-            mark = mark and mark + "-"
-            return cls(output[: found.start()] + mark, output[found.end() :], int(found[1]), len(found[1]))
-        if "{" in output:
-            raise UsageError(f"the output '{output}' must look like 'out-{{000..}}.tar': as many archives as it takes")
-        return cls(output[:-4] + (mark and "-" + mark), output[-4:])
-
-    def name(self, place: int) -> str:
-        """The archive's path; `place` counts from 0."""
-        return self.head + (f"{self.first + place:0{self.width}d}" if self.width else "") + self.tail
-
-    def folder(self) -> Path:
-        """The run's folder, beside the archives."""
-        parent, name = os.path.split(self.head)
-        return Path(parent) / ((name.rstrip("-_. ") or "shards") + ".run")
 
 
 class Packer:
@@ -122,7 +87,7 @@ class Packer:
     def _complete(self, place: int, found: Mapping[str, Mapping[str, Record]]) -> bool:
         for photo in self._photos[place]:
             items = found.get(photo, {})
-            if photo not in items or len(items) < int(items[photo].scores.get("faces", 1)):
+            if photo not in items or len(items) < items[photo].faces:
                 return False
         return True
 

@@ -139,7 +139,7 @@ class Ledger:
         first = self.records.get(photo.key)
         if first is None or first.status != "ok":
             return 0, False
-        faces = max(1, int(first.scores.get("faces", 1)))
+        faces = max(1, first.faces)
         if self._plan is not None and self._plan.beyond(photo, faces):  # fails each time, as photos without a face do
             return 0, False
         for key in face_keys(photo.key, faces):
@@ -161,7 +161,7 @@ class Ledger:
 
     def _items(self, photo: Photo) -> Iterator[Record]:
         first = self.records.get(photo.key)
-        faces = int(first.scores.get("faces", 1)) if first else 1
+        faces = first.faces if first else 1
         together = (key for key, _ in photo.group) if self._pasting else ()
         for key in {*face_keys(photo.key, faces), *together}:
             if (record := self.records.get(key)) is not None:

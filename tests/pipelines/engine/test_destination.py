@@ -21,11 +21,10 @@ from pipelines.engine.destination import run_to_destination, working_folder
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input.listing import list_input
 from pipelines.engine.job import Job
-from pipelines.engine.output import shards as pack
 from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import read_manifest
 from pipelines.specs import AlignSpec
-from pipelines.storage import remote
+from pipelines.storage import remote, webdataset
 from pipelines.storage.remote import find_files, read_remote, write_remote
 from tests.factories import SIZE, FakeFaces, align_job, edit_job, output_files, write_photo, write_photos
 
@@ -185,7 +184,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monkeypatch
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pack, "_fill", full)
+    monkeypatch.setattr(webdataset, "_fill", full)
     spec = spec_of(raw, tmp_path / "o-{0..}.tar")
     with pytest.raises(OutputError, match="No space left"):
         run_to_destination(spec, faces)

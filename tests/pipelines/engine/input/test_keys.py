@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.engine.input import keys as keys_module
-from pipelines.engine.input.keys import LeftOut, Naming, apart, gate, ignores_case
+from pipelines.engine.input.keys import LeftOut, Naming, apart, gate
 from pipelines.engine.input.listing import InputOptions, list_input
-from pipelines.engine.input.lists import query_mark
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
+from pipelines.files import ignores_case
 from pipelines.records.manifest import MANIFEST, Record, read_manifest
 from pipelines.records.photos import Photo
-from pipelines.storage.names import tidy, unsafe_name
+from pipelines.storage.names import query_mark, tidy, unsafe_name
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
 
 NFC, NFD = "Zo\u00eb", "Zoe\u0308"

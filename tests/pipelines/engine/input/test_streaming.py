@@ -19,8 +19,6 @@ from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
 from pipelines.engine.input.keys import Naming, apart
 from pipelines.engine.input.listing import InputOptions, list_input
-from pipelines.engine.input.lists import FileLines, StreamLines
-from pipelines.engine.input.streaming import ListingDeadline
 from pipelines.engine.job import Job
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
@@ -32,6 +30,7 @@ from pipelines.records.manifest import read_manifest
 from pipelines.records.photos import Photo
 from pipelines.storage import remote
 from pipelines.storage import tar_index as tarball
+from pipelines.storage.lines import Deadline, FileLines, StreamLines
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
 from tests.pipelines.engine.spread.test_distributor import Deadly
 from tests.pipelines.storage.test_tar_index import make_tar, photo
@@ -349,7 +348,7 @@ def test_each_process_keeps_its_device_and_its_models_over_all_shares(tmp_path: 
 
 def test_the_lines_of_a_stream_are_there_for_everyone() -> None:
     text = "a\n\nb" * 3 + "x" * 200_000 + "\né\udcff\nlast"
-    lines = StreamLines(io.BytesIO(text.encode("utf-8", "surrogateescape")), ListingDeadline(1))
+    lines = StreamLines(io.BytesIO(text.encode("utf-8", "surrogateescape")), Deadline(1))
     both = zip(lines, lines, strict=True)
     assert all(one == other for one, other in both)
     assert "".join(lines) == text
