@@ -85,7 +85,6 @@ def run_to_destination(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: 
     if spec.output.is_file() and not has_manifest(inner.output):
         raise UsageError(f"'{spec.output}' exists and was not written by a run; move it away or choose another name")
     job = make_job(inner)
-    uploader = None
     with exclusive_run(inner.output):
         remove_half_written(inner.output)
         mover: Mover
@@ -102,9 +101,7 @@ def run_to_destination(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: 
         fold(inner.output)  # what has been moved already must not be looked for here
         if summary.complete:
             mover.finish()
-        fold(inner.output)
-        if uploader is not None:
-            uploader.papers()
+        mover.close()
     return replace(summary, output=str(url or spec.output))
 
 

@@ -76,7 +76,7 @@ class Pipeline:
         stream = DecoderPool(self._taken(), job.make_reader, workers, job.spec.timeout, fork, spare)
         try:
             manifest = ManifestWriter(job.spec.output, part)
-            writer = Writer(job.spec.output, manifest, style=_style(job.spec))
+            writer = Writer(job.spec.output, manifest, _style(job.spec))
             try:
                 self._pump(stream, writer, make_work())
             finally:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import FACE
-from pipelines.records.photos import FURTHER, Origin, Photo
+from pipelines.records.photos import FURTHER, Origin, Photo, face_keys
 
 Sibling = Callable[[Photo, str, Record], Photo | None]
 
@@ -52,7 +52,7 @@ def _base(photo: Photo, records: Mapping[str, Record]) -> tuple[str, int]:
 
 def _members(photo: Photo, base: str, faces: int, records: Mapping[str, Record], sibling: Sibling) -> Iterator[Photo]:
     found = []
-    for key in (base, *(f"{base}.{face}" for face in range(1, faces))):
+    for key in face_keys(base, faces):
         record = records.get(key)
         if key == photo.key:
             found.append(photo)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -66,15 +65,11 @@ class Paster:
     Args:
         folder: the run's folder.
         style: how photos are written.
-        write: how a file is written.
     """
 
-    def __init__(
-        self, folder: Path, style: PhotoStyle | None = None, write: Callable[[Path, bytes], None] = write_atomic
-    ) -> None:
+    def __init__(self, folder: Path, style: PhotoStyle | None = None) -> None:
         self._folder = folder
         self._style = style or PhotoStyle()
-        self._write = write
         self._guard = threading.Lock()
         self._waiting: dict[str, _Gathered] = {}
 
@@ -109,7 +104,7 @@ class Paster:
             for output, faces in patches.items():
                 assert photo is not None
                 path = replace(output, suffix=f".{photo.suffix}").path(place.name)
-                self._write(self._folder / path, self._edited(photo, faces))
+                write_atomic(self._folder / path, self._edited(photo, faces))
                 outputs[output.kind], prints[output.kind] = path, output.fingerprint
         except PhotoError as error:
             failure = failure or Failure("write", error.code, error.message)

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.output.deliveries import is_away, note, remove_files
+from pipelines.engine.output.deliveries import fold, is_away, note, remove_files
 from pipelines.errors import OutputError
+from pipelines.files import append_durably
 from pipelines.records.json_lines import values
 from pipelines.records.manifest import Record, read_manifest
 from pipelines.storage.tar_index import SEPARATOR
@@ -76,6 +77,10 @@ class Packer:
             if self._complete(place, found) and (local or place not in self._sealed):
                 self._seal(place, found)
 
+    def close(self) -> None:
+        """The manifest with each file's archive; the caller must be the folder's only user."""
+        fold(self._folder)
+
     def _photo(self, key: str) -> str:
         """The photo of an item: `KEY.n` is a further face of `KEY`."""
         return key if key in self._home else re.sub(r"\.[1-9]\d*\Z", "", key)
@@ -129,10 +134,8 @@ class Packer:
         if place in self._sealed:
             return
         line = json.dumps({"shard": place, "photos": self._photos[place]}) + "\n"
-        with _telling(self._folder / SEALED), open(self._folder / SEALED, "ab") as file:
-            file.write(line.encode("ascii"))
-            file.flush()
-            os.fsync(file.fileno())
+        with _telling(self._folder / SEALED):
+            append_durably(self._folder / SEALED, line.encode("ascii"))
         self._sealed.add(place)
 
 

@@ -53,10 +53,10 @@ class Uploader:
         remove_files(self._folder, files)
 
     def finish(self) -> None:
-        """What is left, then the run's papers."""
+        """What is left."""
         self.take(read_manifest(self._folder).values())
 
-    def papers(self) -> None:
+    def close(self) -> None:
         """The manifest as a local run would have it, and `run.json`; the caller must be the folder's only user."""
         records = fold(self._folder)
         lines = (self._local(records[key]).to_line() for key in sorted(records))
