@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from pipelines.engine.events import Progress
 from pipelines.engine.job import Job
-from pipelines.engine.output.paste import PhotoStyle
 from pipelines.engine.output.transfer import Gate
 from pipelines.engine.output.writer import Writer
 from pipelines.engine.reading.decoder import Decoder
@@ -22,6 +21,7 @@ from pipelines.records.photos import Origin, Photo, face_keys
 from pipelines.run_specs import RunSpec
 from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import ALIGNED_LIMIT
+from pipelines.stages.paste import PhotoStyle
 from pipelines.types import Failure
 
 _LOOK_SECONDS = 0.05
@@ -108,7 +108,7 @@ class Pipeline:
         self._missed = getattr(work, "missed", {})
 
     def _wait(self, writer: Writer) -> None:
-        """As long as results cannot be moved on (see `engine.gate`)."""
+        """As long as results cannot be moved on (see `output.transfer.Gate`)."""
         while self._gate.closed() and not self._stop():
             time.sleep(_LOOK_SECONDS)
             self._count(writer)

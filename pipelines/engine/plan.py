@@ -21,7 +21,6 @@ from pipelines.engine.input.streaming import Listing
 from pipelines.engine.job import Job
 from pipelines.engine.planned_outputs import align_outputs, chain_outputs
 from pipelines.engine.reading.reader import build_reader
-from pipelines.engine.resume.before import codes_before
 from pipelines.errors import UsageError
 from pipelines.images.animation import check_film
 from pipelines.records.outputs import LATENTS
@@ -29,6 +28,7 @@ from pipelines.run_specs import RunSpec
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.align.crops import reader_weights
 from pipelines.stages.align.detectors import YUNET
+from pipelines.stages.before import codes_before
 from pipelines.stages.build import ChainPlan, build_chain, plan_chain
 from pipelines.stages.edit.directions import beyond_range
 from pipelines.stages.edit.references import with_references

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.engine.device.priority import stand_back
-from pipelines.engine.output.paste import Paster, PhotoStyle
+from pipelines.engine.output.paste import Paster
 from pipelines.engine.types import Result
 from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
 from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.stages.paste import PhotoStyle
 from pipelines.types import Failure
 
 _THREADS = 2  # that encode at once

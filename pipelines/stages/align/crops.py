@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from pipelines.images.geometry import crop_quad, side, spread_68
 from pipelines.images.pixels import resize_u8, to_tensor
 from pipelines.records.photos import Photo
 from pipelines.specs import AlignSpec, InvertSpec
-from pipelines.stages.align.aligner import AlignedFace, locate, misalignment
-from pipelines.stages.align.detectors import LANDMARKS, build_aligner, build_locator, search_weights
+from pipelines.stages.align.aligner import AlignedFace, Aligner, locate, misalignment
+from pipelines.stages.align.detectors import LANDMARKS, build_aligner, build_locator, detectors, search_weights
+from pipelines.stages.align.search import Search
 from pipelines.types import F32Array, FaceBatch, FaceFinder, Quad, U8Image
 from pipelines.weights.store import WeightStore
 
@@ -185,6 +187,26 @@ def reader_weights(spec: AlignSpec) -> tuple[str, ...]:
     if not isinstance(spec, InvertSpec):
         return search_weights(spec)
     return tuple(dict.fromkeys((*(search_weights(spec) if spec.align else ()), LANDMARKS)))
+
+
+def faces_identity(spec: InvertSpec, store: WeightStore) -> list[object]:
+    """What decides the crops that a chain works on."""
+    if spec.align:
+        return search_identity(spec, store)
+    return ["given", ExistingCrops.version, spec.size, store.sha256(LANDMARKS)]
+
+
+def search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
+    """What decides a photo's crops."""
+    detector = detectors.get(spec.detector)
+    hashes = [store.sha256(name) for name in search_weights(spec)]
+    options: list[object] = [spec.size, spec.faces, spec.min_score, spec.min_size]
+    if spec.select is not None or spec.margin:
+        person = (
+            hashlib.sha256(Path(spec.select).read_bytes()).hexdigest() if spec.selects_person and spec.select else ""
+        )
+        options += [person or spec.select, spec.margin, "of all faces"]
+    return [Aligner.version, Search.version, spec.detector, detector.version, *hashes, *options]
 
 
 def pixel_digest(crop: U8Image) -> str:
