@@ -21,7 +21,7 @@ from pipelines.errors import UsageError
 from pipelines.files import ignores_case
 from pipelines.records.manifest import MANIFEST, Record, read_manifest
 from pipelines.records.photos import Photo
-from pipelines.storage.names import query_mark, tidy, unsafe_name
+from pipelines.storage.names import tidy, unsafe_name
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
 
 NFC, NFD = "Zo\u00eb", "Zoe\u0308"
@@ -146,22 +146,6 @@ def test_thumbnails_are_left_out_and_counted(tmp_path: Path) -> None:
     assert [note[:33] for note in listing.notes] == ["4 files or folders belong to thum"]
 
 
-@pytest.mark.parametrize(
-    ("url", "mark"),
-    [
-        ("https://h/a.jpg?id=1", "_id=1"),
-        ("https://h/a.jpg?id=2&size=big", "_id=2&size=big"),
-        ("https://h/a.jpg?path=../x", "_path=.._x"),
-        ("https://h/a.jpg?X-Amz-Signature=f00&X-Amz-Date=1&v=3", "_v=3"),
-        ("https://h/a.jpg?sv=2020&se=2030&sig=abc", ""),
-        ("https://h/a.jpg", ""),
-        ("/a?b=1", ""),
-    ],
-)
-def test_what_a_query_adds_to_a_key(url: str, mark: str) -> None:
-    assert query_mark(url) == mark
-
-
 def test_urls_in_lists_and_alone(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(
         "https://h/x/a%20b.jpg?id=1\nhttps://h/x/a%20b.jpg?id=2\nhttps://h/%2e%2e/%2e%2e/c.jpg\n"
@@ -171,7 +155,6 @@ def test_urls_in_lists_and_alone(tmp_path: Path) -> None:
     assert "'../c'" in listing.notes[0]
     signed = list_input(Path("https://h/x/a.jpg?X-Amz-Signature=f00&X-Amz-Expires=60"))
     assert [photo.key for photo in signed.photos] == ["a"]
-    assert len(query_mark("https://h/a?" + "x" * 500)) < 20
 
 
 def test_offline_never_opens_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

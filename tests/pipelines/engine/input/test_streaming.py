@@ -30,7 +30,7 @@ from pipelines.records.manifest import read_manifest
 from pipelines.records.photos import Photo
 from pipelines.storage import remote
 from pipelines.storage import tar_index as tarball
-from pipelines.storage.lines import Deadline, FileLines, StreamLines
+from pipelines.storage.lines import FileLines
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
 from tests.pipelines.engine.spread.test_distributor import Deadly
 from tests.pipelines.storage.test_tar_index import make_tar, photo
@@ -344,15 +344,6 @@ def test_each_process_keeps_its_device_and_its_models_over_all_shares(tmp_path: 
     lines = (tmp_path / "log").read_text().split("\n")[:-1]
     assert 1 <= len(lines) <= 2, "made once in each process, though there are sixteen shares"
     assert len({line.split()[0] for line in lines}) == len(lines)
-
-
-def test_the_lines_of_a_stream_are_there_for_everyone() -> None:
-    text = "a\n\nb" * 3 + "x" * 200_000 + "\né\udcff\nlast"
-    lines = StreamLines(io.BytesIO(text.encode("utf-8", "surrogateescape")), Deadline(1))
-    both = zip(lines, lines, strict=True)
-    assert all(one == other for one, other in both)
-    assert "".join(lines) == text
-    assert list(lines)[-1] == "last"
 
 
 def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
