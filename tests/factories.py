@@ -20,12 +20,12 @@ from PIL import Image
 from pipelines.edits import Edit, parse_edits
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
-from pipelines.engine.edit_plan import EditPlan, read_plan
 from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.job import Job
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.errors import PhotoError
 from pipelines.images.pixels import to_uint8
+from pipelines.records.edit_plan import EditPlan, read_plan
 from pipelines.records.names import parse_name
 from pipelines.records.outputs import ANIMATION, FACE, INVERSION, LATENTS, Output, mask_of, photo_of, planned_photo
 from pipelines.records.photos import Photo

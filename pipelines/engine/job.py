@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from pipelines.engine.edit_plan import EditPlan
 from pipelines.engine.input.streaming import Listing, StreamedPhotos
 from pipelines.engine.output.checks import check_places, refuse_foreign_files, without_own
 from pipelines.engine.output.named import refuse_shared_stems, without_reserved
@@ -16,6 +15,7 @@ from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.resume.pending import Pending
 from pipelines.engine.stage import Work
 from pipelines.errors import UsageError
+from pipelines.records.edit_plan import EditPlan
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.records.names import NameTemplate
@@ -78,7 +78,7 @@ class Job:
         """
         spec, photos = self.spec, self.listing.photos
         if self.plan is not None:
-            photos = self.plan.photos(photos)
+            photos = photos.only(self.plan.keys_of, self.plan.rows, others=bool(self.plan.always))
         check_places(spec.inputs, spec.output, photos.first, self.tops)
         if not spec.resume and not spec.overwrite and has_manifest(spec.output):
             raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")

@@ -15,7 +15,6 @@ from pipelines import plugins
 from pipelines.devices import cores, default_batch, device_names, resolve_device
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
-from pipelines.engine.edit_plan import EditPlan, read_plan
 from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.input.streaming import Listing
 from pipelines.engine.job import Job
@@ -23,6 +22,7 @@ from pipelines.engine.planned_outputs import align_outputs, chain_outputs
 from pipelines.engine.reading.reader import build_reader
 from pipelines.errors import UsageError
 from pipelines.images.animation import check_film
+from pipelines.records.edit_plan import EditPlan, read_plan
 from pipelines.records.outputs import LATENTS
 from pipelines.run_specs import RunSpec
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec

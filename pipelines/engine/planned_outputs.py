@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.engine.edit_plan import EditPlan
+from pipelines.records.edit_plan import EditPlan
 from pipelines.records.manifest import fingerprint
 from pipelines.records.names import NameTemplate, parse_name
 from pipelines.records.outputs import (

@@ -22,9 +22,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.engine.input.listing import list_input
-from pipelines.engine.output.deliveries import DELIVERED, fold
 from pipelines.engine.spread.in_flight import left_by
 from pipelines.errors import GanInvError, PhotoError
+from pipelines.records.deliveries import DELIVERED, fold
 from pipelines.records.json_lines import parse
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import PARTS, Record, read_manifest

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.output.deliveries import fold, is_away, note, remove_files
 from pipelines.errors import OutputError
 from pipelines.files import append_durably
+from pipelines.records.deliveries import fold, is_away, note, remove_files
 from pipelines.records.json_lines import values
 from pipelines.records.manifest import Record, read_manifest
 from pipelines.storage.tar_index import SEPARATOR

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.output.deliveries import fold, is_away, note, remove_files
 from pipelines.errors import PhotoError
 from pipelines.files import write_atomic
+from pipelines.records.deliveries import fold, is_away, note, remove_files
 from pipelines.records.manifest import MANIFEST, PARTS, Record, has_manifest, read_manifest, read_part
 from pipelines.storage.remote import find_files, read_remote, write_remote
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-from pipelines.engine.edit_plan import EditPlan
 from pipelines.engine.resume.output_index import OutputIndex
 from pipelines.engine.resume.wishes import Wishes
+from pipelines.records.edit_plan import EditPlan
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import INVERSION, Output
 from pipelines.records.photos import Photo, face_keys

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipelines.engine.edit_plan import EditPlan
+from pipelines.records.edit_plan import EditPlan
 from pipelines.records.outputs import ANIMATION, Output, edit_of, planned_round
 from pipelines.records.photos import Photo
 

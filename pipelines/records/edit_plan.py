@@ -1,19 +1,44 @@
-"""`--plan edits.csv|.json`: which face of which photo gets which edits. Photos that it does not name are not read."""
+"""`--plan edits.csv|.json`: which face of which photo gets which edits.
+
+Rows of key, face and attr. The key is the photo's (its path below the input, with or without suffix); the face counts from
+0 in the order of `--faces all`, and is empty for every face; attr is as after `--attr`. Several rows of a face are several
+edits. The file is read once, before the run; photos that it does not name are not read.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipelines.edits import MAX_EDITS, Edit, parse_edits, refuse_shared_names
-from pipelines.engine.input.streaming import StreamedPhotos
 from pipelines.errors import UsageError
-from pipelines.records.edit_rows import SHAPE, read_rows
 from pipelines.records.photos import FURTHER, Photo
 from pipelines.storage.names import split_key
 
+_SHAPE = "a CSV file with the columns key, face, attr, or a JSON list of objects with these"
 Faces = Mapping[int | None, tuple[str, ...]]  # a face's number (None: every face) -> names of its edits
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    key: Annotated[str, Field(min_length=1)]
+    face: Annotated[int | None, Field(ge=0)] = None
+    attr: Annotated[str, Field(min_length=1)]
+
+    @field_validator("face", mode="before")
+    @classmethod
+    def _every_face(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("true and false are no number")
+        return None if isinstance(value, str) and not value.strip() else value
 
 
 @dataclass(frozen=True)
@@ -40,10 +65,6 @@ class EditPlan:
         base, _ = _place(photo, 0)
         keys = {base, photo.key, *(key for key, _ in photo.group)}
         return {name for key in keys for name in (key, *_with_suffix(key, photo)) if name in self.rows}
-
-    def photos(self, of_input: StreamedPhotos) -> StreamedPhotos:
-        """Those of an input that are to be read; keys that none of them has are its `unseen`."""
-        return of_input.only(self.keys_of, self.rows, others=bool(self.always))
 
     def of(self, photo: Photo, face: int) -> tuple[str, ...]:
         """The plan's edits of one face, each once; `face`: of those that were found in the file."""
@@ -103,7 +124,7 @@ def read_plan(path: Path, always: Sequence[str] = ()) -> EditPlan:
     rows: dict[str, dict[int | None, tuple[str, ...]]] = {}
     edits: dict[str, Edit] = {}
     read: dict[str, tuple[Edit, ...]] = {}
-    for number, row in enumerate(read_rows(path), 1):
+    for number, row in enumerate(_checked(path), 1):
         if row.attr not in read:
             try:
                 read[row.attr] = parse_edits([row.attr])
@@ -113,8 +134,42 @@ def read_plan(path: Path, always: Sequence[str] = ()) -> EditPlan:
         faces = rows.setdefault(row.key, {})
         faces[row.face] = (*faces.get(row.face, ()), *(edit.name for edit in read[row.attr]))
     if not rows:
-        raise UsageError(f"the plan '{path}' has no rows; give {SHAPE}")
+        raise UsageError(f"the plan '{path}' has no rows; give {_SHAPE}")
     if len(edits) > MAX_EDITS:
         raise UsageError(f"the plan '{path}' has {len(edits)} different edits; at most {MAX_EDITS} fit one run")
     refuse_shared_names(edits.values())
     return EditPlan(rows, tuple(edits.values()), tuple(always))
+
+
+def _checked(path: Path) -> list[_Row]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        bodies = json.loads(text) if path.suffix.lower() == ".json" else _table(text)
+    except OSError as error:
+        raise UsageError(f"the plan '{path}' cannot be read ({error.strerror}); give {_SHAPE}") from None
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"the plan '{path}' cannot be read ({error}); give {_SHAPE}") from None
+    if not isinstance(bodies, list):
+        raise UsageError(f"the plan '{path}' is no list; give {_SHAPE}")
+    return [_row(path, number, body) for number, body in enumerate(bodies, 1)]
+
+
+def _table(text: str) -> list[dict[str, Any]]:
+    head = text.partition("\n")[0]
+    cells = ";" if ";" in head and "," not in head else ","  # spreadsheets write semicolons where commas are decimal
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="more cells", strict=True, delimiter=cells)
+    lacking = {"key", "attr"} - set(reader.fieldnames or ())
+    if lacking:
+        raise ValueError(f"no column {' or '.join(sorted(lacking))}")
+    return [{name: cell for name, cell in row.items() if cell is not None} for row in reader]
+
+
+def _row(path: Path, number: int, body: Any) -> _Row:
+    if isinstance(body, dict) and "more cells" in body:
+        raise UsageError(f"the plan '{path}', row {number} has too many cells; quote combinations: \"smile=+2,age=-1\"")
+    try:
+        return _Row.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f" '{first['loc'][0]}'" if first["loc"] else ""
+        raise UsageError(f"the plan '{path}', row {number}{where}: {first['msg']}; give {_SHAPE}") from None
