@@ -32,7 +32,7 @@ class Writer:
         style: how pasted photos are written.
     """
 
-    def __init__(self, output: Path, manifest: ManifestWriter, style: PhotoStyle | None) -> None:
+    def __init__(self, output: Path, manifest: ManifestWriter, style: PhotoStyle | None = None) -> None:
         self._output = output
         self._manifest = manifest
         self._paster = Paster(output, style)
