@@ -16,15 +16,15 @@ from typing import TypeVar
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
 from pipelines.engine.job import Job
 from pipelines.engine.output.checks import remove_half_written
-from pipelines.engine.output.run_lock import exclusive_run
 from pipelines.engine.output.shards import Packer
-from pipelines.engine.output.store import Uploader
 from pipelines.engine.output.transfer import Gate, Mover, Moving
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.deliveries import fold
 from pipelines.records.manifest import has_manifest
 from pipelines.records.manifest_tail import NewRecords
+from pipelines.records.run_lock import exclusive_run
+from pipelines.records.uploads import Uploader
 from pipelines.run_specs import RunSpec
 from pipelines.storage.remote import as_url, open_store
 from pipelines.storage.webdataset import Archives

@@ -17,7 +17,6 @@ from pipelines.engine.events import OnEvent, Progress, RunSummary
 from pipelines.engine.input.streaming import StreamedPhotos
 from pipelines.engine.job import Job, nothing
 from pipelines.engine.output.checks import remove_half_written
-from pipelines.engine.output.run_lock import RunLock, exclusive_run
 from pipelines.engine.output.transfer import Gate
 from pipelines.engine.pipeline import Pipeline
 from pipelines.engine.resume.ledger import Ledger
@@ -27,6 +26,7 @@ from pipelines.engine.types import Task
 from pipelines.errors import OutputError
 from pipelines.files import write_atomic
 from pipelines.records.manifest import merge_parts, part_files
+from pipelines.records.run_lock import RunLock, exclusive_run
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.output.run_lock import LOCK
 from pipelines.errors import UsageError
 from pipelines.records.manifest import has_manifest
 from pipelines.records.photos import Photo
+from pipelines.records.run_lock import LOCK
 from pipelines.storage.remote import is_url
 from pipelines.types import Failure
 

@@ -16,10 +16,10 @@ import pytest
 from pipelines.engine.destination import run_to_destination
 from pipelines.engine.job import Job
 from pipelines.engine.output import shards as pack
-from pipelines.engine.output import store as upload
 from pipelines.engine.output import transfer as moving
 from pipelines.engine.output.transfer import NAME, Gate, Moving
 from pipelines.errors import OutputError
+from pipelines.records import uploads as upload
 from pipelines.records.manifest import Record, read_manifest
 from pipelines.specs import AlignSpec
 from pipelines.storage import remote
