@@ -77,11 +77,11 @@ class Settings:
 
     def face_paths(self) -> list[Path]:
         """The aligned faces that are measured, in the order of their keys."""
-        return [Path(photo.path) for photo in list_input(Path(self.faces)).photos[: self.photos]]
+        return [Path(photo.path) for photo in list_input(Path(self.faces)).photos.part(self.photos)]
 
     def raw_paths(self) -> list[Path]:
         """The photos to align, in the order of their keys."""
-        return [Path(photo.path) for photo in list_input(Path(self.raw)).photos[: self.raw_photos]]
+        return [Path(photo.path) for photo in list_input(Path(self.raw)).photos.part(self.raw_photos)]
 
 
 def open_store() -> WeightStore:

@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 
 from pipelines.engine.output.paste import Paster
-from pipelines.engine.types import Change, Origin, PastePlace, Result
+from pipelines.engine.types import Change, PastePlace, Result
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import Output
+from pipelines.records.photos import Origin
 from pipelines.types import Quad, U8Image
 
 WIDTH, HEIGHT, FACES, SIDE, CROP = 6000, 4000, 8, 1200, 1024

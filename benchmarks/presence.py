@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from pipelines.edits import Edit, parse_edits
-from pipelines.engine.device.fetch import levels
 from pipelines.images.decode import decode, read_photo
+from pipelines.images.fetch import levels
 from pipelines.images.pixels import encode, resize_area, to_tensor
 from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import locate

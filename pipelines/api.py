@@ -28,15 +28,15 @@ from pydantic import ValidationError
 from pipelines import plugins
 from pipelines.engine.destination import run_to_destination, staging_spec
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
-from pipelines.engine.input.remote import needs_network
 from pipelines.engine.plan import describe, plan_run
-from pipelines.engine.single import render_one
 from pipelines.errors import UsageError
 from pipelines.evaluation.evaluate import evaluate as _evaluate
 from pipelines.evaluation.specs import EvaluateSpec
 from pipelines.run_specs import Spec
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
 from pipelines.stages.align.detectors import build_aligner
+from pipelines.stages.single import render_one
+from pipelines.storage.remote import needs_network
 from pipelines.weights.store import StoreConfig, WeightStore
 
 __all__ = [

@@ -62,6 +62,23 @@ def write_atomic(path: Path, data: bytes, durable: bool = False) -> None:
         raise OutputError(f"cannot write '{path}': {reason}") from error
 
 
+def append_durably(path: Path, data: bytes) -> None:
+    """Put bytes behind a file's own and onto the disk; the file is made. Raises OSError."""
+    with open(path, "ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the disk of a folder (or of the nearest one above that exists) takes ``a`` and ``A`` for one name."""
+    for place in (Path(os.path.abspath(folder)), *Path(os.path.abspath(folder)).parents):
+        other = place.with_name(place.name.swapcase()) if place.name else place
+        if place.exists() and other != place:
+            return other.exists() and os.path.samefile(place, other)
+    return False
+
+
 def parse_json(text: bytes | str) -> Any:
     """The value of a JSON document that anybody may have written.
 

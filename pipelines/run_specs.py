@@ -127,6 +127,11 @@ class RunSpec(Spec):
         """The first of the inputs."""
         return self.inputs[0]
 
+    @property
+    def part(self) -> str:
+        """What a shard's own files are called by, ``I-of-N``; "" of a whole run."""
+        return f"{self.shard[0]}-of-{self.shard[1]}" if self.shard else ""
+
     @field_validator("inputs", mode="before")
     @classmethod
     def _read_inputs(cls, value: Any) -> Any:

@@ -156,7 +156,7 @@ class EditSpec(InvertSpec):
             ``glasses``, ``hair``, ``all``, or a grey picture of the aligned crop, white where they may.
         deghost: whether the composer ``diffcam`` takes ghosts out of what it composed.
         masks: also write where each edited picture is not the photo (`masks/EDIT/KEY.png`).
-        plan: a CSV or JSON file of key, face and attr: edits of single photos and faces (`pipelines.engine.edit_plan`).
+        plan: a CSV or JSON file of key, face and attr: edits of single photos and faces (`pipelines.records.edit_plan`).
         name: a template for the names of edited pictures, masks and pasted photos (`pipelines.records.names`).
         animate: also show each face's edits one after the other, forth and back (`animation/KEY.webp`).
         animate_format: of these: ``webp``, or ``mp4``, which needs the extra `video`.

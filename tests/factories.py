@@ -20,16 +20,17 @@ from PIL import Image
 from pipelines.edits import Edit, parse_edits
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
-from pipelines.engine.edit_plan import EditPlan, read_plan
-from pipelines.engine.input.listing import list_input
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.job import Job
-from pipelines.engine.reading.reader import PhotoReader, pixel_digest
-from pipelines.engine.types import LoadedFace, Photo
+from pipelines.engine.reading.reader import PhotoReader
 from pipelines.errors import PhotoError
 from pipelines.images.pixels import to_uint8
+from pipelines.records.edit_plan import EditPlan, read_plan
 from pipelines.records.names import parse_name
 from pipelines.records.outputs import ANIMATION, FACE, INVERSION, LATENTS, Output, mask_of, photo_of, planned_photo
+from pipelines.records.photos import Photo
 from pipelines.specs import AlignSpec, EditSpec
+from pipelines.stages.align.crops import LoadedFace, pixel_digest
 from pipelines.types import Composition, FaceBatch, Inversion, Quad, Rendered, U8Image
 
 SIZE = 32
@@ -128,7 +129,7 @@ def align_job(source: Path, output: Path, fake: FakeFaces | None = None, workers
     return Job(
         command="align",
         spec=spec,
-        listing=list_input(source, faces_all=spec.faces == "all", output=output),
+        listing=list_input(source, InputOptions(faces_all=spec.faces == "all", output=output)),
         outputs=(Output(FACE, "face", f".{spec.format}", "fake-align"),),
         make_reader=partial(make_reader, fake),
         make_work=lambda device: AlignOnly(),
@@ -201,7 +202,7 @@ def edit_job(
     return Job(
         command="edit",
         spec=spec,
-        listing=list_input(source, use_run=not spec.align, output=output, grouped=spec.paste),
+        listing=list_input(source, InputOptions(use_run=not spec.align, output=output, grouped=spec.paste)),
         outputs=edit_outputs(spec, codes, compensate, decides, plan),
         make_reader=partial(make_reader, fake or FakeFaces()),
         make_work=lambda device: Batcher(lambda: chain or FakeChain(), torch.device(device), settings),

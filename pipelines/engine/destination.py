@@ -14,19 +14,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.engine.events import OnEvent, ProgressEvent, RunSummary
-from pipelines.engine.input.remote import as_url, open_store
 from pipelines.engine.job import Job
 from pipelines.engine.output.checks import remove_half_written
-from pipelines.engine.output.deliveries import fold
-from pipelines.engine.output.run_lock import exclusive_run
-from pipelines.engine.output.shards import Archives, Packer
-from pipelines.engine.output.store import Uploader
+from pipelines.engine.output.shards import Packer
 from pipelines.engine.output.transfer import Gate, Mover, Moving
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
+from pipelines.records.deliveries import fold
 from pipelines.records.manifest import has_manifest
 from pipelines.records.manifest_tail import NewRecords
+from pipelines.records.run_lock import exclusive_run
+from pipelines.records.uploads import Uploader
 from pipelines.run_specs import RunSpec
+from pipelines.storage.remote import as_url, open_store
+from pipelines.storage.webdataset import Archives
 
 SpecT = TypeVar("SpecT", bound=RunSpec)
 
@@ -50,7 +51,7 @@ def working_folder(spec: RunSpec) -> Path:
         if url.startswith(("http://", "https://")):
             raise UsageError(f"'{url}': nothing can be written to a web server; choose a folder or a bucket with -o")
         mark = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:8]
-        share = f"-{spec.shard[0]}-of-{spec.shard[1]}" if spec.shard else ""
+        share = f"-{spec.part}" if spec.part else ""
         return Path(f"{url.rstrip('/').rpartition('/')[2]}-{mark}{share}.run")
     if is_archive(spec.output) and not spec.output.is_dir():
         return Archives.parse(str(spec.output), spec.shard).folder()
@@ -84,7 +85,6 @@ def run_to_destination(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: 
     if spec.output.is_file() and not has_manifest(inner.output):
         raise UsageError(f"'{spec.output}' exists and was not written by a run; move it away or choose another name")
     job = make_job(inner)
-    uploader = None
     with exclusive_run(inner.output):
         remove_half_written(inner.output)
         mover: Mover
@@ -94,17 +94,14 @@ def run_to_destination(spec: SpecT, make_job: Callable[[SpecT], Job], on_event: 
             fold(inner.output)
             mover = Packer(archives, inner.output, [photo.key for photo in job.check()], spec.items_per_shard)
         else:
-            part = f"{spec.shard[0]}-of-{spec.shard[1]}" if spec.shard else ""
-            mover = uploader = Uploader(str(url), inner.output, part)
+            mover = uploader = Uploader(str(url), inner.output, spec.part)
             uploader.adopt()
     summary = _run_and_move(job, mover, on_event)
     with exclusive_run(inner.output):
         fold(inner.output)  # what has been moved already must not be looked for here
         if summary.complete:
             mover.finish()
-        fold(inner.output)
-        if uploader is not None:
-            uploader.papers()
+        mover.close()
     return replace(summary, output=str(url or spec.output))
 
 

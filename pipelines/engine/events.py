@@ -106,9 +106,12 @@ class Progress:
             self.summary.ok += 1
         self.tell("item", record.key, error.message if error else "")
 
-    def warn(self, message: str) -> None:
-        self.summary.warnings.append(message)
-        self.tell("warning", message=message)
+    def warn(self, *messages: str) -> None:
+        """Each sentence but once."""
+        for message in messages:
+            if message not in self.summary.warnings:
+                self.summary.warnings.append(message)
+                self.tell("warning", message=message)
 
     def tell(self, kind: Literal["start", "item", "warning", "end"], item: str = "", message: str = "") -> None:
         if self._on_event is not None:

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from pipelines.engine.edit_plan import EditPlan
-from pipelines.engine.input.listing import Listing, StreamedPhotos, take_part
+from pipelines.engine.input.streaming import Listing, StreamedPhotos
 from pipelines.engine.output.checks import check_places, refuse_foreign_files, without_own
 from pipelines.engine.output.named import refuse_shared_stems, without_reserved
-from pipelines.engine.reading.decoder_pool import Reader
+from pipelines.engine.reading.decoder import Reader
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.resume.pending import Pending
 from pipelines.engine.stage import Work
-from pipelines.engine.types import Photo
 from pipelines.errors import UsageError
+from pipelines.records.edit_plan import EditPlan
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.records.names import NameTemplate
 from pipelines.records.outputs import FACE, FOLDERS, Output
+from pipelines.records.photos import Photo
 from pipelines.run_specs import RunSpec
 
 
@@ -78,7 +78,7 @@ class Job:
         """
         spec, photos = self.spec, self.listing.photos
         if self.plan is not None:
-            photos = self.plan.photos(photos)
+            photos = photos.only(self.plan.keys_of, self.plan.rows, others=bool(self.plan.always))
         check_places(spec.inputs, spec.output, photos.first, self.tops)
         if not spec.resume and not spec.overwrite and has_manifest(spec.output):
             raise UsageError(f"'{spec.output}' holds an earlier run; drop --no-resume, or use --overwrite")
@@ -88,7 +88,7 @@ class Job:
             refuse_foreign_files(spec.output, chain(kinds, (o.path(p.key) for p in photos if named for o in named)))
         if self._template is not None and self._template.needs_listing:
             refuse_shared_stems(photos, self._template.text)
-        return take_part(photos, spec.limit, spec.shard)
+        return photos.part(spec.limit, spec.shard)
 
     def pending(self, photos: StreamedPhotos) -> tuple[Ledger, Pending]:
         """The ledger of the output folder, and what is to do, found as it is asked for."""

@@ -9,25 +9,29 @@ from dataclasses import replace
 
 from pipelines.engine.events import Progress
 from pipelines.engine.job import Job
-from pipelines.engine.output.paste import PhotoStyle
 from pipelines.engine.output.transfer import Gate
 from pipelines.engine.output.writer import Writer
 from pipelines.engine.reading.decoder import Decoder
 from pipelines.engine.reading.decoder_pool import DecoderPool
-from pipelines.engine.resume.ledger import Ledger, face_keys
+from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.stage import Work
-from pipelines.engine.types import FaceJob, Loaded, Origin, PastePlace, Photo, Result, Task
+from pipelines.engine.types import FaceJob, Loaded, PastePlace, Result, Task
 from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.records.photos import Origin, Photo, face_keys
 from pipelines.run_specs import RunSpec
 from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import ALIGNED_LIMIT
+from pipelines.stages.paste import PhotoStyle
 from pipelines.types import Failure
 
 _LOOK_SECONDS = 0.05
-
-
-def _never() -> bool:
-    return False
+# Said once of all faces that it is true of.
+_UNALIGNED = "{faces} are not placed as the generator expects; run with --align"
+_FACELESS = "no face was found in {faces}; the result is a guess"
+_HOMELESS = (
+    "{faces} are not pasted: they are crops, and no run of align says of which photo; "
+    "give the folder that align wrote, or the photos with --align"
+)
 
 
 class Pipeline:
@@ -42,7 +46,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, job: Job, ledger: Ledger, tasks: Iterable[Task], progress: Progress, stop: Callable[[], bool] = _never
+        self, job: Job, ledger: Ledger, tasks: Iterable[Task], progress: Progress, stop: Callable[[], bool]
     ) -> None:
         self.progress = progress
         self._job = job
@@ -51,10 +55,8 @@ class Pipeline:
         self._in_work: dict[int, Photo] = {}  # by the task's index, until its photo has been read
         self._stop = stop
         self._gate = Gate(job.spec.output)
-        self._unaligned: list[str] = []
-        self._faceless: list[str] = []
-        self._noted: dict[str, list[str]] = {}  # what is to be said of photos -> their keys
-        self._homeless: list[str] = []
+        self._pasting = any(output.per == "photo" for output in job.outputs)
+        self._noted: dict[str, list[str]] = {}  # what is to be said of photos or faces -> their keys
         self._stale = 0
         self._missed: Mapping[str, int] = {}
 
@@ -74,7 +76,7 @@ class Pipeline:
         stream = DecoderPool(self._taken(), job.make_reader, workers, job.spec.timeout, fork, spare)
         try:
             manifest = ManifestWriter(job.spec.output, part)
-            writer = Writer(job.spec.output, manifest, style=_style(job.spec))
+            writer = Writer(job.spec.output, manifest, _style(job.spec))
             try:
                 self._pump(stream, writer, make_work())
             finally:
@@ -106,7 +108,7 @@ class Pipeline:
         self._missed = getattr(work, "missed", {})
 
     def _wait(self, writer: Writer) -> None:
-        """As long as results cannot be moved on (see `engine.gate`)."""
+        """As long as results cannot be moved on (see `output.transfer.Gate`)."""
         while self._gate.closed() and not self._stop():
             time.sleep(_LOOK_SECONDS)
             self._count(writer)
@@ -129,7 +131,7 @@ class Pipeline:
 
     def _unchanged(self, photo: Photo, loaded: Loaded) -> Iterator[Result]:
         """The bytes are as before, only the file was touched or moved: noted, so that it is not read next time."""
-        keys = face_keys(photo.key, int(self._ledger.records[photo.key].scores.get("faces", 1)))
+        keys = face_keys(photo.key, self._ledger.records[photo.key].faces)
         self.progress.take(photo.key, len(keys))
         self.progress.add(len(keys) - 1)
         for key in keys:
@@ -141,12 +143,13 @@ class Pipeline:
         self.progress.take(photo.key, len(keys))
         self.progress.add(len(keys) - 1)
         for note in loaded.notes:
-            self._noted.setdefault(note, []).append(photo.key)
+            self._note(f"{note}: {{photos}}", photo.key)
         for record in self._ledger.withdrawn(photo, len(keys)):
             gone = replace(record, status="skipped", outputs={}, fingerprint="", prints={}, error=None)
             yield Result(gone, counts_as="nothing")
         for place, (key, face) in enumerate(zip(keys, loaded.faces, strict=True)):
-            self._look(key, face.scores.get("misalignment", 0.0))
+            if (misalignment := face.scores.get("misalignment", 0.0)) > ALIGNED_LIMIT:
+                self._note(_FACELESS if math.isinf(misalignment) else _UNALIGNED, key)
             job = self._job_of(photo, key, loaded, place)
             known = self._ledger.records.get(key)
             if not job.idle:
@@ -180,13 +183,13 @@ class Pipeline:
         record = replace(record, found=face.found)
         pasted = any(output.per == "photo" for output in missing)
         origin = Origin(photo.path, digest, face.quad) if face.quad else photo.origin
-        if origin is None and any(output.per == "photo" for output in self._job.outputs):
-            self._homeless.append(key)
+        if origin is None and self._pasting:
+            self._note(_HOMELESS, key)
         return FaceJob(face, record, missing, self._place(photo, place, faces, origin) if pasted else None, place)
 
     def _place(self, photo: Photo, place: int, faces: int, origin: Origin | None) -> PastePlace | None:
         """Where a face is pasted: one of a photo's that was read just now, or a crop of a group."""
-        if origin is None or not any(output.per == "photo" for output in self._job.outputs):
+        if origin is None or not self._pasting:
             return None
         keys = [key for key, _ in photo.group]
         if keys:
@@ -200,24 +203,16 @@ class Pipeline:
             elif result.counts_as == "skipped":
                 self.progress.skip(result.record.key)
 
-    def _look(self, key: str, misalignment: float) -> None:
-        if misalignment > ALIGNED_LIMIT:
-            (self._faceless if math.isinf(misalignment) else self._unaligned).append(key)
+    def _note(self, sentence: str, key: str) -> None:
+        self._noted.setdefault(sentence, []).append(key)
 
     def _warn(self, stream: DecoderPool) -> None:
-        for note in stream.notes:
-            self.progress.warn(note)
-        for note, keys in self._noted.items():
-            self.progress.warn(f"{note}: {_named(keys, '', 'photos')}")
-        if self._unaligned:
-            self.progress.warn(f"{_named(self._unaligned)} not placed as the generator expects; run with --align")
-        if self._faceless:
-            self.progress.warn(f"no face was found in {_named(self._faceless, '')}; the result is a guess")
-        if self._homeless:
-            self.progress.warn(
-                f"{_named(self._homeless)} not pasted: they are crops, and no run of align says of which photo; "
-                "give the folder that align wrote, or the photos with --align"
-            )
+        self.progress.warn(*stream.notes)
+        for sentence, keys in self._noted.items():
+            shown = ", ".join(repr(key) for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
+            for what in ("faces", "photos"):
+                sentence = sentence.replace(f"{{{what}}}", f"{len(keys)} {what} ({shown})")
+            self.progress.warn(sentence)
         if self._stale:
             self.progress.warn(
                 f"{self._stale} codes that were found are not used and made anew: they are damaged, or of another method, "
@@ -233,8 +228,3 @@ class Pipeline:
 
 def _style(spec: RunSpec) -> PhotoStyle | None:
     return PhotoStyle(spec.paste_format, spec.keep_gps, spec.provenance) if isinstance(spec, EditSpec) else None
-
-
-def _named(keys: list[str], verb: str = " are", what: str = "faces") -> str:
-    shown = ", ".join(repr(key) for key in keys[:3])
-    return f"{len(keys)} {what} ({shown}{', ...' if len(keys) > 3 else ''}){verb}"

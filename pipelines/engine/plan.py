@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -16,22 +15,23 @@ from pipelines import plugins
 from pipelines.devices import cores, default_batch, device_names, resolve_device
 from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.device.batching import Batcher, ChainSettings
-from pipelines.engine.edit_plan import EditPlan, read_plan
-from pipelines.engine.input.listing import Listing, list_input
+from pipelines.engine.input.listing import InputOptions, list_input
+from pipelines.engine.input.streaming import Listing
 from pipelines.engine.job import Job
 from pipelines.engine.planned_outputs import align_outputs, chain_outputs
-from pipelines.engine.portraits import with_references
-from pipelines.engine.reading.crops import build_align_reader, build_invert_reader, reader_weights
-from pipelines.engine.reading.reader import PhotoReader
-from pipelines.engine.resume.before import codes_before
+from pipelines.engine.reading.reader import build_reader
 from pipelines.errors import UsageError
 from pipelines.images.animation import check_film
+from pipelines.records.edit_plan import EditPlan, read_plan
 from pipelines.records.outputs import LATENTS
 from pipelines.run_specs import RunSpec
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
+from pipelines.stages.align.crops import reader_weights
 from pipelines.stages.align.detectors import YUNET
+from pipelines.stages.before import codes_before
 from pipelines.stages.build import ChainPlan, build_chain, plan_chain
 from pipelines.stages.edit.directions import beyond_range
+from pipelines.stages.edit.references import with_references
 from pipelines.stages.presence import FaceWatch
 from pipelines.weights.store import WeightStore
 
@@ -78,10 +78,10 @@ def _align_job(spec: AlignSpec, store: WeightStore) -> Job:
         spec=spec,
         listing=_listing(spec, store),
         outputs=align_outputs(spec, store),
-        make_reader=partial(_reader, spec.plugins, partial(build_align_reader, spec, store.config)),
+        make_reader=partial(build_reader, spec, store.config),
         make_work=_align_only,
         prepare=partial(store.pull, weights),
-        workers=_workers(spec, max(1, cores() // len(devices))),
+        workers=max(1, cores() // len(devices)) if spec.num_workers is None else spec.num_workers,
         devices=devices,
         about=_about("cpu", 1, weights, store),
     )
@@ -99,10 +99,10 @@ def _chain_job(spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: E
         spec=spec,
         listing=listing,
         outputs=chain_outputs(spec, planned, store, plan),
-        make_reader=partial(_reader, spec.plugins, partial(build_invert_reader, spec, store.config, planned.landmarks)),
+        make_reader=partial(build_reader, spec, store.config, planned.landmarks),
         make_work=partial(_batcher, spec.plugins, planned, _quiet(store), _settings(spec, planned, listing, store)),
         prepare=partial(store.pull, weights),
-        workers=_workers(spec, _decoders(devices)),
+        workers=_decoders(devices) if spec.num_workers is None else spec.num_workers,
         devices=devices,
         about=_about(spec.device if spec.backend == "dask" else ", ".join(devices), _batch(spec), weights, store)
         | _regularized(spec, planned),
@@ -119,8 +119,7 @@ def _regularized(spec: InvertSpec, planned: ChainPlan) -> dict[str, str]:
 
 
 def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped: bool = False) -> Listing:
-    return list_input(
-        spec.inputs,
+    options = InputOptions(
         use_run=use_run,
         faces_all=not use_run and spec.faces == "all",
         output=spec.output,
@@ -128,6 +127,7 @@ def _listing(spec: AlignSpec, store: WeightStore, use_run: bool = False, grouped
         offline=store.config.offline,
         grouped=grouped,
     )
+    return list_input(spec.inputs, options)
 
 
 def _settings(spec: InvertSpec, planned: ChainPlan, listing: Listing, store: WeightStore) -> ChainSettings:
@@ -164,12 +164,6 @@ def describe(job: Job, store: WeightStore) -> dict[str, Any]:
 def _align_only(device: str) -> AlignOnly:
     """Nothing of `align` runs on a device; several CPU processes still share the photos."""
     return AlignOnly()
-
-
-def _reader(named: tuple[str, ...], make: Callable[[], PhotoReader]) -> PhotoReader:
-    """Called in the process that decodes, which knows no part of the user's own yet."""
-    plugins.load(named)
-    return make()
 
 
 def _batcher(
@@ -218,10 +212,6 @@ def _folders(spec: InvertSpec, listing: Listing) -> tuple[Path, ...]:
     if listing.latents is not None:
         folders.append(listing.latents)
     return tuple(folders)
-
-
-def _workers(spec: RunSpec, usual: int) -> int:
-    return usual if spec.num_workers is None else spec.num_workers
 
 
 def _about(device: str, batch_size: int | None, weights: tuple[str, ...], store: WeightStore) -> dict[str, Any]:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
-from pipelines.engine.edit_plan import EditPlan
-from pipelines.engine.reading.crops import ExistingCrops
-from pipelines.engine.resume.before import is_made_anew, pictures_before
+from pipelines.records.edit_plan import EditPlan
 from pipelines.records.manifest import fingerprint
 from pipelines.records.names import NameTemplate, parse_name
 from pipelines.records.outputs import (
@@ -22,9 +17,8 @@ from pipelines.records.outputs import (
     planned_photo,
 )
 from pipelines.specs import AlignSpec, EditSpec, InvertSpec
-from pipelines.stages.align.aligner import Aligner
-from pipelines.stages.align.detectors import LANDMARKS, detectors, search_weights
-from pipelines.stages.align.search import Search
+from pipelines.stages.align.crops import faces_identity, search_identity
+from pipelines.stages.before import is_made_anew, pictures_before
 from pipelines.stages.build import ChainPlan
 from pipelines.stages.paste import PASTE_VERSION
 from pipelines.weights.store import WeightStore
@@ -32,7 +26,7 @@ from pipelines.weights.store import WeightStore
 
 def align_outputs(spec: AlignSpec, store: WeightStore) -> tuple[Output, ...]:
     """What `align` writes."""
-    identity = fingerprint("align", spec.format, _search_identity(spec, store))
+    identity = fingerprint("align", spec.format, search_identity(spec, store))
     return (Output(FACE, "face", f".{spec.format}", identity, before=identity),)
 
 
@@ -40,7 +34,7 @@ def chain_outputs(
     spec: InvertSpec, planned: ChainPlan, store: WeightStore, plan: EditPlan | None = None
 ) -> tuple[Output, ...]:
     """What `invert` and `edit` write; each kind with what decides it, and nothing else."""
-    faces = _faces_identity(spec, store)
+    faces = faces_identity(spec, store)
     old = fingerprint("chain", pictures_before(spec, planned, store), spec.seed, spec.format, faces)
     suffix = f".{spec.format}"
     outputs = [
@@ -75,23 +69,3 @@ def _photo(kind: str, spec: EditSpec, decides: list[object], called: NameTemplat
     """A whole photo's output; the suffix is the photo's own."""
     style = [spec.paste_format, spec.keep_gps, spec.provenance, *([] if called is None else [called.text])]
     return Output(kind, "photo", "", fingerprint("photo", PASTE_VERSION, *decides, style), name=called)
-
-
-def _faces_identity(spec: InvertSpec, store: WeightStore) -> list[object]:
-    """What decides the crops that a chain works on."""
-    if spec.align:
-        return _search_identity(spec, store)
-    return ["given", ExistingCrops.version, spec.size, store.sha256(LANDMARKS)]
-
-
-def _search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
-    """What decides a photo's crops."""
-    detector = detectors.get(spec.detector)
-    hashes = [store.sha256(name) for name in search_weights(spec)]
-    options: list[object] = [spec.size, spec.faces, spec.min_score, spec.min_size]
-    if spec.select is not None or spec.margin:
-        person = (
-            hashlib.sha256(Path(spec.select).read_bytes()).hexdigest() if spec.selects_person and spec.select else ""
-        )
-        options += [person or spec.select, spec.margin, "of all faces"]
-    return [Aligner.version, Search.version, spec.detector, detector.version, *hashes, *options]

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from pipelines.devices import keep_freed_memory
 from pipelines.engine.events import OnEvent, Progress, RunSummary
-from pipelines.engine.input.listing import StreamedPhotos
+from pipelines.engine.input.streaming import StreamedPhotos
 from pipelines.engine.job import Job, nothing
 from pipelines.engine.output.checks import remove_half_written
-from pipelines.engine.output.run_lock import RunLock, exclusive_run
 from pipelines.engine.output.transfer import Gate
 from pipelines.engine.pipeline import Pipeline
 from pipelines.engine.resume.ledger import Ledger
@@ -27,6 +26,7 @@ from pipelines.engine.types import Task
 from pipelines.errors import OutputError
 from pipelines.files import write_atomic
 from pipelines.records.manifest import merge_parts, part_files
+from pipelines.records.run_lock import RunLock, exclusive_run
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
         damaged = _tidy(job.spec.output, lock)
         progress = Progress(summary, on_event)
         plan = _plan(job, photos, progress)
-        _warn(damaged, progress)
+        progress.warn(*damaged)
         try:
             if plan.tasks:
                 job.prepare()
@@ -64,12 +64,12 @@ def run_job(job: Job, on_event: OnEvent | None = None) -> RunSummary:
         except BaseException:
             summary.complete = False
             with suppress(OutputError):  # the disk may be full: what stopped the run is what must be told
-                _close(job, summary, start)
+                _write_run_file(job, summary, start)
             raise
         _tell_unseen(photos.unseen, progress)
         summary.seconds = start.seconds()
         if plan.tasks:  # a run that had nothing to do leaves no trace
-            _close(job, summary, start)
+            _write_run_file(job, summary, start)
         _merge(job.spec.output, lock, sweep=not summary.complete)
         progress.tell("end")
     return summary
@@ -90,7 +90,7 @@ def _plan(job: Job, photos: StreamedPhotos, progress: Progress) -> _Plan:
     first = pending.rest() if photos.whole else list(islice(pending, 1))
     pending.tell(progress)
     progress.start(progress.summary.total)
-    _warn(_notes(job, ledger), progress)
+    progress.warn(*_notes(job, ledger))
     return _Plan(ledger, first if photos.whole or not first else chain(first, pending), partial(pending.tell, progress))
 
 
@@ -103,13 +103,6 @@ def _notes(job: Job, ledger: Ledger) -> Sequence[str]:
     return [*job.warnings, *job.listing.notes, *getattr(ledger.records, "notes", ())]
 
 
-def _warn(notes: Sequence[str], progress: Progress) -> None:
-    """Each but once."""
-    for note in notes:
-        if note not in progress.summary.warnings:
-            progress.warn(note)
-
-
 def _work(job: Job, plan: _Plan, progress: Progress) -> None:
     """Here for one device; in other processes for several, or for a cluster."""
 
@@ -120,12 +113,12 @@ def _work(job: Job, plan: _Plan, progress: Progress) -> None:
     try:
         if _here(job):
             stream = Pipeline(job, plan.ledger, plan.tasks, progress, too_many)
-            stream.run(partial(job.make_work, job.devices[0]), part_name(job))
+            stream.run(partial(job.make_work, job.devices[0]), job.spec.part or "run")
         else:
             Distributor(job, progress, too_many).run(plan.ledger, plan.tasks)
     finally:
         plan.look()
-        _warn(_notes(job, plan.ledger), progress)
+        progress.warn(*_notes(job, plan.ledger))
 
 
 def _tell_unseen(unseen: Sequence[str], progress: Progress) -> None:
@@ -145,17 +138,6 @@ def _too_many_errors(job: Job, progress: Progress) -> bool:
         progress.summary.complete = False
         progress.warn(f"stopped after {failed} failed items (--max-errors)")
     return True
-
-
-def part_name(job: Job) -> str:
-    """The manifest's part of a run: ``run``, or ``I-of-N`` of a shard."""
-    shard = job.spec.shard
-    return f"{shard[0]}-of-{shard[1]}" if shard else "run"
-
-
-def _close(job: Job, summary: RunSummary, start: _Start) -> None:
-    summary.seconds = start.seconds()
-    _write_run_file(job, summary, start)
 
 
 def _tidy(output: Path, lock: RunLock) -> list[str]:
@@ -184,6 +166,7 @@ def _merge(output: Path, lock: RunLock, sweep: bool) -> None:
 
 
 def _write_run_file(job: Job, summary: RunSummary, start: _Start) -> None:
+    summary.seconds = start.seconds()
     body = {
         "command": job.command,
         "spec": job.spec.model_dump(mode="json"),
@@ -195,5 +178,5 @@ def _write_run_file(job: Job, summary: RunSummary, start: _Start) -> None:
         "started": start.day.isoformat(timespec="seconds"),
         "seconds": summary.seconds,
     }
-    name = "run.json" if job.spec.shard is None else f"run.{part_name(job)}.json"
+    name = f"run.{job.spec.part}.json" if job.spec.part else "run.json"
     write_atomic(job.spec.output / name, (json.dumps(body, indent=2) + "\n").encode())

@@ -1,84 +1,16 @@
-"""What flows through a run: a photo, what was read of it, a face in work, and what is to be written of it."""
+"""What flows through a run: what was read of a photo, a face in work, and what is to be written of it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.records.manifest import Record, Stat
-from pipelines.records.outputs import FACE, LATENTS, Output
-from pipelines.types import F32Array, Failure, Quad, U8Image
-
-__all__ = ["FACE", "LATENTS"]
-FURTHER = re.compile(r"(.+)\.[1-9]\d*", re.DOTALL)  # the key of a further face
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where an aligned crop was cut from: the photo's path, its sha256, and the crop's corners in it."""
-
-    path: str
-    digest: str
-    quad: Quad
-
-
-@dataclass(frozen=True)
-class Photo:
-    """One file to read.
-
-    Attributes:
-        key: path relative to the input, POSIX, without suffix.
-        path: absolute path, URL, or ``ARCHIVE::MEMBER``.
-        origin: the photo that this crop came from (input was a folder of `align`), for pasting back.
-        cut: crop the photo by these corners instead of searching it (input was a folder of `invert --align`);
-            `cut.path` equals `path`.
-        trusted: an earlier run vouches that the file is an aligned crop.
-        span: (offset, size) of a member in its archive.
-        stat: what the remote store's listing said of the file.
-        trouble: why it cannot be read at all, known from the listing (what is missing of a cut off archive).
-        linked: the path may be a link; False where its folder's listing says that it is none.
-        group: (key, path) of all crops that are pasted into one photo, this one among them, where they are several;
-            the first gives the pasted photo its name. They follow each other (`engine.input.groups`).
-    """
-
-    key: str
-    path: str
-    origin: Origin | None = None
-    cut: Origin | None = None
-    trusted: bool = False
-    span: tuple[int, int] | None = None
-    stat: Stat | None = None
-    trouble: Failure | None = None
-    linked: bool = True
-    group: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def follows(self) -> bool:
-        """Whether it belongs to the photo before it: it goes where that goes."""
-        return bool(self.group) and self.group[0][0] != self.key
-
-
-@dataclass(frozen=True)
-class LoadedFace:
-    """One aligned face.
-
-    Attributes:
-        crop: uint8 R x R x 3, RGB.
-        quad: the crop's corners in the photo; None where the file is the crop.
-        landmarks: 68 x 2 shares of the crop's side, NaN where no face was found; None where nobody asked.
-        pixels: sha256 of `crop`, hex: equal pixels have equal codes, however they were cut ("" where nobody asked).
-        scores: ``detector`` (its confidence), ``misalignment`` (share of the side, see `stages.align.aligner.misalignment`).
-        found: the way in which it was found; "" where nobody searched.
-    """
-
-    crop: U8Image
-    quad: Quad | None = None
-    landmarks: F32Array | None = None
-    pixels: str = ""
-    scores: dict[str, float] = field(default_factory=dict)
-    found: str = ""
+from pipelines.records.outputs import Output
+from pipelines.records.photos import Origin, Photo
+from pipelines.stages.align.crops import LoadedFace
+from pipelines.types import Failure, U8Image
 
 
 @dataclass(frozen=True)
@@ -191,10 +123,3 @@ class Result:
     counts_as: Literal["done", "skipped", "nothing"] = "done"
     place: PastePlace | None = None
     changes: tuple[Change, ...] = ()
-
-
-def split_key(relative: str) -> tuple[str, str]:
-    """POSIX path -> (key, suffix with its dot), as pathlib sees them, but fast."""
-    start = relative.rfind("/") + 1
-    dot = relative.rfind(".")
-    return (relative[:dot], relative[dot:]) if start < dot < len(relative) - 1 else (relative, "")

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pipelines import plugins
 from pipelines.devices import resolve_device
 from pipelines.edits import make_edit
-from pipelines.engine.reading.crops import invert_faces
-from pipelines.engine.types import LoadedFace, Photo
 from pipelines.errors import PhotoError, UsageError
 from pipelines.evaluation.contact_sheet import contact_sheet
 from pipelines.files import write_atomic
-from pipelines.images.pixels import decode, encode, read_photo, resize_area, resize_u8, to_tensor, to_uint8
+from pipelines.images.pixels import decode, encode, read_photo, resize_area, to_uint8
+from pipelines.records.photos import Photo
 from pipelines.specs import EditSpec
+from pipelines.stages.align.crops import LoadedFace, face_batch, invert_faces
 from pipelines.stages.build import build_chain, direction_set, plan_chain
 from pipelines.stages.chain import Chain, Sitting
 from pipelines.stages.edit.directions import list_directions
@@ -72,9 +71,7 @@ def _face(spec: EditSpec, photo: Path, store: WeightStore) -> LoadedFace:
 def _sitting(chain: Chain, face: LoadedFace) -> Sitting:
     assert chain.sketch is not None
     small = chain.sketch[0]
-    crop = resize_u8(face.crop, chain.resolution, chain.resolution)
-    points = torch.from_numpy(np.asarray(face.landmarks, np.float32))[None]
-    faces = FaceBatch(to_tensor([crop]), points).to(chain.generator.device)
+    faces = face_batch([face], chain.resolution).to(chain.generator.device)
     inversion = chain.invert(faces).stored()
     return Sitting(small, FaceBatch(resize_area(faces.images, small.resolution), faces.landmarks), inversion)
 

@@ -14,8 +14,6 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
-from pipelines.engine.input.open import read_source
-from pipelines.engine.input.remote import is_url
 from pipelines.errors import PhotoError
 from pipelines.evaluation.pairing import Problem, Row
 from pipelines.evaluation.places import beside
@@ -25,6 +23,8 @@ from pipelines.images.pixels import decode, read_photo
 from pipelines.metrics.faces import Picture
 from pipelines.records.latents import load_inversion
 from pipelines.records.outputs import LATENTS, MASKS
+from pipelines.storage.open import read_source
+from pipelines.storage.remote import is_url
 from pipelines.types import U8Image
 
 FAR = 10  # sizes of the photo; corners further off are nonsense, and would take any amount of memory

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from pipelines.engine.input.keys import tidy
-from pipelines.engine.output.shards import Archives
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.evaluation.places import Places
 from pipelines.evaluation.written import CONTACT, FOLDER
 from pipelines.images.pixels import IMAGE_SUFFIXES
 from pipelines.records.manifest import MANIFEST, Record, has_manifest, read_manifest
 from pipelines.records.outputs import ANIMATION, FACE, INVERSION, LATENTS, MASKS, PHOTOS
+from pipelines.storage.names import tidy
+from pipelines.storage.webdataset import Archives
 from pipelines.types import Quad
 
 RUN = "run"  # no kind of output: what a problem speaks of where the run itself failed

@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipelines.engine.input.remote import is_url
-from pipelines.engine.input.tar_index import SEPARATOR
 from pipelines.errors import PhotoError
+from pipelines.storage.remote import is_url
+from pipelines.storage.tar_index import SEPARATOR
 
 _UNNAMED = "shards"  # the run's folder of archives that are called by a number alone
 _UP = 2  # folders above the run in which a moved project's sources are looked for

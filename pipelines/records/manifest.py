@@ -68,6 +68,11 @@ class Record:
     found: str = ""
     v: int = VERSION
 
+    @property
+    def faces(self) -> int:
+        """How many faces its photo has."""
+        return int(self.scores.get("faces", 1))
+
     def to_line(self) -> str:
         """One line of JSON, ASCII only (any file name survives), newline included; numbers that are not finite go."""
         error = self.error

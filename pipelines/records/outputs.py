@@ -10,12 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from pipelines.records.manifest import MANIFEST, PARTS
 from pipelines.records.names import NameTemplate
 
 FACE, LATENTS, INVERSION, ANIMATION = "face", "latents", "inversion", "animation"
 CODES = ".safetensors"  # the suffix of latents
 MOST_BYTES = 255  # of a file's name
 MASKS, PHOTOS = "masks/", "photos/"
+RUN_FILES = re.compile(r"manifest\.jsonl|run(\.\d+-of-\d+)?\.json|metrics\.json|report\.html")
+PAPERS, SHEET = {"metrics.json", "report.html"}, "contact.png"  # what an evaluation leaves, and the picture beside it
 PLANNED = "plan"  # no edit is called so: their names have amounts
 FOLDERS = frozenset({LATENTS, INVERSION, ANIMATION, MASKS[:-1], PHOTOS[:-1]})  # that a run may fill beside its edits'
 
@@ -93,3 +96,8 @@ def edit_of(kind: str) -> str:
     """The edit that a kind shows; "" of those that show none."""
     kind = kind.removeprefix(MASKS).removeprefix(PHOTOS)
     return "" if kind in (FACE, LATENTS, INVERSION, ANIMATION) else kind
+
+
+def is_run(names: set[str]) -> bool:
+    """Whether a folder of these files was written by a run of this tool; other tools have manifests, too."""
+    return not names.isdisjoint((MANIFEST, PARTS)) and not names.isdisjoint((".ganinv.lock", "run.json"))

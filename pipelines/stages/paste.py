@@ -16,7 +16,9 @@ at the photo's together, and only where the mask is: what a face costs grows wit
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipelines.images.geometry import F64Array, photo_to_crop, side
+from pipelines.images.original import Original, write_like
 from pipelines.images.pixels import resize_u8
 from pipelines.types import F32Array, Quad, U8Image
 
@@ -34,6 +37,21 @@ _SPREAD = 1 / 100  # of the side: sigma that joins the two flanks of a displaced
 _REACH = 4  # sigmas, beyond which that smoothing does not see
 
 Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class PhotoStyle:
+    """How pasted photos are written.
+
+    Attributes:
+        format: ``own``, or another one.
+        keep_gps: whether the place where the photo was taken is kept.
+        provenance: whether a note says that a trained model altered the photo.
+    """
+
+    format: Literal["own", "png", "jpg", "webp", "tif"] = "own"
+    keep_gps: bool = False
+    provenance: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,17 @@ def add_patch(photo: U8Image, patch: Patch) -> None:
     for start in range(top, bottom, _ROWS):
         stop = min(start + _ROWS, bottom)
         _blend(photo[start:stop, left:right], change, mask, patch, (left, start))
+
+
+def paste_all(photo: Original, patches: Iterable[Patch], style: PhotoStyle) -> bytes:
+    """The photo's file with all patches; each lies over those before it: faces come from the smallest to the largest, which
+    is the nearest to the camera."""
+    pixels, near = photo.pixels.copy(), np.zeros(photo.pixels.shape[:2], np.uint8)
+    for patch in patches:
+        add_patch(pixels, patch)
+        left, top, right, bottom = patch.box(pixels)
+        near[top:bottom, left:right] = 1
+    return write_like(photo, pixels, near, style.keep_gps, style.provenance)
 
 
 def paste(

@@ -166,7 +166,7 @@ def test_shares_are_the_engines(tmp_path: Path, photos: int, processes: int):
     tasks = [Task(number, photo) for number, photo in enumerate(listing)]
     engine = divide_among(tasks, Ledger(tmp_path, {}, ()), ["cpu"] * processes, processes)
     theirs = [[task.photo.key for task in share.tasks] for share in engine]
-    assert shared_out([photo.key for photo in reversed(listing)], processes) == theirs
+    assert shared_out([photo.key for photo in reversed(listing.first)], processes) == theirs
 
 
 def test_stage_means_are_of_finished_items():

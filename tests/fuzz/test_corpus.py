@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ganinv_cli.app import app
-from pipelines.engine.input.keys import tidy
 from pipelines.images.decode import decode
 from pipelines.records.manifest import Record, read_manifest
 from pipelines.stages.align.detectors import Detector, detectors
+from pipelines.storage.names import tidy
 from pipelines.types import Face, U8Image
 from tests.fuzz.corpus import Sample, corpus
 

@@ -22,15 +22,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.engine.input.listing import list_input
-from pipelines.engine.input.tar_index import read_member
-from pipelines.engine.output.deliveries import DELIVERED, fold
 from pipelines.engine.spread.in_flight import left_by
 from pipelines.errors import GanInvError, PhotoError
+from pipelines.records.deliveries import DELIVERED, fold
 from pipelines.records.json_lines import parse
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import PARTS, Record, read_manifest
 from pipelines.records.manifest_index import ManifestIndex
 from pipelines.records.manifest_tail import NewRecords
+from pipelines.storage.tar_index import read_member
 from pipelines.types import Inversion
 from pipelines.weights.checkpoints.detect import detect
 from pipelines.weights.checkpoints.read import read_checkpoint

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ganinv_cli.app import app
-from pipelines.engine.input.remote import find_files
 from pipelines.stages.align.detectors import Detector, detectors
+from pipelines.storage.remote import find_files
 from tests.factories import write_photos
 from tests.fuzz.test_corpus import OneFace
 

@@ -242,7 +242,7 @@ def test_three_lines(tmp_path: Path, chain: WideChain, monkeypatch: pytest.Monke
 
 @pytest.mark.weights
 def test_one_picture_in_memory(store: WeightStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.engine import single
+    from pipelines.stages import single
 
     made = WideChain()
     monkeypatch.setattr(single, "plan_chain", lambda spec, store: fake_plan())

@@ -9,23 +9,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipelines.edits import Edit
-from pipelines.engine.device.fetch import fetch, finite, levels, shares
-from pipelines.engine.types import Change, FaceJob, LoadedFace, OutFile, Result
+from pipelines.engine.types import Change, FaceJob, OutFile, Result
 from pipelines.errors import PhotoError
 from pipelines.images.animation import sweep
-from pipelines.images.pixels import encode, resize_u8, to_tensor
+from pipelines.images.fetch import fetch, finite, levels, shares
+from pipelines.images.pixels import encode, resize_u8
 from pipelines.images.png import png_bytes
 from pipelines.records.latents import load_inversion, save_inversion
 from pipelines.records.manifest import fingerprint
 from pipelines.records.outputs import ANIMATION, CODES, INVERSION, LATENTS, MASKS, Output, file_name, mask_of
+from pipelines.stages.align.crops import face_batch
 from pipelines.stages.chain import Chain
 from pipelines.stages.presence import FaceWatch
-from pipelines.types import FaceBatch, Failure, Inversion, U8Image
+from pipelines.types import FaceBatch, Failure, Inversion
 
 Item = tuple[FaceJob, Inversion | None]  # a face, and its codes where they are on disk and current
 
@@ -175,25 +175,27 @@ class Batcher:
         asked = {output.kind for face in faces for output in face.missing}
         masked = {name for name in made.edits if self._settings.composed or mask_of(name) in asked}
         images = {INVERSION: made.base, **{name: each.image for name, each in made.edits.items()}}
-        away = [finite(inversion.latents, *images.values()), *(levels(each) for each in images.values())]
-        away += [shares(made.edits[name].mask) for name in masked]
-        looked = {name: each.lost for name, each in made.edits.items() if each.lost is not None}
-        away += looked.values()
+        away = {("sound", ""): finite(inversion.latents, *images.values())}
+        away |= {("picture", kind): levels(each) for kind, each in images.items()}
+        away |= {("mask", name): shares(made.edits[name].mask) for name in masked}
+        away |= {("lost", name): each.lost for name, each in made.edits.items() if each.lost is not None}
         drawn = {name: each.drawn for name, each in made.edits.items() if each.drawn is not None and self._watch}
-        away += [levels(each) for each in drawn.values()]
+        away |= {("drawn", name): levels(each) for name, each in drawn.items()}
         count = len(faces) if LATENTS in asked else 0
         stored = [tensor[:count].to(how.disk) if how.disk else tensor for how, _, tensor in inversion.tensors()]
-        sound, *rest = fetch([*away, *stored])
+        away |= {("stored", str(place)): tensor for place, tensor in enumerate(stored)}
+        here = dict(zip(away, fetch(list(away.values())), strict=True))
         ms = {"edit": 1e3 * (time.perf_counter() - started) / len(faces), **ms}
-        pictures = dict(zip(images, rest, strict=False))
-        masks = dict(zip(masked, rest[len(images) :], strict=False))
-        lost = dict(zip(looked, rest[len(images) + len(masked) :], strict=False))
-        rest = rest[len(images) + len(masked) + len(looked) :]
-        for name, small in zip(drawn, rest, strict=False):
+
+        def of(group: str) -> dict[str, Tensor]:
+            return {name: tensor for (each, name), tensor in here.items() if each == group}
+
+        pictures, lost = of("picture"), of("lost")
+        for name, small in of("drawn").items():
             assert self._watch is not None
             lost[name] = lost[name] | self._watch.lost(pictures[INVERSION], small)
-        codes_here = rest[len(drawn) :]
-        return _Made(sound, inversion.holding(codes_here), pictures, masks, lost, ms, made.notes)
+        codes_here = list(of("stored").values())
+        return _Made(here["sound", ""], inversion.holding(codes_here), pictures, of("mask"), lost, ms, made.notes)
 
     def _result(self, face: FaceJob, place: int, made: _Made) -> Result:
         if not made.sound[place]:
@@ -230,7 +232,7 @@ class Batcher:
         if face.place is None:
             return ()
         base = made.pictures[INVERSION][place].numpy()
-        original = _sized(face.face.crop, len(base)) if self._settings.composed else base
+        original = resize_u8(face.face.crop, len(base), len(base)) if self._settings.composed else base
         changes = []
         for output in face.missing:
             if output.per != "photo" or not output.edits:
@@ -261,13 +263,6 @@ class Batcher:
         return None
 
 
-def face_batch(faces: Sequence[LoadedFace], side: int) -> FaceBatch:
-    """The faces on the CPU, `side` px; landmarks that nobody asked for are NaN."""
-    points = [np.full((68, 2), np.nan) if face.landmarks is None else face.landmarks for face in faces]
-    landmarks = torch.from_numpy(np.stack(points).astype(np.float32))
-    return FaceBatch(to_tensor([_sized(face.crop, side) for face in faces]), landmarks)
-
-
 def _with_codes(face: FaceJob) -> FaceJob:
     """The face with codes to be written, also where a file of them is there, which could not be used."""
     mark = face.record.prints.get(LATENTS)
@@ -278,10 +273,6 @@ def _with_codes(face: FaceJob) -> FaceJob:
 
 def _failed(face: FaceJob, trouble: Failure) -> Result:
     return Result(replace(face.record, status="failed", error=trouble), place=face.place)
-
-
-def _sized(crop: U8Image, side: int) -> U8Image:
-    return resize_u8(crop, side, side)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

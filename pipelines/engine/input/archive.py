@@ -6,12 +6,13 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
-from pipelines.engine.input.keys import SIDE_REASON, LeftOut, is_side, tidy
-from pipelines.engine.input.remote import is_url
-from pipelines.engine.input.tar_index import SEPARATOR, Member, Scan, last_of_each
-from pipelines.engine.types import Photo, split_key
+from pipelines.engine.input.keys import SIDE_REASON, LeftOut, is_side
 from pipelines.errors import UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
+from pipelines.records.photos import Photo
+from pipelines.storage.names import split_key, tidy
+from pipelines.storage.remote import is_url
+from pipelines.storage.tar_index import SEPARATOR, Member, Scan, last_of_each
 from pipelines.types import Failure
 
 # Members of an archive that are known before its first photo goes on. A remote one costs a request for each of them.
@@ -39,7 +40,7 @@ def members(path: str, prefix: str, left_out: LeftOut) -> Iterator[Photo]:
     """
     whole = f"{prefix[:-1]}.tar" if prefix else posixpath.basename(path)
     most = HELD_REMOTE if is_url(path) else HELD
-    scan = Scan(path, left_out)
+    scan = Scan(path, left_out.add)
     found = iter(scan)
     try:
         held = list(islice(found, most + 1))

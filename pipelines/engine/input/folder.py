@@ -7,7 +7,6 @@ all keys sorted together: every key below a folder begins with ``NAME/``, and no
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,14 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.engine.input.archive import members
-from pipelines.engine.input.keys import SIDE_REASON, Claims, LeftOut, Naming, apart, is_side, tidy, unsafe_name
-from pipelines.engine.input.remote import list_folder
-from pipelines.engine.types import FACE, Origin, Photo, split_key
+from pipelines.engine.input.keys import SIDE_REASON, Claims, LeftOut, Naming, apart, is_side
 from pipelines.images.decode import IMAGE_SUFFIXES
-from pipelines.records.manifest import MANIFEST, PARTS, Record, Stat
+from pipelines.records.manifest import PARTS, Record, Stat
+from pipelines.records.outputs import FACE, PAPERS, RUN_FILES, SHEET, is_run
+from pipelines.records.photos import Origin, Photo
+from pipelines.storage.names import split_key, tidy, unsafe_name
+from pipelines.storage.remote import list_folder
 
-_RUN_FILES = re.compile(r"manifest\.jsonl|run(\.\d+-of-\d+)?\.json|metrics\.json|report\.html")
-_PAPERS, _SHEET = {"metrics.json", "report.html"}, "contact.png"  # what an evaluation leaves, and the picture beside it
 Place = tuple[int, int]  # device and inode of a folder
 
 
@@ -154,16 +153,16 @@ class FolderWalk(Walk):
         here = replace(below, above=below.above | {(status.st_dev, status.st_ino)})
         with os.scandir(self._root + below.path) as entries:
             found = list(entries)
-        if below.path and _is_run({entry.name for entry in found}):
+        if below.path and is_run({entry.name for entry in found}):
             self._left_out.add("folders hold results of an earlier run", below.path.rstrip("/"))
             return [], here
-        evaluated = {entry.name for entry in found} >= _PAPERS
+        evaluated = {entry.name for entry in found} >= PAPERS
         rows: list[Row] = []
         for entry in found:
             name = entry.name
             if is_side(name):
                 self._left_out.add(SIDE_REASON, below.path + name)
-            elif evaluated and name == _SHEET and not self._is_face(below.path + name):
+            elif evaluated and name == SHEET and not self._is_face(below.path + name):
                 self._left_out.add("files are contact sheets of evaluations", below.path + name)
             elif name.startswith(".") or name.endswith(".part") or name == PARTS:
                 continue
@@ -191,7 +190,7 @@ class FolderWalk(Walk):
 
     def _file_row(self, below: str, name: str, linked: bool) -> tuple[Row, ...]:
         found = _row(name, linked)
-        if not found and not (self._records and _RUN_FILES.fullmatch(below + name)):
+        if not found and not (self._records and RUN_FILES.fullmatch(below + name)):
             self._left_out.add("files have no picture's suffix", below + name)
         return found
 
@@ -236,11 +235,6 @@ def _row(name: str, linked: bool, stat: Stat | None = None) -> tuple[Row, ...]:
     if suffix in IMAGE_SUFFIXES:
         return (Row(name, "photo", linked, stat),)
     return (Row(name, "archive", linked),) if suffix == ".tar" else ()
-
-
-def _is_run(names: set[str]) -> bool:
-    """Whether a folder of these files was written by a run of this tool; other tools have manifests, too."""
-    return not names.isdisjoint((MANIFEST, PARTS)) and not names.isdisjoint((".ganinv.lock", "run.json"))
 
 
 def _folder_place(entry: os.DirEntry[str]) -> Place | None:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from pipelines.engine.types import FURTHER, Origin, Photo
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import FACE
+from pipelines.records.photos import FURTHER, Origin, Photo, face_keys
 
 Sibling = Callable[[Photo, str, Record], Photo | None]
 
@@ -47,12 +47,12 @@ def _base(photo: Photo, records: Mapping[str, Record]) -> tuple[str, int]:
     first = records.get(further[1]) if further else None
     if first is not None and first.source == record.source:
         record = first
-    return record.key, int(record.scores.get("faces", 1))
+    return record.key, record.faces
 
 
 def _members(photo: Photo, base: str, faces: int, records: Mapping[str, Record], sibling: Sibling) -> Iterator[Photo]:
     found = []
-    for key in (base, *(f"{base}.{face}" for face in range(1, faces))):
+    for key in face_keys(base, faces):
         record = records.get(key)
         if key == photo.key:
             found.append(photo)

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 
-from pipelines.engine.types import FURTHER, Photo, split_key
 from pipelines.errors import GanInvError
+from pipelines.files import ignores_case
 from pipelines.records.manifest import Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
+from pipelines.records.photos import FURTHER, Photo
+from pipelines.storage.names import split_key, unsafe_name
 from pipelines.types import Failure
 
 MOST_FOLDERS, MOST_CHARACTERS = 200, 2000  # of a key: what any file system takes below any output folder
 _SHOWN = 3
 _SIDE = frozenset({"@eadir", "__macosx", ".thumbnails", ".@__thumb"})  # what network drives, macOS and viewers add
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for single bytes (see `tidy`)
 SIDE_REASON = "files or folders belong to thumbnails or to another system's leftovers"
 
 
@@ -52,28 +50,6 @@ class LeftOut:
         shown = {reason: ", ".join(map(repr, names)) for reason, names in self._names.items()}
         counted = [f"{n} {why} and were left out, for example {shown[why]}" for why, n in self._counts.items()]
         return [*chain.from_iterable(self.damaged), *counted]
-
-
-def unsafe_name(name: str) -> str:
-    """Why a name from outside cannot be a key, or "": absolute, with ``..``, empty, or not a name at all."""
-    if "\0" in name:
-        return "holds a zero byte"
-    if name.startswith("/") or _DRIVE.match(name):
-        return "is absolute"
-    if ".." in name and ".." in re.split(r"[/\\]", name):
-        return "leads out of its place ('..')"
-    if not name.isascii() and _HALF.search(name):
-        return "holds half a character"
-    return "" if posixpath.normpath(name) not in ("", ".") else "is empty"
-
-
-def tidy(name: str) -> str:
-    """A POSIX path in the form in which keys are compared: normalised, NFC; bytes that are no text as ``%E9``."""
-    name = posixpath.normpath(name) if name else name
-    if name.isascii():
-        return name
-    text = "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
-    return unicodedata.normalize("NFC", text)
 
 
 def is_side(name: str) -> bool:
@@ -193,15 +169,6 @@ def apart(photos: Iterable[Photo], naming: Naming) -> Iterator[Photo]:
         key = claims.take(naming.names(photo.key, suffix), photo.path, photo.span)
         if key is not None:
             yield photo if key == photo.key else replace(photo, key=key)
-
-
-def ignores_case(folder: Path) -> bool:
-    """Whether the disk of a folder (or of the nearest one above that exists) takes ``a`` and ``A`` for one name."""
-    for place in (Path(os.path.abspath(folder)), *Path(os.path.abspath(folder)).parents):
-        other = place.with_name(place.name.swapcase()) if place.name else place
-        if place.exists() and other != place:
-            return other.exists() and os.path.samefile(place, other)
-    return False
 
 
 def _number(text: str) -> int:

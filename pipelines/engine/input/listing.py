@@ -17,38 +17,30 @@ from pipelines.engine.input.archive import archives
 from pipelines.engine.input.folder import FolderWalk, RemoteWalk
 from pipelines.engine.input.groups import grouped as brought_together
 from pipelines.engine.input.groups import sibling_crop
-from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate, tidy
-from pipelines.engine.input.lists import FileLines, StreamLines, listed, query_mark
-from pipelines.engine.input.remote import as_url, needs_network, read_remote
-from pipelines.engine.input.streaming import Find, Listing, ListingDeadline, StreamedPhotos
-from pipelines.engine.input.tar_index import expand, unreadable
-from pipelines.engine.types import FACE, LATENTS, Origin, Photo, split_key
+from pipelines.engine.input.keys import LeftOut, Naming, apart, failing, gate
+from pipelines.engine.input.lists import listed
+from pipelines.engine.input.streaming import Find, Listing, StreamedPhotos
 from pipelines.errors import NoInputError, PhotoError, UsageError
 from pipelines.images.decode import IMAGE_SUFFIXES
 from pipelines.records.manifest import MANIFEST, Record, has_manifest
 from pipelines.records.manifest_index import ManifestIndex
+from pipelines.records.outputs import LATENTS
+from pipelines.records.photos import Origin, Photo
+from pipelines.storage.lines import Deadline, FileLines, StreamLines
+from pipelines.storage.names import query_mark, split_key, tidy
+from pipelines.storage.remote import as_url, needs_network, read_remote
+from pipelines.storage.tar_index import expand, unreadable
 
-__all__ = ["FACE", "LATENTS", "Listing", "Origin", "Photo", "StreamedPhotos", "list_input", "take_part"]
 LISTED_FIRST = 10_000  # photos that are listed, and checked, before a run starts,
 LISTED_SECONDS = 5.0  # unless they come slowly: then those that are there so long after the first
 Inputs = Path | Sequence[Path]
 
 
-def list_input(
-    source: Inputs,
-    use_run: bool = False,
-    faces_all: bool = False,
-    stdin: IO[str] | None = None,
-    output: Path | None = None,
-    follow_links: bool = False,
-    offline: bool = False,
-    grouped: bool = False,
-) -> Listing:
-    """All photos that INPUT means; of a large or slow input (see `StreamedPhotos`) the first are listed, and checked.
+@dataclass(frozen=True)
+class InputOptions:
+    """How an input is read.
 
-    Args:
-        source: folder (searched recursively), picture, ``.txt`` list, ``.tar``, ``NAME-{000..012}.tar``, ``-``, or a
-            URL of any of these but ``-``; or several of these, of which each but a picture is a folder of its own name.
+    Attributes:
         use_run: where the folder was written by this tool, read its manifest: crops are trusted to be aligned, and
             an inverted folder stands for the faces that it was made from.
         faces_all: every photo may give several items `KEY.n`, so such a key must not be a photo's own.
@@ -57,13 +49,33 @@ def list_input(
         follow_links: also follow links to folders outside of an input folder.
         offline: a photo behind a URL fails, and no connection is opened.
         grouped: with `use_run`, crops of one photo follow each other (`engine.input.groups`).
+    """
+
+    use_run: bool = False
+    faces_all: bool = False
+    stdin: IO[str] | None = None
+    output: Path | None = None
+    follow_links: bool = False
+    offline: bool = False
+    grouped: bool = False
+
+
+_USUAL = InputOptions()
+
+
+def list_input(source: Inputs, options: InputOptions = _USUAL) -> Listing:
+    """All photos that INPUT means; of a large or slow input (see `StreamedPhotos`) the first are listed, and checked.
+
+    Args:
+        source: folder (searched recursively), picture, ``.txt`` list, ``.tar``, ``NAME-{000..012}.tar``, ``-``, or a
+            URL of any of these but ``-``; or several of these, of which each but a picture is a folder of its own name.
+        options: how it is read.
 
     Raises:
         UsageError: the input does not exist or cannot be meant.
         NoInputError: there is not one photo.
     """
-    options = _Options(use_run, faces_all, stdin, output, follow_links, offline, grouped)
-    deadline = ListingDeadline(LISTED_SECONDS)
+    deadline = Deadline(LISTED_SECONDS)
     sources = (source,) if isinstance(source, Path) else tuple(source)
     inputs = [_Input(each, options, deadline, len(sources) > 1) for each in sources]
     photos = _begun(inputs, options, deadline, ", ".join(map(str, sources[:3])))
@@ -71,28 +83,7 @@ def list_input(
     return Listing(photos, photos.notes, latents[0] if len(inputs) == len(latents) == 1 else None)
 
 
-def take_part(photos: StreamedPhotos, limit: int | None, shard: tuple[int, int] | None) -> StreamedPhotos:
-    """The first `limit` photos, of those every N-th from the I-th on for shard (I, N), I from 1.
-
-    Shards differ by one photo at most, and none needs to know how many there are.
-    """
-    if limit is not None:
-        photos = photos[:limit]
-    return photos if shard is None else photos[shard[0] - 1 :: shard[1]]
-
-
-@dataclass(frozen=True)
-class _Options:
-    use_run: bool
-    faces_all: bool
-    stdin: IO[str] | None
-    output: Path | None
-    follow_links: bool
-    offline: bool
-    grouped: bool
-
-
-def _begun(inputs: Sequence[_Input], options: _Options, deadline: ListingDeadline, name: str) -> StreamedPhotos:
+def _begun(inputs: Sequence[_Input], options: InputOptions, deadline: Deadline, name: str) -> StreamedPhotos:
     naming = Naming(options.output, options.faces_all)
     ordered = len(inputs) == 1 and inputs[0].ordered
 
@@ -120,7 +111,7 @@ class _Input:
         latents: the folder with codes of the same keys, where the input is one of `invert` or `edit`.
     """
 
-    def __init__(self, source: Path, options: _Options, deadline: ListingDeadline, several: bool) -> None:
+    def __init__(self, source: Path, options: InputOptions, deadline: Deadline, several: bool) -> None:
         self.ordered, self.countable = False, True
         self.latents: Path | None = None
         self._source, self._options, self._deadline = source, options, deadline

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
 
 from pipelines.engine.input.groups import is_last, numbered
 from pipelines.engine.input.keys import LeftOut
-from pipelines.engine.types import Photo
+from pipelines.records.photos import Photo
+from pipelines.storage.lines import Deadline
 
 Find = Callable[[LeftOut], Iterable[Photo]]
 """All photos of an input in its own order, from the beginning; `LeftOut` is told what else lies there."""
 
 
-class ListingDeadline:
-    """How long to wait for an input before the run starts: without end for its first photo, then so many seconds.
-
-    Attributes:
-        late: something that waited for the input gave up, so there may be more.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._end: float | None = None
-        self.late = False
-
-    def begin(self) -> None:
-        """The first photo is there."""
-        self._end = time.monotonic() + self._seconds
-
-    def stop(self) -> None:
-        """The run goes on from here and waits as long as it takes."""
-        self._end = None
-
-    def left(self) -> float | None:
-        """Seconds, at least 0; None: no limit."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
-
-    def over(self) -> bool:
-        return self._end is not None and time.monotonic() >= self._end
-
-
-class StreamedPhotos(Sequence[Photo]):
+class StreamedPhotos(Iterable[Photo], Sized):
     """An input's photos; every iteration goes through it from its beginning, unless all were listed at the start.
 
     Args:
@@ -76,7 +47,7 @@ class StreamedPhotos(Sequence[Photo]):
         self._count: int | None = len(first) if whole else None
 
     @classmethod
-    def begun(cls, find: Find, most: int, deadline: ListingDeadline, countable: bool = True) -> StreamedPhotos:
+    def begun(cls, find: Find, most: int, deadline: Deadline, countable: bool = True) -> StreamedPhotos:
         """The first `most` photos are listed, fewer where they come slowly."""
         left_out = LeftOut()
         first: list[Photo] = []
@@ -108,7 +79,7 @@ class StreamedPhotos(Sequence[Photo]):
         self.notes[:] = left_out.sentences()
 
     def only(self, names: Callable[[Photo], Iterable[str]], sought: Iterable[str], others: bool) -> StreamedPhotos:
-        """The photos of an input (not of a slice) that have a name which is sought, and with `others` all others too."""
+        """The photos of an input (not of a part) that have a name which is sought, and with `others` all others too."""
         lacking = set(sought)
         unseen: list[str] = []
 
@@ -134,19 +105,15 @@ class StreamedPhotos(Sequence[Photo]):
             self._count = sum(1 for _ in self)
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> Photo: ...
+    def part(self, limit: int | None = None, shard: tuple[int, int] | None = None) -> StreamedPhotos:
+        """The first `limit` photos, of those every N-th from the I-th on for shard (I, N), I from 1; found likewise.
 
-    @overload
-    def __getitem__(self, index: slice) -> StreamedPhotos: ...
-
-    def __getitem__(self, index: int | slice) -> Photo | StreamedPhotos:
-        """A slice is found likewise; it must not count from the end."""
-        if isinstance(index, int):
-            return tuple(self)[index]
-        places = range(sys.maxsize)[index]
-        first = tuple(photo for place, photo in numbered(self.first) if place in places) if self.whole else self.first
-        part = StreamedPhotos(self._find, first, self.whole, self.countable, self._which[index])
+        Shards differ by one photo at most, and none needs to know how many there are.
+        """
+        places = slice(limit), slice(shard[0] - 1, None, shard[1]) if shard else slice(None)
+        here = range(sys.maxsize)[places[0]][places[1]]
+        first = tuple(photo for place, photo in numbered(self.first) if place in here) if self.whole else self.first
+        part = StreamedPhotos(self._find, first, self.whole, self.countable, self._which[places[0]][places[1]])
         part.notes, part.unseen = self.notes, self.unseen
         return part
 

@@ -9,13 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.input.remote import is_url
-from pipelines.engine.output.run_lock import LOCK
-from pipelines.engine.types import Photo
 from pipelines.errors import UsageError
 from pipelines.records.manifest import has_manifest
+from pipelines.records.photos import Photo
+from pipelines.records.run_lock import LOCK
+from pipelines.storage.remote import is_url
 from pipelines.types import Failure
 
+_OWN = "own-input"
 _HALF_WRITTEN = re.compile(r".*\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
@@ -37,10 +38,9 @@ def check_places(sources: Iterable[Path], output: Path, photos: Iterable[Photo],
             raise UsageError(f"the output '{output}' is the input '{source}' itself; choose another folder with -o")
         if source.is_dir() and target.suffix == ".run" and target.is_relative_to(real):  # archives: input the next time
             raise UsageError(f"archives for '{output}' would lie in their input '{source}'; choose a place outside it")
-    own = OwnInput(target, tops)
-    for photo in photos:
-        if own.spoilt(photo):
-            raise UsageError(f"the run would write over its own input '{photo.path}'; choose another folder with -o")
+    for photo in without_own(photos, output, tops):
+        if photo.trouble is not None and photo.trouble.code == _OWN:
+            raise UsageError(photo.trouble.message)
 
 
 class OwnInput:
@@ -78,7 +78,7 @@ def without_own(photos: Iterable[Photo], output: Path, tops: frozenset[str] | No
     for photo in photos:
         if own.spoilt(photo):
             message = f"the run would write over its own input '{photo.path}'; choose another folder with -o"
-            photo = replace(photo, trouble=Failure("list", "own-input", message))
+            photo = replace(photo, trouble=Failure("list", _OWN, message))
         yield photo
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pipelines.engine.input.streaming import StreamedPhotos
-from pipelines.engine.types import Photo
 from pipelines.errors import UsageError
 from pipelines.records.manifest import PARTS
 from pipelines.records.names import NameTemplate
 from pipelines.records.outputs import FOLDERS
+from pipelines.records.photos import Photo
 from pipelines.types import Failure
 
 

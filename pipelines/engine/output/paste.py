@@ -9,39 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from pipelines.engine.input.open import read_source
-from pipelines.engine.types import Origin, PastePlace, Result
+from pipelines.engine.types import PastePlace, Result
 from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
-from pipelines.images.original import Original, as_format, read_original, write_like
+from pipelines.images.original import Original, as_format, read_original
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import Output
-from pipelines.stages.paste import Patch, add_patch, make_patch
+from pipelines.records.photos import Origin
+from pipelines.stages.paste import Patch, PhotoStyle, make_patch, paste_all
+from pipelines.storage.open import read_source
 from pipelines.types import Failure
 
 Noted = tuple[Result, Record]
-
-
-@dataclass(frozen=True)
-class PhotoStyle:
-    """How pasted photos are written.
-
-    Attributes:
-        format: ``own``, or another one.
-        keep_gps: whether the place where the photo was taken is kept.
-        provenance: whether a note says that a trained model altered the photo.
-    """
-
-    format: Literal["own", "png", "jpg", "webp", "tif"] = "own"
-    keep_gps: bool = False
-    provenance: bool = True
 
 
 @dataclass
@@ -65,15 +47,11 @@ class Paster:
     Args:
         folder: the run's folder.
         style: how photos are written.
-        write: how a file is written.
     """
 
-    def __init__(
-        self, folder: Path, style: PhotoStyle | None = None, write: Callable[[Path, bytes], None] = write_atomic
-    ) -> None:
+    def __init__(self, folder: Path, style: PhotoStyle | None = None) -> None:
         self._folder = folder
         self._style = style or PhotoStyle()
-        self._write = write
         self._guard = threading.Lock()
         self._waiting: dict[str, _Gathered] = {}
 
@@ -108,7 +86,8 @@ class Paster:
             for output, faces in patches.items():
                 assert photo is not None
                 path = replace(output, suffix=f".{photo.suffix}").path(place.name)
-                self._write(self._folder / path, self._edited(photo, faces))
+                nearest_last = [patch for _, patch in sorted(faces.items(), reverse=True)]
+                write_atomic(self._folder / path, paste_all(photo, nearest_last, self._style))
                 outputs[output.kind], prints[output.kind] = path, output.fingerprint
         except PhotoError as error:
             failure = failure or Failure("write", error.code, error.message)
@@ -120,15 +99,6 @@ class Paster:
             failure = failure or Failure("write", "unexpected", sentence)
         status = "failed" if failure else record.status
         return replace(record, outputs=outputs, prints=prints, error=failure, status=status)
-
-    def _edited(self, photo: Original, faces: dict[int, Patch]) -> bytes:
-        """The photo's file with all faces; the largest, which is the nearest to the camera, lies over the others."""
-        pixels, near = photo.pixels.copy(), np.zeros(photo.pixels.shape[:2], np.uint8)
-        for _, patch in sorted(faces.items(), reverse=True):
-            add_patch(pixels, patch)
-            left, top, right, bottom = patch.box(pixels)
-            near[top:bottom, left:right] = 1
-        return write_like(photo, pixels, near, self._style.keep_gps, self._style.provenance)
 
 
 def _open(origin: Origin) -> Original:

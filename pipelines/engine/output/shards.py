@@ -8,59 +8,22 @@ folder. Packing the same files again gives the same bytes, so a killed run simpl
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
-from pipelines.engine.input.tar_index import SEPARATOR, read_index
-from pipelines.engine.output.deliveries import is_away, note, remove_files
-from pipelines.errors import OutputError, UsageError
-from pipelines.files import replacing
+from pipelines.errors import OutputError
+from pipelines.files import append_durably
+from pipelines.records.deliveries import fold, is_away, note, remove_files
 from pipelines.records.json_lines import values
 from pipelines.records.manifest import Record, read_manifest
+from pipelines.storage.tar_index import SEPARATOR
+from pipelines.storage.webdataset import Archives, Source, member_name, packed, stem, stem_of, write_archive
 
 SEALED = "shards.jsonl"
-_PATTERN = re.compile(r"\{(\d+)\.\.\}")
-
-
-@dataclass(frozen=True)
-class Archives:
-    """Names of the archives: `head`, the number with at least `width` digits, `tail`; `width` 0: one archive, no number."""
-
-    head: str
-    tail: str
-    first: int = 0
-    width: int = 0
-
-    @classmethod
-    def parse(cls, output: str, shard: tuple[int, int] | None) -> Archives:
-        """``out-{000..}.tar`` or ``out.tar``; a part of several machines' work puts ``I-of-N`` into the names.
-
-        Raises UsageError for other braces.
-        """
-        mark = f"{shard[0]}-of-{shard[1]}" if shard else ""
-        found = _PATTERN.search(output)
-        if found is not None:
-            mark = mark and mark + "-"
-            return cls(output[: found.start()] + mark, output[found.end() :], int(found[1]), len(found[1]))
-        if "{" in output:
-            raise UsageError(f"the output '{output}' must look like 'out-{{000..}}.tar': as many archives as it takes")
-        return cls(output[:-4] + (mark and "-" + mark), output[-4:])
-
-    def name(self, place: int) -> str:
-        """The archive's path; `place` counts from 0."""
-        return self.head + (f"{self.first + place:0{self.width}d}" if self.width else "") + self.tail
-
-    def folder(self) -> Path:
-        """The run's folder, beside the archives."""
-        parent, name = os.path.split(self.head)
-        return Path(parent) / ((name.rstrip("-_. ") or "shards") + ".run")
 
 
 class Packer:
@@ -114,6 +77,10 @@ class Packer:
             if self._complete(place, found) and (local or place not in self._sealed):
                 self._seal(place, found)
 
+    def close(self) -> None:
+        """The manifest with each file's archive; the caller must be the folder's only user."""
+        fold(self._folder)
+
     def _photo(self, key: str) -> str:
         """The photo of an item: `KEY.n` is a further face of `KEY`."""
         return key if key in self._home else re.sub(r"\.[1-9]\d*\Z", "", key)
@@ -125,13 +92,13 @@ class Packer:
     def _complete(self, place: int, found: Mapping[str, Mapping[str, Record]]) -> bool:
         for photo in self._photos[place]:
             items = found.get(photo, {})
-            if photo not in items or len(items) < int(items[photo].scores.get("faces", 1)):
+            if photo not in items or len(items) < items[photo].faces:
                 return False
         return True
 
     def _seal(self, place: int, found: Mapping[str, Mapping[str, Record]]) -> None:
         target = Path(self._archives.name(place))
-        members = {} if place not in self._sealed else _packed(target)
+        members = packed(target) if place in self._sealed else {}
         moved: list[Record] = []
         staged: list[str] = []
         for record in (items[key] for _, items in sorted(found.items()) for key in sorted(items)):
@@ -139,15 +106,16 @@ class Packer:
             for kind, path in record.outputs.items():
                 if not is_away(path):
                     name = member_name(record.key, kind, path)
-                    members[name] = _Source(self._folder / path)
+                    members[name] = Source(self._folder / path)
                     outputs[kind] = os.path.relpath(target, self._folder) + SEPARATOR + name
                     staged.append(path)
             if record.outputs:
-                members[_stem(record.key) + ".json"] = _Source(data=_about(record))
+                members[stem(record.key) + ".json"] = Source(data=_about(record))
             moved.append(replace(record, outputs=outputs))
-        stems = {_stem(record.key) for record in moved}  # an item that is no more leaves its archive
-        members = {name: source for name, source in members.items() if _stem_of(name) in stems}
-        _write(target, members)
+        stems = {stem(record.key) for record in moved}  # an item that is no more leaves its archive
+        members = {name: source for name, source in members.items() if stem_of(name) in stems}
+        with _telling(target):
+            write_archive(target, members)
         self._note_sealed(place)
         note(self._folder, (record for record in moved if record.outputs))
         remove_files(self._folder, staged)
@@ -166,43 +134,9 @@ class Packer:
         if place in self._sealed:
             return
         line = json.dumps({"shard": place, "photos": self._photos[place]}) + "\n"
-        with _telling(self._folder / SEALED), open(self._folder / SEALED, "ab") as file:
-            file.write(line.encode("ascii"))
-            file.flush()
-            os.fsync(file.fileno())
+        with _telling(self._folder / SEALED):
+            append_durably(self._folder / SEALED, line.encode("ascii"))
         self._sealed.add(place)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The bytes of one member: a file, a span of a file, or `data`."""
-
-    path: Path | None = None
-    data: bytes = b""
-    span: tuple[int, int] | None = None
-
-    def read(self) -> bytes:
-        if self.path is None:
-            return self.data
-        with open(self.path, "rb") as file:
-            if self.span is None:
-                return file.read()
-            file.seek(self.span[0])
-            return file.read(self.span[1])
-
-
-def member_name(key: str, kind: str, path: str) -> str:
-    """``KEY.png`` of a crop, ``KEY.KIND.png`` of every other output: a key's files stand together, as webdataset wants.
-
-    There the key ends at the first dot of the name, so dots inside a key are written as ``%2E`` (and ``%`` as ``%25``).
-    """
-    suffix = os.path.splitext(path)[1]
-    return f"{_stem(key)}{suffix}" if kind == "face" else f"{_stem(key)}.{kind.replace('/', '-')}{suffix}"
-
-
-def _stem(key: str) -> str:
-    head, slash, name = key.rpartition("/")
-    return head + slash + name.replace("%", "%25").replace(".", "%2E")
 
 
 def _about(record: Record) -> bytes:
@@ -217,34 +151,6 @@ def _about(record: Record) -> bytes:
         "fingerprint": record.fingerprint,
     }
     return (json.dumps(body, ensure_ascii=True) + "\n").encode("ascii")
-
-
-def _packed(path: Path) -> dict[str, _Source]:
-    return {member.name: _Source(path, span=(member.offset, member.size)) for member in read_index(str(path))}
-
-
-def _write(target: Path, members: Mapping[str, _Source]) -> None:
-    """A whole archive or none; raises OutputError. The same members give the same bytes."""
-    with _telling(target), replacing(target, unique=False) as part, open(part, "wb") as file:
-        _fill(file, members)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _fill(file: IO[bytes], members: Mapping[str, _Source]) -> None:
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for name in sorted(members, key=lambda name: (_stem_of(name), name)):
-            data = members[name].read()
-            entry = tarfile.TarInfo(name)  # no owner, no date: they would differ from run to run
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-            archive.members = []  # type: ignore[attr-defined]  # or it keeps every header
-
-
-def _stem_of(name: str) -> str:
-    """The key of a member as webdataset sees it: up to the first dot of the file's name."""
-    head, slash, last = name.rpartition("/")
-    return head + slash + last.partition(".")[0]
 
 
 @contextlib.contextmanager

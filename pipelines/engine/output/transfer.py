@@ -44,11 +44,13 @@ class Gate:
 
 
 class Mover(Protocol):
-    """Moves results on: `take` while the run goes on, `finish` when it has come to its end."""
+    """Moves results on: `take` while the run goes on, `finish` when it has come to its end, `close` in any case."""
 
     def take(self, records: Iterable[Record]) -> None: ...
 
     def finish(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Moving:

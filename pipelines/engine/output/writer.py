@@ -12,32 +12,32 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.engine.device.priority import stand_back
-from pipelines.engine.output.paste import Paster, PhotoStyle
+from pipelines.engine.output.paste import Paster
 from pipelines.engine.types import Result
 from pipelines.errors import OutputError, PhotoError
 from pipelines.files import write_atomic
 from pipelines.records.manifest import ManifestWriter, Record
+from pipelines.stages.paste import PhotoStyle
 from pipelines.types import Failure
+
+_THREADS = 2  # that encode at once
 
 
 class Writer:
-    """Writes results in the background, at most `depth` of them waiting.
+    """Writes results in the background; a bounded number waits.
 
     Args:
         output: the run's folder.
         manifest: where finished items are noted.
-        threads: how many encode at once.
         style: how pasted photos are written.
     """
 
-    def __init__(
-        self, output: Path, manifest: ManifestWriter, threads: int = 2, style: PhotoStyle | None = None
-    ) -> None:
+    def __init__(self, output: Path, manifest: ManifestWriter, style: PhotoStyle | None = None) -> None:
         self._output = output
         self._manifest = manifest
         self._paster = Paster(output, style)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write", initializer=stand_back)
-        self._room = threading.BoundedSemaphore(2 * threads)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="write", initializer=stand_back)
+        self._room = threading.BoundedSemaphore(2 * _THREADS)
         self._finished: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._fatal: BaseException | None = None
 

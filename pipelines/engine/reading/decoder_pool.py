@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import wait
 
 from pipelines.engine.device.priority import stand_back
@@ -22,7 +22,6 @@ from pipelines.types import Failure
 PREFETCH = 2  # photos in flight per process
 CLOSE_SECONDS = 10.0
 _TURN_SECONDS = 0.2  # how soon `close` is noticed
-__all__ = ["PREFETCH", "DecoderPool", "Reader"]
 
 
 class DecoderPool:
@@ -57,7 +56,7 @@ class DecoderPool:
         self._suspects: set[int] = set()
         if multiprocessing.current_process().daemon:  # may not have children (workers of some clusters)
             workers = 0
-        self._workers = min(workers, len(tasks)) if isinstance(tasks, Sized) else workers
+        self._workers = workers
         forks = fork and "fork" in multiprocessing.get_all_start_methods()
         self._spare = spare
         self._decoders = [

@@ -6,11 +6,16 @@ import hashlib
 import time
 from typing import Protocol, runtime_checkable
 
-from pipelines.engine.input.open import photo_stat, read_source
-from pipelines.engine.types import Loaded, LoadedFace, Photo, Task
+from pipelines import plugins
+from pipelines.engine.types import Loaded, Task
 from pipelines.errors import PhotoError
 from pipelines.images.decode import decode, jpeg_size
+from pipelines.records.photos import Photo
+from pipelines.specs import AlignSpec, InvertSpec
+from pipelines.stages.align.crops import LoadedFace, align_faces, invert_faces
+from pipelines.storage.open import file_stat, read_source
 from pipelines.types import Failure, U8Image
+from pipelines.weights.store import StoreConfig, WeightStore
 
 
 class FaceSource(Protocol):
@@ -35,6 +40,7 @@ class PhotoReader:
 
     def __init__(self, source: FaceSource) -> None:
         self._source = source
+        self._reduced = source if isinstance(source, ReducedFaceSource) else None
 
     def __call__(self, task: Task) -> Loaded:
         """Never raises for a bad photo. Reads the file's stat *before* its bytes, so that a later change shows."""
@@ -43,7 +49,7 @@ class PhotoReader:
         try:
             if task.photo.trouble is not None:
                 return Loaded(task.index, failure=task.photo.trouble)
-            stat = photo_stat(task.photo)
+            stat = task.photo.stat or file_stat(task.photo.path)
             data = read_source(task.photo.path, task.photo.span)
             digest = hashlib.sha256(data).hexdigest()
             if digest == task.known:
@@ -53,9 +59,9 @@ class PhotoReader:
             shrink = self._shrink(task.photo, data)
             picture = decode(data, shrink, notes)
             decoded, stage = time.perf_counter(), "align"
-            faces = self._faces(task.photo, picture, shrink)
+            faces = self._reduced.faces_reduced(task.photo, picture, shrink) if shrink > 1 and self._reduced else None
             if faces is None:
-                faces = self._source.faces(task.photo, decode(data))
+                faces = self._source.faces(task.photo, picture if shrink == 1 else decode(data))
             ms = {"decode": 1e3 * (decoded - started), "align": 1e3 * (time.perf_counter() - decoded)}
             return Loaded(task.index, digest, stat, tuple(faces), ms=ms, notes=tuple(notes))
         except PhotoError as error:
@@ -69,15 +75,18 @@ class PhotoReader:
 
     def _shrink(self, photo: Photo, data: bytes) -> int:
         """The scale to decode at first: below 1:1 only for a large JPEG whose faces come out small."""
-        size = jpeg_size(data) if isinstance(self._source, ReducedFaceSource) else None
-        return self._source.shrink(photo, *size) if size and isinstance(self._source, ReducedFaceSource) else 1
-
-    def _faces(self, photo: Photo, picture: U8Image, shrink: int) -> list[LoadedFace] | None:
-        if shrink > 1 and isinstance(self._source, ReducedFaceSource):
-            return self._source.faces_reduced(photo, picture, shrink)
-        return self._source.faces(photo, picture)
+        size = jpeg_size(data) if self._reduced else None
+        return self._reduced.shrink(photo, *size) if size and self._reduced else 1
 
 
-def pixel_digest(crop: U8Image) -> str:
-    """sha256 (hex) of a crop's side and pixels."""
-    return hashlib.sha256(repr(crop.shape).encode() + crop.tobytes()).hexdigest()
+def build_reader(spec: AlignSpec, config: StoreConfig, landmarks: bool = True) -> PhotoReader:
+    """The reader of a spec's verb; called in the process that decodes, which knows no part of the user's own yet.
+
+    Args:
+        landmarks: whether a chain looks at them; `align` has none to show them to.
+    """
+    plugins.load(spec.plugins)
+    store = WeightStore(config)
+    return PhotoReader(
+        invert_faces(spec, store, landmarks) if isinstance(spec, InvertSpec) else align_faces(spec, store)
+    )

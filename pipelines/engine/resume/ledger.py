@@ -5,23 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import takewhile
 from pathlib import Path
 
-from pipelines.engine.edit_plan import EditPlan
-from pipelines.engine.input.open import file_stat, photo_stat
 from pipelines.engine.resume.output_index import OutputIndex
 from pipelines.engine.resume.wishes import Wishes
-from pipelines.engine.types import Photo, Task
+from pipelines.records.edit_plan import EditPlan
 from pipelines.records.manifest import Record
 from pipelines.records.outputs import INVERSION, Output
+from pipelines.records.photos import Photo, face_keys
+from pipelines.storage.open import file_stat
 
 _PRINT = 16  # hexadecimal digits of an item's fingerprints
-
-
-def face_keys(key: str, faces: int) -> list[str]:
-    """The items of a photo: KEY, KEY.1, KEY.2, ..."""
-    return [key, *(f"{key}.{face}" for face in range(1, faces))]
 
 
 class Ledger:
@@ -47,13 +42,16 @@ class Ledger:
         """The records of these photos' items, withdrawn ones included: all that a worker needs to know of them."""
         part: dict[str, Record] = {}
         for photo in photos:
-            for face in count():
-                key = f"{photo.key}.{face}" if face else photo.key
-                if (record := self.records.get(key)) is not None:
-                    part[key] = record
-                elif face:
-                    break
+            if (first := self.records.get(photo.key)) is not None:
+                part[photo.key] = first
+            part |= {record.key: record for record in self._further(photo.key, 1)}
         return part
+
+    def _further(self, key: str, face: int) -> Iterator[Record]:
+        """The records of a photo's faces from that one (1 or more) on, as far as they go without a gap."""
+        while (record := self.records.get(f"{key}.{face}")) is not None:
+            yield record
+            face += 1
 
     def wanted(self, photo: Photo, key: str, digest: str, placed: bool) -> tuple[Output, ...]:
         """What an item must have, each with the fingerprint that it has for this item.
@@ -141,7 +139,7 @@ class Ledger:
         first = self.records.get(photo.key)
         if first is None or first.status != "ok":
             return 0, False
-        faces = max(1, int(first.scores.get("faces", 1)))
+        faces = max(1, first.faces)
         if self._plan is not None and self._plan.beyond(photo, faces):  # fails each time, as photos without a face do
             return 0, False
         for key in face_keys(photo.key, faces):
@@ -150,7 +148,11 @@ class Ledger:
                 return 0, False
             if self.missing(photo, key, first.digest, record.quad is not None, faces):
                 return 0, False
-        untouched = first.stat is not None and first.source == photo.path and first.stat == photo_stat(photo)
+        untouched = (
+            first.stat is not None
+            and first.source == photo.path
+            and first.stat == (photo.stat or file_stat(photo.path))
+        )
         return faces, untouched
 
     def failed(self, photo: Photo) -> bool:
@@ -159,7 +161,7 @@ class Ledger:
 
     def _items(self, photo: Photo) -> Iterator[Record]:
         first = self.records.get(photo.key)
-        faces = int(first.scores.get("faces", 1)) if first else 1
+        faces = first.faces if first else 1
         together = (key for key, _ in photo.group) if self._pasting else ()
         for key in {*face_keys(photo.key, faces), *together}:
             if (record := self.records.get(key)) is not None:
@@ -167,12 +169,8 @@ class Ledger:
 
     def withdrawn(self, photo: Photo, faces: int) -> list[Record]:
         """Earlier items of a photo that has fewer faces now."""
-        stale, face = [], max(faces, 1)
-        while (record := self.records.get(f"{photo.key}.{face}")) is not None and record.source == photo.path:
-            if record.status != "skipped":
-                stale.append(record)
-            face += 1
-        return stale
+        own = takewhile(lambda record: record.source == photo.path, self._further(photo.key, max(faces, 1)))
+        return [record for record in own if record.status != "skipped"]
 
 
 def _marked(marks: Mapping[Output, str]) -> tuple[Output, ...]:
@@ -181,16 +179,3 @@ def _marked(marks: Mapping[Output, str]) -> tuple[Output, ...]:
 
 def _print(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_PRINT]
-
-
-def task_of(photo: Photo, ledger: Ledger, overwrite: bool, retry_failed: bool, index: int) -> tuple[Task | None, int]:
-    """What is to be read of a photo, or None; and how many of its items are finished.
-
-    A finished photo whose file was touched is read once more; where the bytes are the same, nothing else is done.
-    """
-    items, untouched = (0, False) if overwrite else ledger.finished(photo)
-    if items and untouched:
-        return None, items
-    if retry_failed and not ledger.failed(photo):
-        return None, 0
-    return Task(index, photo, ledger.records[photo.key].digest if items else ""), items

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from itertools import islice
 from pathlib import Path
 
-from pipelines.engine.input.remote import is_url
-from pipelines.engine.input.tar_index import SEPARATOR, split_member
+from pipelines.storage.remote import is_url
+from pipelines.storage.tar_index import SEPARATOR, split_member
 
 MOST_FOLDERS, MOST_NAMES = 64, 50_000  # that are remembered, and in each of them: a bound on the memory
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from pipelines.engine.events import Progress
-from pipelines.engine.resume.ledger import Ledger, task_of
-from pipelines.engine.types import Photo, Task
+from pipelines.engine.resume.ledger import Ledger
+from pipelines.engine.types import Task
 from pipelines.errors import GanInvError
+from pipelines.records.photos import Photo
 
 
 class Pending(Iterator[Task]):
@@ -37,7 +38,7 @@ class Pending(Iterator[Task]):
     ) -> None:
         self._photos = iter(photos)
         self._ledger = ledger
-        self._options = overwrite, retry_failed
+        self._overwrite, self._retry_failed = overwrite, retry_failed
         self._next = 0
         self.seen = self.done = 0
         self._items = 0  # of the photos seen, as far as they count
@@ -52,13 +53,25 @@ class Pending(Iterator[Task]):
             self._counter.start()
         for photo in self._photos:
             self.seen += 1
-            task, items = task_of(photo, self._ledger, *self._options, self._next)
+            task, items = self._task(photo)
             self._items += items if task is None else 1
             if task is not None:
                 self._next += 1
                 return task
             self.done += items
         raise StopIteration
+
+    def _task(self, photo: Photo) -> tuple[Task | None, int]:
+        """What is to be read of a photo, or None; and how many of its items are finished.
+
+        A finished photo whose file was touched is read once more; where the bytes are the same, nothing else is done.
+        """
+        items, untouched = (0, False) if self._overwrite else self._ledger.finished(photo)
+        if items and untouched:
+            return None, items
+        if self._retry_failed and not self._ledger.failed(photo):
+            return None, 0
+        return Task(self._next, photo, self._ledger.records[photo.key].digest if items else ""), items
 
     def rest(self) -> list[Task]:
         """All at once, without Python's search for reference cycles, which looks at every record again and again."""

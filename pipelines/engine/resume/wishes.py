@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipelines.engine.edit_plan import EditPlan
-from pipelines.engine.types import Photo
+from pipelines.records.edit_plan import EditPlan
 from pipelines.records.outputs import ANIMATION, Output, edit_of, planned_round
+from pipelines.records.photos import Photo
 
 
 class Wishes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from pipelines.engine.output.run_lock import try_lock
+from pipelines.records.run_lock import try_lock
 
 
 def claim_device(folder: str, devices: Sequence[str]) -> str:

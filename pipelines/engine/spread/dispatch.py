@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import TracebackType
 
-from pipelines.engine.input.listing import Listing
+from pipelines.engine.input.streaming import Listing
 from pipelines.engine.job import Job, nothing
 from pipelines.engine.spread.backends import Backend, died_of, is_cut_off
 from pipelines.engine.spread.in_flight import clear_in_flight, left_by, stop_file

@@ -85,9 +85,7 @@ class Distributor:
             self._progress.finish(record)
 
     def _came_back(self, result: ShardResult) -> None:
-        for message in result.warnings:
-            if message not in self._progress.summary.warnings:
-                self._progress.warn(message)
+        self._progress.warn(*result.warnings)
         if result.lost:
             self._report_lost(result.lost, "another took over the rest of its shard")
 

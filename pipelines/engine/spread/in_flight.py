@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.engine.events import Progress, RunSummary
-from pipelines.engine.resume.ledger import face_keys
 from pipelines.records.json_lines import LineWriter, values
 from pipelines.records.manifest import PARTS, Record, read_part
+from pipelines.records.photos import face_keys
 
 _TAKEN, _STOP = ".taken", ".stop"
 
@@ -61,7 +61,7 @@ def left_by(folder: Path, workers: str) -> tuple[dict[str, Record], list[str]]:
 def is_done(photo: str, done: Mapping[str, Record]) -> bool:
     """Whether `done` holds every item of the photo."""
     first = done.get(photo)
-    return first is not None and all(key in done for key in face_keys(photo, int(first.scores.get("faces", 1))))
+    return first is not None and all(key in done for key in face_keys(photo, first.faces))
 
 
 def stop_file(folder: Path, token: str) -> Path:

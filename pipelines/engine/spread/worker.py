@@ -17,7 +17,6 @@ import torch
 from pipelines.devices import keep_freed_memory
 from pipelines.engine.events import RunSummary
 from pipelines.engine.job import Job
-from pipelines.engine.output.run_lock import WorkerLock
 from pipelines.engine.parent_watch import ParentWatch
 from pipelines.engine.pipeline import Pipeline
 from pipelines.engine.reading.decoder import Decoder
@@ -26,6 +25,7 @@ from pipelines.engine.spread.in_flight import InFlight, is_done, left_by, stop_f
 from pipelines.engine.spread.shard import Shard, renumbered
 from pipelines.engine.stage import Work
 from pipelines.errors import GanInvError
+from pipelines.records.run_lock import WorkerLock
 
 _WATCH_SECONDS = 0.25
 

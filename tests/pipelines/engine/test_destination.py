@@ -19,14 +19,13 @@ from PIL import Image
 
 from pipelines.engine.destination import run_to_destination, working_folder
 from pipelines.engine.events import ProgressEvent
-from pipelines.engine.input import remote
 from pipelines.engine.input.listing import list_input
-from pipelines.engine.input.remote import find_files, read_remote, write_remote
 from pipelines.engine.job import Job
-from pipelines.engine.output import shards as pack
 from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import read_manifest
 from pipelines.specs import AlignSpec
+from pipelines.storage import remote, webdataset
+from pipelines.storage.remote import find_files, read_remote, write_remote
 from tests.factories import SIZE, FakeFaces, align_job, edit_job, output_files, write_photo, write_photos
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -93,7 +92,7 @@ def test_archives_in_the_order_of_the_keys(tmp_path: Path) -> None:
     again = run_to_destination(spec, faces)
     assert (again.skipped, again.failed) == (10, 1)
     assert archives(tmp_path) == before
-    assert list_input(tmp_path / "out-{000..002}.tar").photos[0].key == "out-000/p00"
+    assert list_input(tmp_path / "out-{000..002}.tar").photos.first[0].key == "out-000/p00"
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
@@ -185,7 +184,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monkeypatch
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pack, "_fill", full)
+    monkeypatch.setattr(webdataset, "_fill", full)
     spec = spec_of(raw, tmp_path / "o-{0..}.tar")
     with pytest.raises(OutputError, match="No space left"):
         run_to_destination(spec, faces)

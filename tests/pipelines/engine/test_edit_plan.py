@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.engine.edit_plan import read_plan
 from pipelines.engine.events import RunSummary
 from pipelines.engine.plan import describe, plan_run
 from pipelines.engine.run import run_job
-from pipelines.engine.types import Origin, Photo
 from pipelines.errors import UsageError
 from pipelines.images.pixels import decode
+from pipelines.records.edit_plan import read_plan
 from pipelines.records.manifest import read_manifest
 from pipelines.records.outputs import planned_photo, planned_round
+from pipelines.records.photos import Origin, Photo
 from pipelines.specs import EditSpec
 from pipelines.weights.store import StoreConfig, WeightStore
 from tests.factories import (

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input.listing import Photo
 from pipelines.engine.reading.decoder import START_SECONDS
 from pipelines.engine.reading.decoder_pool import DecoderPool
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.run import run_job
-from pipelines.engine.types import LoadedFace, Task
+from pipelines.engine.types import Task
 from pipelines.errors import OutputError, UsageError, WeightsError
 from pipelines.records.manifest import MANIFEST, read_manifest
+from pipelines.records.photos import Photo
+from pipelines.stages.align.crops import LoadedFace
 from pipelines.types import U8Image
 from tests.disks import mounted
 from tests.factories import FakeFaces, align_job, edit_job, make_reader, output_files, write_photos

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.output.run_lock import exclusive_run
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.records.run_lock import exclusive_run
 from tests.factories import edit_job, output_files, write_photos
 
 ROOT = Path(__file__).resolve().parents[3]

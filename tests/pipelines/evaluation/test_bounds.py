@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from pipelines.engine.events import ProgressEvent
-from pipelines.engine.input import remote
 from pipelines.errors import NoInputError, UsageError
 from pipelines.evaluation.evaluate import RequirementUnmet, evaluate
 from pipelines.evaluation.loading import load_row
 from pipelines.evaluation.pairing import Row, pair_run
 from pipelines.images.pixels import encode
 from pipelines.records.manifest import Record
+from pipelines.storage import remote
 from pipelines.types import Failure
 from tests.pipelines.evaluation.making import SIZE, make_run, make_spec, manifest, record, save
 from tests.pipelines.metrics.fakes import FakeStore, picture

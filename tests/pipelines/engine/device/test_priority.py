@@ -15,9 +15,10 @@ from pipelines.engine.device.priority import STEP, stand_back
 from pipelines.engine.output.writer import Writer
 from pipelines.engine.reading.decoder_pool import DecoderPool
 from pipelines.engine.reading.reader import PhotoReader
-from pipelines.engine.types import OutFile, Photo, Result, Task
+from pipelines.engine.types import OutFile, Result, Task
 from pipelines.records.manifest import ManifestWriter, Record
 from pipelines.records.outputs import Output
+from pipelines.records.photos import Photo
 from tests.factories import FakeFaces, make_reader, write_photos
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="priorities by thread are Linux's")

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input.listing import list_input
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import read_manifest
 from pipelines.specs import AlignSpec
 from tests.factories import align_job, write_photo, write_photos
-from tests.pipelines.engine.input.test_tar_index import make_tar, photo
+from tests.pipelines.storage.test_tar_index import make_tar, photo
 
 COMPOSED, APART = "Zo\u00eb", "Zoe\u0308"  # NFC as typed, NFD as macOS writes it
 
 
 def keys(source: Path, **options: object) -> list[str]:
-    return [each.key for each in list_input(source, **options).photos]  # type: ignore[arg-type]
+    return [each.key for each in list_input(source, InputOptions(**options)).photos]  # type: ignore[arg-type]
 
 
 def test_names_of_one_form(tmp_path: Path) -> None:
@@ -55,7 +55,10 @@ def test_own_output_inside_the_input_is_left_out(tmp_path: Path, monkeypatch: py
     for seen in range(3):
         summary = run_job(align_job(Path("."), Path("faces")))
         assert (summary.ok, summary.skipped, summary.failed) == ((0, 2, 0) if seen else (2, 0, 0))
-    assert any("results" in note or "own output" in note for note in list_input(Path("."), output=Path("faces")).notes)
+    assert any(
+        "results" in note or "own output" in note
+        for note in list_input(Path("."), InputOptions(output=Path("faces"))).notes
+    )
     assert keys(Path("."), output=Path("faces")) == ["p00", "p01"]
     with pytest.raises(UsageError, match="is the input"):
         run_job(align_job(Path("."), Path(".")))
@@ -93,7 +96,7 @@ def test_the_contact_sheet_of_an_evaluation_is_no_photo(tmp_path: Path) -> None:
         for name in ("metrics.json", "report.html"):
             (folder / name).write_text("{}")
     for folder in (faces, raw):
-        listing = list_input(folder, use_run=True)
+        listing = list_input(folder, InputOptions(use_run=True))
         assert [each.key for each in listing.photos] == ["p00", "p01"]
         assert any("contact sheets" in note for note in listing.notes), listing.notes
     write_photo(raw / "contact.png", 3)

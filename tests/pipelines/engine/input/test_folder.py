@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from pipelines.engine.input import listing as source
 from pipelines.engine.input.folder import FolderWalk
 from pipelines.engine.input.keys import LeftOut, Naming
-from pipelines.engine.input.listing import StreamedPhotos, list_input, take_part
+from pipelines.engine.input.listing import list_input
+from pipelines.engine.input.streaming import StreamedPhotos
 from pipelines.engine.run import run_job
-from pipelines.engine.types import Photo, split_key
 from pipelines.errors import UsageError
+from pipelines.records.photos import Photo
+from pipelines.storage.names import split_key
 from tests.factories import align_job, write_photo, write_photos
 
 # Characters that sort before and after the dot and the slash: what a walk could get wrong.
@@ -116,7 +118,7 @@ def test_small_folders_are_listed_before_anything_starts_and_large_ones_as_far(
     assert tuple(listing.photos) == tuple(small.photos)
     assert [photo.key for photo in listing.photos][-2:] == ["z", "z.png"]
     assert listing.notes == left_out
-    assert (len(listing.photos), listing.photos[0].key) == (8, "p00")
+    assert (len(listing.photos), listing.photos.first[0].key) == (8, "p00")
 
 
 def test_parts_of_a_large_folder_are_those_of_its_list(tmp_path: Path) -> None:
@@ -125,9 +127,9 @@ def test_parts_of_a_large_folder_are_those_of_its_list(tmp_path: Path) -> None:
     assert (lazy.whole, listed.whole) == (False, True)
     for limit in (None, 1, 7, 99):
         for shard in (None, (1, 1), (2, 3), (3, 3), (12, 13)):
-            part = take_part(lazy, limit, shard)
+            part = lazy.part(limit, shard)
             assert isinstance(part, StreamedPhotos)
-            assert tuple(part) == tuple(take_part(listed, limit, shard))
+            assert tuple(part) == tuple(listed.part(limit, shard))
             assert len(part) == len(tuple(part))
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input.keys import tidy, unsafe_name
-from pipelines.engine.input.listing import list_input
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.run import run_job
 from pipelines.errors import UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.storage.names import tidy, unsafe_name
 from tests.factories import GivenCrops, align_job, edit_job, write_photo, write_photos
-from tests.pipelines.engine.input.test_tar_index import photo
+from tests.pipelines.storage.test_tar_index import photo
 
 BLOCK = 512
 GOOD = "good.png"
@@ -100,7 +100,7 @@ def test_keys_of_a_run_folder_lead_nowhere(tmp_path: Path) -> None:
     secret = lines[0] | {"key": "secret", "outputs": {"face": "../raw/p01.png"}}
     text = [json.dumps(line) for line in (*lines, *evil, secret)]
     manifest.write_text("\n".join([text[0], "{damaged", *text[1:]]) + "\n")
-    listing = list_input(faces, use_run=True)
+    listing = list_input(faces, InputOptions(use_run=True))
     assert [each.key for each in listing.photos] == ["p00", "p01", "sub/p02"]
     summary = run_job(edit_job(faces, edits, fake=GivenCrops()))
     assert (summary.ok, summary.failed) == (3, 0)
@@ -116,7 +116,7 @@ def test_damaged_records_of_an_inverted_folder_cost_their_items(tmp_path: Path) 
     first, second, third = manifest.read_text().splitlines()
     escape = json.dumps(json.loads(second) | {"key": "../../escape"})
     manifest.write_text(f"{first}\n{escape}\n{third}\n{third[:40]}\n")
-    listing = list_input(edits, use_run=True)
+    listing = list_input(edits, InputOptions(use_run=True))
     assert [each.key for each in listing.photos] == ["p00", "sub/p02"]
     assert any("damaged" in note for note in listing.notes), listing.notes
 
@@ -145,14 +145,14 @@ def test_offline_no_connection_is_opened(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: opened.append(args) or [])
     here = write_photo(tmp_path / "here.png", 1)
     stream = io.StringIO(f"https://example.org/a.png\n{here}\nhttp://127.0.0.1:9/b.tar\ns3://bucket/c.png\n")
-    photos = list(list_input(Path("-"), stdin=stream, offline=True).photos)
+    photos = list(list_input(Path("-"), InputOptions(stdin=stream, offline=True)).photos)
     assert [each.trouble and each.trouble.code for each in photos] == ["offline", None, "offline", "offline"]
     assert photos[0].trouble is not None
     assert "--offline" in photos[0].trouble.message
     assert "https://example.org/a.png" in photos[0].trouble.message
     for url in ("https://example.org/a.png", "https://example.org/list.txt", "s3://bucket/x", "https://e.org/a.tar"):
         with pytest.raises(UsageError, match="--offline"):
-            list_input(Path(url), offline=True)
+            list_input(Path(url), InputOptions(offline=True))
     assert opened == []
 
 

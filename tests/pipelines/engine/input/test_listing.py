@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input.listing import list_input, take_part
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.run import run_job
 from pipelines.errors import NoInputError, UsageError
 from pipelines.records.manifest import read_manifest
@@ -17,7 +17,7 @@ from tests.factories import FakeFaces, align_job, edit_job, write_photo, write_p
 
 
 def keys(source: Path, **options: object) -> list[str]:
-    return [photo.key for photo in list_input(source, **options).photos]  # type: ignore[arg-type]
+    return [photo.key for photo in list_input(source, InputOptions(**options)).photos]  # type: ignore[arg-type]
 
 
 def test_folder_is_searched_in_order_and_leftovers_are_told(tmp_path: Path) -> None:
@@ -108,7 +108,9 @@ def test_lists_files_and_mistakes(tmp_path: Path) -> None:
     paths = tmp_path / "x" / "list.txt"
     paths.write_text(f"a.png\n\n{other}\r\na.png\nmissing.png\n")
     assert keys(paths) == ["a", other.with_suffix("").as_posix().lstrip("/"), "missing"], "in the list's own order"
-    assert [photo.path for photo in list_input(Path("-"), stdin=io.StringIO(f"{first}\n")).photos] == [str(first)]
+    assert [photo.path for photo in list_input(Path("-"), InputOptions(stdin=io.StringIO(f"{first}\n"))).photos] == [
+        str(first)
+    ]
     assert keys(first) == ["a"]
     for bad, sentence in ((tmp_path / "none", "does not exist"), (tmp_path / "a.zip", "archive")):
         if bad.suffix:
@@ -116,7 +118,7 @@ def test_lists_files_and_mistakes(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=sentence):
             list_input(bad)
     with pytest.raises(NoInputError, match="no picture"):
-        list_input(Path("-"), stdin=io.StringIO("\n"))
+        list_input(Path("-"), InputOptions(stdin=io.StringIO("\n")))
 
 
 def test_a_list_may_spell_a_name_otherwise_than_the_disk(tmp_path: Path) -> None:
@@ -135,24 +137,24 @@ def test_a_list_may_spell_a_name_otherwise_than_the_disk(tmp_path: Path) -> None
 def test_shards_cover_everything_once(tmp_path: Path) -> None:
     photos = list_input(write_photos(tmp_path, 11)).photos
     for count in (1, 2, 3, 11, 13):
-        parts = [take_part(photos, None, (index, count)) for index in range(1, count + 1)]
+        parts = [photos.part(None, (index, count)) for index in range(1, count + 1)]
         assert sorted(photo.key for part in parts for photo in part) == [photo.key for photo in photos]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert tuple(take_part(photos, 4, (2, 2))) == (photos[1], photos[3])
+    assert tuple(photos.part(4, (2, 2))) == tuple(photos)[1:4:2]
 
 
 def test_faces_folder_is_trusted_and_remembers_its_photos(tmp_path: Path) -> None:
     raw, faces = write_photos(tmp_path / "raw", 3), tmp_path / "faces"
     run_job(align_job(raw, faces))
     write_photo(faces / "mine.png", 5)
-    listing = list_input(faces, use_run=True)
+    listing = list_input(faces, InputOptions(use_run=True))
     assert [(photo.key, photo.trusted) for photo in listing.photos] == [
         ("mine", False),
         ("p00", True),
         ("p01", True),
         ("sub/p02", True),
     ]
-    origin = listing.photos[1].origin
+    origin = listing.photos.first[1].origin
     assert origin is not None
     assert origin.path == str(raw / "p00.png")
     assert origin.quad[2] == (32.0, 32.0)
@@ -163,7 +165,7 @@ def test_faces_folder_is_trusted_and_remembers_its_photos(tmp_path: Path) -> Non
 def test_an_inverted_folder_stands_for_its_faces(tmp_path: Path) -> None:
     raw, edits = write_photos(tmp_path / "raw", 2), tmp_path / "edits"
     run_job(edit_job(raw, edits))
-    listing = list_input(edits, use_run=True)
+    listing = list_input(edits, InputOptions(use_run=True))
     assert listing.latents == edits / "latents"
     assert [photo.path for photo in listing.photos] == [str(raw / "p00.png"), str(raw / "p01.png")]
     assert all(photo.cut is not None for photo in listing.photos)

@@ -17,23 +17,23 @@ from pipelines.engine.device.align_only import AlignOnly
 from pipelines.engine.events import ProgressEvent
 from pipelines.engine.input import archive as members_module
 from pipelines.engine.input import listing as source
-from pipelines.engine.input import remote
-from pipelines.engine.input import tar_index as tarball
 from pipelines.engine.input.keys import Naming, apart
-from pipelines.engine.input.listing import list_input, take_part
-from pipelines.engine.input.lists import FileLines, StreamLines
-from pipelines.engine.input.streaming import ListingDeadline
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.job import Job
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread import shard
 from pipelines.engine.spread.shard import shards_of
-from pipelines.engine.types import Photo, Task
+from pipelines.engine.types import Task
 from pipelines.errors import NoInputError, UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.records.photos import Photo
+from pipelines.storage import remote
+from pipelines.storage import tar_index as tarball
+from pipelines.storage.lines import FileLines
 from tests.factories import align_job, edit_job, output_files, write_photo, write_photos
-from tests.pipelines.engine.input.test_tar_index import make_tar, photo
 from tests.pipelines.engine.spread.test_distributor import Deadly
+from tests.pipelines.storage.test_tar_index import make_tar, photo
 
 COUNT = 14
 
@@ -144,7 +144,7 @@ def test_shards_agree_whether_or_not_the_input_was_listed_in_time(tmp_path: Path
     for limit in (None, 5):
         for count in (1, 2, 3, 9):
             for index in range(1, count + 1):
-                assert tuple(take_part(lazy, limit, (index, count))) == listed[:limit][index - 1 :: count]
+                assert tuple(lazy.part(limit, (index, count))) == listed[:limit][index - 1 :: count]
 
 
 def feed(write: Callable[[bytes], object], names: list[str], gate: Gate, close: Callable[[], None]) -> threading.Thread:
@@ -168,7 +168,7 @@ def test_a_pipe_that_is_still_written_to(tmp_path: Path, gate: Gate, devices: tu
     names = [str(path) for path in raw.rglob("*.png")]
     thread = feed(lambda data: os.write(into, data), names, gate, lambda: os.close(into))
     with os.fdopen(out) as stdin:
-        listing = list_input(Path("-"), stdin=stdin)
+        listing = list_input(Path("-"), InputOptions(stdin=stdin))
         job = replace(align_job(raw, tmp_path / "out"), listing=listing, devices=devices)
         check(job, gate, tmp_path)
     thread.join()
@@ -346,15 +346,6 @@ def test_each_process_keeps_its_device_and_its_models_over_all_shares(tmp_path: 
     assert len({line.split()[0] for line in lines}) == len(lines)
 
 
-def test_the_lines_of_a_stream_are_there_for_everyone() -> None:
-    text = "a\n\nb" * 3 + "x" * 200_000 + "\né\udcff\nlast"
-    lines = StreamLines(io.BytesIO(text.encode("utf-8", "surrogateescape")), ListingDeadline(1))
-    both = zip(lines, lines, strict=True)
-    assert all(one == other for one, other in both)
-    assert "".join(lines) == text
-    assert list(lines)[-1] == "last"
-
-
 def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,7 +353,7 @@ def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
     out, into = os.pipe()
     with os.fdopen(out) as stdin:
         os.write(into, b"c.png\n")
-        photos = list_input(Path("-"), stdin=stdin).photos
+        photos = list_input(Path("-"), InputOptions(stdin=stdin)).photos
         assert not photos.whole
         assert len(photos.first) == 1
         os.write(into, b"d.png\nc.jpg\nc.png\n")
@@ -370,7 +361,7 @@ def test_a_stream_that_is_slow_is_not_waited_for_but_for_its_first_photo(
         found = [(Path(photo.key).name, photo.trouble is None) for photo in photos]
         assert found == [("c", True), ("d", True), ("c.jpg", True)]
         with pytest.raises(NoInputError, match="no picture"):
-            list_input(Path("-"), stdin=stdin)
+            list_input(Path("-"), InputOptions(stdin=stdin))
 
 
 def test_of_a_large_archive_the_first_of_one_name_counts_and_each_other_has_a_key_of_its_own(

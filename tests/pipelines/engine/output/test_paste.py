@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.engine.input.listing import list_input, take_part
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.output import paste
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
@@ -124,8 +124,8 @@ def test_shards_and_workers_take_a_photo_whole(tmp_path: Path) -> None:
     assert {n: (plain / n).read_bytes() for n in pictures(plain)} == {
         n: (sharded / n).read_bytes() for n in pictures(sharded)
     }
-    photos = list_input(faces, use_run=True, grouped=True).photos
-    assert len(list(take_part(photos, 2, None))) == 6
+    photos = list_input(faces, InputOptions(use_run=True, grouped=True)).photos
+    assert len(list(photos.part(2, None))) == 6
     tasks = [Task(index, photo) for index, photo in enumerate(photos)]
     ledger = Ledger(tmp_path / "none", {}, ())
     for shards in (divide_among(tasks, ledger, ["cpu"], 4), list(shards_of(tasks, ledger, ["cpu"], 1, 4))):

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from pipelines.engine.destination import run_to_destination
-from pipelines.engine.input import remote
-from pipelines.engine.input.remote import find_files
 from pipelines.engine.job import Job
 from pipelines.engine.output import shards as pack
-from pipelines.engine.output import store as upload
 from pipelines.engine.output import transfer as moving
 from pipelines.engine.output.transfer import NAME, Gate, Moving
 from pipelines.errors import OutputError
+from pipelines.records import uploads as upload
 from pipelines.records.manifest import Record, read_manifest
 from pipelines.specs import AlignSpec
+from pipelines.storage import remote
+from pipelines.storage.remote import find_files
 from tests.factories import FakeFaces, output_files, write_photos
 from tests.pipelines.engine.test_destination import archives, edits, faces, spec_of
 

@@ -18,7 +18,9 @@ RUN = """
 import signal, sys, time
 import numpy as np
 from pipelines.engine.reading.decoder import Decoder
-from pipelines.engine.types import Loaded, LoadedFace, Photo, Task
+from pipelines.engine.types import Loaded, Task
+from pipelines.records.photos import Photo
+from pipelines.stages.align.crops import LoadedFace
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup leaves it ignored
 

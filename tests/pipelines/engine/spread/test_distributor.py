@@ -11,7 +11,6 @@ import pytest
 
 from pipelines.devices import device_names
 from pipelines.engine.events import ProgressEvent
-from pipelines.engine.input.listing import Photo
 from pipelines.engine.job import Job
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
@@ -19,6 +18,7 @@ from pipelines.engine.spread.shard import divide_among
 from pipelines.engine.types import Task
 from pipelines.errors import OutputError, UsageError
 from pipelines.records.manifest import MANIFEST, Record, read_manifest
+from pipelines.records.photos import Photo
 from pipelines.specs import AlignSpec
 from pipelines.types import FaceBatch, Inversion
 from tests.factories import FakeChain, FakeFaces, align_job, edit_job, face_names, output_files, write_photos

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.engine.input.listing import list_input
-from pipelines.engine.input.tar_headers import TarDamage, headers
-from pipelines.engine.input.tar_index import Scan
 from pipelines.engine.run import run_job
+from pipelines.storage.tar_headers import TarDamage, headers
+from pipelines.storage.tar_index import Scan
 from tests.factories import align_job
-from tests.pipelines.engine.input.test_tar_index import make_tar, photo
+from tests.pipelines.storage.test_tar_index import make_tar, photo
 
 
 def block(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:

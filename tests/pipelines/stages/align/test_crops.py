@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from pipelines.engine.reading import reader as reader_module
-from pipelines.engine.reading.crops import DetectedCrops, ExistingCrops, least_side, reduction
-from pipelines.engine.reading.reader import PhotoReader, pixel_digest
-from pipelines.engine.types import LoadedFace, Origin, Photo, Task
+from pipelines.engine.reading.reader import PhotoReader
+from pipelines.engine.types import Task
 from pipelines.errors import PhotoError
 from pipelines.images.decode import decode
 from pipelines.images.geometry import side
+from pipelines.records.photos import Origin, Photo
 from pipelines.stages.align.aligner import Aligner
+from pipelines.stages.align.crops import DetectedCrops, ExistingCrops, LoadedFace, least_side, pixel_digest, reduction
 from pipelines.types import Face, U8Image
 from tests.fakes.photos import saved
 

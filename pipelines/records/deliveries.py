@@ -8,15 +8,16 @@ run is in the folder.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.input.remote import is_url
-from pipelines.engine.input.tar_index import split_member
 from pipelines.errors import OutputError
+from pipelines.files import append_durably
 from pipelines.records.manifest import ManifestWriter, Record, merge_parts, read_manifest, records_of
+from pipelines.storage.remote import is_url
+from pipelines.storage.tar_index import split_member
 
 DELIVERED = "delivered.jsonl"
 
@@ -29,10 +30,7 @@ def is_away(output: str) -> bool:
 def note(folder: Path, records: Iterable[Record]) -> None:
     """Remembers where these records' files have gone, safely on the disk. Raises OutputError."""
     try:
-        with open(folder / DELIVERED, "ab") as file:
-            file.writelines(record.to_line().encode("ascii") for record in records)
-            file.flush()
-            os.fsync(file.fileno())
+        append_durably(folder / DELIVERED, "".join(record.to_line() for record in records).encode("ascii"))
     except OSError as error:
         raise OutputError(f"cannot write '{folder / DELIVERED}': {error.strerror}; free space and run again") from error
 
@@ -58,7 +56,10 @@ def fold(folder: Path, records: Mapping[str, Record] | None = None) -> dict[str,
                 new[moved.key] = replace(record, outputs={**record.outputs, **there})
     changed = [record for key, record in new.items() if old.get(key) != record]
     if changed:
-        write_records(folder, changed)
+        with closing(ManifestWriter(folder, "delivered")) as writer:
+            for record in changed:
+                writer.append(record)
+        merge_parts(folder)
     journal.unlink(missing_ok=True)
     return new
 
@@ -71,17 +72,6 @@ def _same(record: Record, moved: Record, kind: str) -> bool:
 
 def _moved(path: str, place: str | None) -> bool:
     return place is not None and not is_away(path) and is_away(place)
-
-
-def write_records(folder: Path, records: Iterable[Record]) -> None:
-    """Folds changed records into the folder's manifest; the caller must be its only user."""
-    writer = ManifestWriter(folder, "delivered")
-    try:
-        for record in records:
-            writer.append(record)
-    finally:
-        writer.close()
-    merge_parts(folder)
 
 
 def remove_files(folder: Path, outputs: Iterable[str]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipelines.engine.input.remote import is_url, read_remote, remote_stat
-from pipelines.engine.input.tar_index import SEPARATOR, read_member, split_member
-from pipelines.engine.types import Photo
 from pipelines.images.decode import read_photo
 from pipelines.records.manifest import Stat
+from pipelines.storage.remote import is_url, read_remote, remote_stat
+from pipelines.storage.tar_index import SEPARATOR, read_member, split_member
 
 
 def read_source(path: str, span: tuple[int, int] | None = None) -> bytes:
@@ -20,11 +19,6 @@ def read_source(path: str, span: tuple[int, int] | None = None) -> bytes:
     if split_member(path):
         return read_member(path, span)
     return read_remote(path) if is_url(path) else read_photo(Path(path))
-
-
-def photo_stat(photo: Photo) -> Stat | None:
-    """What tells, without reading a photo, whether it has changed: what the listing said, else what its place says."""
-    return photo.stat or file_stat(photo.path)
 
 
 def file_stat(path: str) -> Stat | None:

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+import torch
 
-from pipelines.engine.reading.reader import PhotoReader, pixel_digest
-from pipelines.engine.types import LoadedFace, Photo
 from pipelines.errors import PhotoError
 from pipelines.images.geometry import crop_quad, side, spread_68
-from pipelines.images.pixels import resize_u8
+from pipelines.images.pixels import resize_u8, to_tensor
+from pipelines.records.photos import Photo
 from pipelines.specs import AlignSpec, InvertSpec
-from pipelines.stages.align.aligner import AlignedFace, locate, misalignment
-from pipelines.stages.align.detectors import LANDMARKS, build_aligner, build_locator, search_weights
-from pipelines.types import F32Array, FaceFinder, Quad, U8Image
-from pipelines.weights.store import StoreConfig, WeightStore
+from pipelines.stages.align.aligner import AlignedFace, Aligner, locate, misalignment
+from pipelines.stages.align.detectors import LANDMARKS, build_aligner, build_locator, detectors, search_weights
+from pipelines.stages.align.search import Search
+from pipelines.types import F32Array, FaceBatch, FaceFinder, Quad, U8Image
+from pipelines.weights.store import WeightStore
+
+
+@dataclass(frozen=True)
+class LoadedFace:
+    """One aligned face.
+
+    Attributes:
+        crop: uint8 R x R x 3, RGB.
+        quad: the crop's corners in the photo; None where the file is the crop.
+        landmarks: 68 x 2 shares of the crop's side, NaN where no face was found; None where nobody asked.
+        pixels: sha256 of `crop`, hex: equal pixels have equal codes, however they were cut ("" where nobody asked).
+        scores: ``detector`` (its confidence), ``misalignment`` (share of the side, see `stages.align.aligner.misalignment`).
+        found: the way in which it was found; "" where nobody searched.
+    """
+
+    crop: U8Image
+    quad: Quad | None = None
+    landmarks: F32Array | None = None
+    pixels: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    found: str = ""
 
 
 def least_side(size: int) -> int:
@@ -114,9 +138,9 @@ def _scaled(quad: Quad, factor: float) -> Quad:
     return tuple(((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in quad)
 
 
-def build_align_reader(spec: AlignSpec, config: StoreConfig) -> PhotoReader:
-    """The reader of `align`: crops only."""
-    aligner = build_aligner(spec, WeightStore(config))
+def align_faces(spec: AlignSpec, store: WeightStore) -> DetectedCrops:
+    """Finds the crops that `align` writes: nothing else of them is asked for."""
+    aligner = build_aligner(spec, store)
 
     def align(picture: U8Image, thorough: bool) -> list[LoadedFace]:
         return [
@@ -124,12 +148,7 @@ def build_align_reader(spec: AlignSpec, config: StoreConfig) -> PhotoReader:
             for face in aligner(picture, thorough)
         ]
 
-    return PhotoReader(DetectedCrops(align, _reducible(spec)))
-
-
-def build_invert_reader(spec: InvertSpec, config: StoreConfig, landmarks: bool = True) -> PhotoReader:
-    """The reader of `invert` and `edit`."""
-    return PhotoReader(invert_faces(spec, WeightStore(config), landmarks))
+    return DetectedCrops(align, _reducible(spec))
 
 
 def invert_faces(spec: InvertSpec, store: WeightStore, landmarks: bool) -> DetectedCrops | ExistingCrops:
@@ -168,3 +187,35 @@ def reader_weights(spec: AlignSpec) -> tuple[str, ...]:
     if not isinstance(spec, InvertSpec):
         return search_weights(spec)
     return tuple(dict.fromkeys((*(search_weights(spec) if spec.align else ()), LANDMARKS)))
+
+
+def faces_identity(spec: InvertSpec, store: WeightStore) -> list[object]:
+    """What decides the crops that a chain works on."""
+    if spec.align:
+        return search_identity(spec, store)
+    return ["given", ExistingCrops.version, spec.size, store.sha256(LANDMARKS)]
+
+
+def search_identity(spec: AlignSpec, store: WeightStore) -> list[object]:
+    """What decides a photo's crops."""
+    detector = detectors.get(spec.detector)
+    hashes = [store.sha256(name) for name in search_weights(spec)]
+    options: list[object] = [spec.size, spec.faces, spec.min_score, spec.min_size]
+    if spec.select is not None or spec.margin:
+        person = (
+            hashlib.sha256(Path(spec.select).read_bytes()).hexdigest() if spec.selects_person and spec.select else ""
+        )
+        options += [person or spec.select, spec.margin, "of all faces"]
+    return [Aligner.version, Search.version, spec.detector, detector.version, *hashes, *options]
+
+
+def pixel_digest(crop: U8Image) -> str:
+    """sha256 (hex) of a crop's side and pixels."""
+    return hashlib.sha256(repr(crop.shape).encode() + crop.tobytes()).hexdigest()
+
+
+def face_batch(faces: Sequence[LoadedFace], side: int) -> FaceBatch:
+    """The faces on the CPU, `side` px; landmarks that nobody asked for are NaN."""
+    points = [np.full((68, 2), np.nan) if face.landmarks is None else face.landmarks for face in faces]
+    landmarks = torch.from_numpy(np.stack(points).astype(np.float32))
+    return FaceBatch(to_tensor([resize_u8(face.crop, side, side) for face in faces]), landmarks)

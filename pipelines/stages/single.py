@@ -8,15 +8,14 @@ from dataclasses import replace
 import torch
 
 from pipelines.devices import resolve_device
-from pipelines.engine.device.batching import face_batch
-from pipelines.engine.device.fetch import fetch, levels, shares
-from pipelines.engine.portraits import with_references
-from pipelines.engine.reading.crops import invert_faces
-from pipelines.engine.types import Photo
+from pipelines.images.fetch import fetch, levels, shares
 from pipelines.images.pixels import resize_u8
+from pipelines.records.photos import Photo
 from pipelines.specs import EditSpec, InvertSpec
+from pipelines.stages.align.crops import face_batch, invert_faces
 from pipelines.stages.build import ChainPlan, build_chain, plan_chain
 from pipelines.stages.chain import Chain
+from pipelines.stages.edit.references import with_references
 from pipelines.stages.paste import paste
 from pipelines.types import U8Image
 from pipelines.weights.store import WeightStore

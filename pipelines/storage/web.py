@@ -1,4 +1,4 @@
-"""Files on web servers, with the few methods of fsspec's file systems that `pipelines.engine.input.remote` calls.
+"""Files on web servers, with the few methods of fsspec's file systems that `pipelines.storage.remote` calls.
 
 fsspec's own reader of ``http://`` needs another package; `requests` is here anyway, so lists of web addresses work in
 every installation. A web server has no listing of its files: a folder's address is refused with a way out.

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input import remote
-from pipelines.engine.input.listing import Photo, list_input
-from pipelines.engine.input.open import file_stat
-from pipelines.engine.input.remote import as_url, find_files, read_remote, remote_stat, write_remote
+from pipelines.engine.input.listing import list_input
 from pipelines.engine.reading.reader import PhotoReader
 from pipelines.engine.run import run_job
 from pipelines.engine.types import Task
 from pipelines.errors import NoInputError, OutputError, UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.records.photos import Photo
+from pipelines.storage import remote
+from pipelines.storage.open import file_stat
+from pipelines.storage.remote import as_url, find_files, read_remote, remote_stat, write_remote
 from tests.factories import FakeFaces, align_job, output_files, write_photos
-from tests.pipelines.engine.input.test_tar_index import make_tar, photo
+from tests.pipelines.storage.test_tar_index import make_tar, photo
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -119,13 +120,13 @@ def test_remote_archives_lists_and_single_photos(bucket: str, tmp_path: Path) ->
     write_remote(f"{bucket}/list.txt", b"one.png\nmemory://bucket/../one.png\nmemory://other/two.png?w=3\n")
     photos = list_input(Path(f"{bucket}/s-{{0..1}}.tar")).photos
     assert [each.key for each in photos] == ["s-0/x/a", "s-1/x/a"]
-    assert read_remote(f"{bucket}/s-1.tar", photos[1].span) == photo(1)
+    assert read_remote(f"{bucket}/s-1.tar", photos.first[1].span) == photo(1)
     run_job(align_job(Path(f"{bucket}/s-{{0..1}}.tar"), tmp_path / "out"))
     assert sorted(output_files(tmp_path / "out")) == ["s-0/x/a.png", "s-1/x/a.png"]
     listing = list_input(Path(f"{bucket}/list.txt"))
     assert [each.key for each in listing.photos] == ["one", "other/two_w=3"]
     assert len(listing.notes) == 1
-    assert list_input(Path(f"{bucket}/one.png")).photos[0] == Photo("one", f"{bucket}/one.png")
+    assert list_input(Path(f"{bucket}/one.png")).photos.first[0] == Photo("one", f"{bucket}/one.png")
     assert [each.key for each in list_input(Path(bucket)).photos] == ["one", "s-0/x/a", "s-1/x/a"]
 
 

@@ -11,16 +11,16 @@ import os
 import posixpath
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any
 
-from pipelines.engine.input.keys import LeftOut, unsafe_name
-from pipelines.engine.input.remote import is_url, open_remote, read_remote
-from pipelines.engine.input.tar_headers import TarDamage, headers
 from pipelines.errors import PhotoError, UsageError
 from pipelines.images.decode import MAX_BYTES
+from pipelines.storage.names import unsafe_name
+from pipelines.storage.remote import is_url, open_remote, read_remote
+from pipelines.storage.tar_headers import TarDamage, headers
 
 SEPARATOR = "::"
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -59,20 +59,24 @@ def split_member(path: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def _nobody(reason: str, name: str) -> None:
+    """Nobody asked what was left out."""
+
+
 class Scan:
     """One pass over an archive's headers: members as they come, so the first is known before the last was reached.
 
     Args:
         path: of the archive, local or a URL.
-        left_out: is told of members that are no regular files, or whose names cannot be keys.
+        left_out: called with (reason, name) of members that are no regular files, or whose names cannot be keys.
 
     Attributes:
         torn: after the pass: what is wrong with the archive's end, "" where it is whole.
         count: members so far.
     """
 
-    def __init__(self, path: str, left_out: LeftOut | None = None) -> None:
-        self.left_out = left_out or LeftOut()
+    def __init__(self, path: str, left_out: Callable[[str, str], object] = _nobody) -> None:
+        self._left_out = left_out
         self.torn = ""
         self.count = 0
         self._path = path
@@ -100,7 +104,7 @@ class Scan:
             for entry in headers(file):
                 reason = "" if entry.isdir() else _unusable(entry)
                 if reason:
-                    self.left_out.add(reason, entry.name)
+                    self._left_out(reason, entry.name)
                 elif entry.isreg() and entry.offset_data + entry.size <= total:
                     self.count += 1
                     yield Member(posixpath.normpath(entry.name), entry.offset_data, entry.size)

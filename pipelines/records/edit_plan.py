@@ -18,9 +18,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipelines.edits import MAX_EDITS, Edit, parse_edits, refuse_shared_names
-from pipelines.engine.input.streaming import StreamedPhotos
-from pipelines.engine.types import FURTHER, Photo, split_key
 from pipelines.errors import UsageError
+from pipelines.records.photos import FURTHER, Photo
+from pipelines.storage.names import split_key
 
 _SHAPE = "a CSV file with the columns key, face, attr, or a JSON list of objects with these"
 Faces = Mapping[int | None, tuple[str, ...]]  # a face's number (None: every face) -> names of its edits
@@ -65,10 +65,6 @@ class EditPlan:
         base, _ = _place(photo, 0)
         keys = {base, photo.key, *(key for key, _ in photo.group)}
         return {name for key in keys for name in (key, *_with_suffix(key, photo)) if name in self.rows}
-
-    def photos(self, of_input: StreamedPhotos) -> StreamedPhotos:
-        """Those of an input that are to be read; keys that none of them has are its `unseen`."""
-        return of_input.only(self.keys_of, self.rows, others=bool(self.always))
 
     def of(self, photo: Photo, face: int) -> tuple[str, ...]:
         """The plan's edits of one face, each once; `face`: of those that were found in the file."""

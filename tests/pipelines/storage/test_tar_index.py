@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine.input import tar_index as tarball
-from pipelines.engine.input.keys import unsafe_name
-from pipelines.engine.input.listing import list_input
-from pipelines.engine.input.open import file_stat, read_source
-from pipelines.engine.input.tar_index import Scan, expand, read_index, read_member, split_member
+from pipelines.engine.input.keys import LeftOut
+from pipelines.engine.input.listing import InputOptions, list_input
 from pipelines.engine.run import run_job
 from pipelines.errors import PhotoError, UsageError
 from pipelines.records.manifest import read_manifest
+from pipelines.storage import tar_index as tarball
+from pipelines.storage.names import unsafe_name
+from pipelines.storage.open import file_stat, read_source
+from pipelines.storage.tar_index import Scan, expand, read_index, read_member, split_member
 from tests.factories import align_job, edit_job, output_files, picture, write_photo
 from tests.fakes.photos import saved
 
@@ -38,7 +39,7 @@ def make_tar(path: Path, files: dict[str, bytes], **options: object) -> Path:
 def test_members_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {f"sub/{n}.png": photo(n) for n in range(4)} | {"sub/0.json": b"{}", "./1.png": b"old"}
     path = make_tar(tmp_path / "s.tar", files | {"1.png": photo(9)})
-    photos = list_input(path).photos
+    photos = list_input(path).photos.first
     assert [each.key for each in photos] == ["1", "sub/0", "sub/1", "sub/2", "sub/3"]
     monkeypatch.setattr(tarball, "read_index", lambda path: pytest.fail("the archive is searched again"))
     assert read_source(photos[0].path, photos[0].span) == photo(9), "of two members with one name the last counts"
@@ -62,7 +63,9 @@ def test_a_run_over_one_archive_is_the_run_over_its_folder(tmp_path: Path) -> No
     assert record.source == f"{path}::sub/b.png"
     assert record.digest == hashlib.sha256(files["sub/b.png"]).hexdigest()
     assert run_job(edit_job(path, tmp_path / "out2", paste=True)).skipped == 4
-    listing = list_input(tmp_path / "out2", use_run=True)  # an inverted folder stands for the members it was made from
+    listing = list_input(
+        tmp_path / "out2", InputOptions(use_run=True)
+    )  # an inverted folder stands for the members it was made from
     assert [read_source(each.path, each.span) for each in listing.photos] == [
         files[f"{e.key}.png"] for e in listing.photos
     ]
@@ -109,9 +112,9 @@ def test_hostile_members_are_left_out_by_name(tmp_path: Path) -> None:
 
 def test_many_hostile_members_are_counted(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "evil.tar", {f"../{n}.png": b"" for n in range(30)})
-    scan = Scan(str(path))
-    assert list(scan) == []
-    assert [note[:8] for note in scan.left_out.sentences()] == ["30 names"]
+    left_out = LeftOut()
+    assert list(Scan(str(path), left_out.add)) == []
+    assert [note[:8] for note in left_out.sentences()] == ["30 names"]
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.93])

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.engine.input.remote import find_files, read_remote, write_remote
-from pipelines.engine.output.deliveries import fold, is_away, note, remove_files
 from pipelines.errors import PhotoError
 from pipelines.files import write_atomic
+from pipelines.records.deliveries import fold, is_away, note, remove_files
 from pipelines.records.manifest import MANIFEST, PARTS, Record, has_manifest, read_manifest, read_part
+from pipelines.storage.remote import find_files, read_remote, write_remote
 
 THREADS = 8  # uploads at once: a store answers late, not slowly
 
@@ -53,10 +53,10 @@ class Uploader:
         remove_files(self._folder, files)
 
     def finish(self) -> None:
-        """What is left, then the run's papers."""
+        """What is left."""
         self.take(read_manifest(self._folder).values())
 
-    def papers(self) -> None:
+    def close(self) -> None:
         """The manifest as a local run would have it, and `run.json`; the caller must be the folder's only user."""
         records = fold(self._folder)
         lines = (self._local(records[key]).to_line() for key in sorted(records))

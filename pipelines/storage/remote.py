@@ -15,10 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.engine.input.web import WebStore
 from pipelines.errors import OutputError, PhotoError, UsageError
 from pipelines.images.decode import MAX_BYTES
 from pipelines.records.manifest import Stat
+from pipelines.storage.web import WebStore
 
 T = TypeVar("T")
 ATTEMPTS = 3
