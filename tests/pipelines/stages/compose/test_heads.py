@@ -17,7 +17,7 @@ def test_motion_fades_more_slowly_on_the_side_that_is_turned_away_from() -> None
     assert float(sides[0, 0, row, 61]) > 0.95
     moved = _head(face, torch.tensor([0.1]), sides)[0, 0, 4 * row]
     left, right = moved[:128].flip(0), moved[128:]
-    width = [int(((0.05 < line) & (line < 0.95)).sum()) for line in (left, right)]
+    width = [int(((line > 0.05) & (line < 0.95)).sum()) for line in (left, right)]
     assert 1.2 * width[1] < width[0] < (1 + LEADING) / (1 - LEADING) * 1.15 * width[1]
     still = _side(face, 0 * to_the_right, ones)
     assert float(still.abs().max()) == 0
