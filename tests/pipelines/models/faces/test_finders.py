@@ -27,7 +27,8 @@ def dlib(store: WeightStore) -> DlibFinder:
 
 
 @pytest.fixture(scope="module")
-def retina(store: WeightStore) -> RetinaFinder:
+def retina(store: WeightStore, shared: Path) -> RetinaFinder:
+    """Of `shared`'s mirror: no package of an index has these weights."""
     return RetinaFinder(store.tensors("retinaface-mobile0.25"), "mobile0.25")
 
 
