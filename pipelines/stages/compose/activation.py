@@ -14,7 +14,7 @@ from pipelines.stages.compose.manners import Manner
 from pipelines.stages.compose.regions import Face
 from pipelines.stages.compose.state import WORK
 
-LOW, HIGH = 0.25, 0.5  # of the greatest evidence: below the first nothing is the edit's, above the second everything
+LOW, HIGH = 0.15, 0.35  # of the greatest evidence: below the first nothing is the edit's, above the second everything
 SOFT = 2.0  # px of 32: half of a mouth is no mask
 
 

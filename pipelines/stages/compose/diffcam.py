@@ -29,7 +29,7 @@ from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepar
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 
-VERSION = "2"
+VERSION = "3"
 GHOSTS = "deghost-mobile-ffhq"
 
 
