@@ -17,11 +17,13 @@ from pipelines.evaluation.compare import Interval, bootstrap
 from pipelines.evaluation.written import find_metrics
 from pipelines.records.manifest import read_manifest
 from pipelines.records.outputs import INVERSION
+from pipelines.stages.methods import methods
 
 WAYS = {"composed": "Edits composed into the photo", "plain": "Edits as the codes alone make them (`--compose none`)"}
 LIKENESS = ("mse", "lpips", "id", "id-dlib", "same-person", "detail")
 EFFECT = ("passengers", "id", "id-dlib", "same-person", "mse-outside", "detail")  # means over the edits
 START, END = "<!-- methods: written by `python -m benchmarks.methods`, not by hand -->", "<!-- methods end -->"
+SECONDS = "s a face"
 DASH = "–"
 
 
@@ -75,31 +77,52 @@ class Runs:
         return next(variant for variant in variants if variant in known)
 
 
-def write_tables(document: Path, work: Path, names: Sequence[str], edits: Sequence[Edit], about: str) -> None:
+def write_tables(
+    document: Path, work: Path, names: Sequence[str], edits: Sequence[Edit], about: str, keep: bool = False
+) -> None:
     """Put the tables between the markers of `document`, and every figure into the .json beside it.
 
     Args:
         about: a sentence on the machine.
+        keep: leave the figures that the .json has of other methods as they are; they must be of the same faces.
 
     Raises:
         ValueError: the document lacks a marker.
     """
-    runs, labels = Runs(work, names), [edit.name for edit in edits]
-    lines: list[Line] = []
-    parts = [about, ""]
-    for keys, members in _sets(runs, names):
-        parts += [f"## {len(keys)} faces: {', '.join(f'`{name}`' for name in members)}", ""]
-        parts += _inversions(runs, members, keys, lines)
-        for way in WAYS:
-            parts += _edits(runs, members, way, labels, keys, lines)
-    text = document.read_text(encoding="utf-8")
+    text, figures = document.read_text(encoding="utf-8"), document.with_suffix(".json")
     head, found, rest = text.partition(START)
     _, ended, tail = rest.partition(END)
     if not found or not ended:
         raise ValueError(f"'{document}' needs the lines '{START}' and '{END}'")
-    document.write_text(head + START + "\n\n" + "\n".join(parts).rstrip() + "\n\n" + END + tail, encoding="utf-8")
-    body = {"v": 1, "machine": about, "lines": [asdict(line) for line in lines]}
-    document.with_suffix(".json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    kept = [line for line in read_lines(figures) if line.method not in names] if keep else []
+    labels = [edit.name for edit in edits]
+    lines = [*kept, *_lines(Runs(work, names), names, labels)]
+    body = "\n".join([about, "", *_drawn(lines, labels)]).rstrip()
+    document.write_text(f"{head}{START}\n\n{body}\n\n{END}{tail}", encoding="utf-8")
+    written = {"v": 1, "machine": about, "lines": [asdict(line) for line in lines]}
+    figures.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+
+def read_lines(figures: Path) -> list[Line]:
+    """What an earlier call wrote."""
+    rows = json.loads(figures.read_text(encoding="utf-8"))["lines"]
+    return [Line(**{**row, "value": Interval(**row["value"])}) for row in rows]
+
+
+def _lines(runs: Runs, names: Sequence[str], edits: Sequence[str]) -> Iterator[Line]:
+    """Every figure of every method, of all faces that it was run on and of those that all share."""
+    for keys, members in _sets(runs, names):
+        for name in members:
+            seconds = Interval(runs.seconds(name, keys), None, None)
+            yield Line(len(keys), name, "composed", INVERSION, SECONDS, len(keys), seconds)
+            asked = [("composed", [INVERSION], metric) for metric in _distinct(runs, LIKENESS)]
+            for way in WAYS:
+                asked += [(way, [edit], "moved") for edit in edits]
+                asked += [(way, list(edits), metric) for metric in _distinct(runs, EFFECT)]
+            for way, of, metric in asked:
+                line = runs.line(name, way, of, metric, keys)
+                if line is not None:
+                    yield line
 
 
 def _sets(runs: Runs, names: Sequence[str]) -> Iterator[tuple[frozenset[str], list[str]]]:
@@ -109,29 +132,29 @@ def _sets(runs: Runs, names: Sequence[str]) -> Iterator[tuple[frozenset[str], li
         yield keys, [name for name in names if runs.keys(name) >= keys]
 
 
-def _inversions(runs: Runs, names: Sequence[str], keys: frozenset[str], lines: list[Line]) -> list[str]:
-    metrics = _distinct(runs, LIKENESS)
-    rows = []
-    for name in names:
-        cells = [_cell(runs.line(name, "composed", [INVERSION], metric, keys), lines) for metric in metrics]
-        rows.append([f"`{name}`", f"{runs.seconds(name, keys):.3g}", *cells])
-    return [
-        "Inversions; seconds are of the whole face, its three composed edits included.",
-        "",
-        *_table(["method", "s a face", *metrics], rows),
-    ]
+def _drawn(lines: Sequence[Line], edits: Sequence[str]) -> Iterator[str]:
+    """The tables, in Markdown: a chapter for each number of faces."""
+    known = {(line.faces, line.method, line.way, line.edit, line.metric): line.value for line in lines}
+    for faces in sorted({line.faces for line in lines}, reverse=True):
+        here = [line for line in lines if line.faces == faces]
+        names = sorted({line.method for line in here}, key=_place)
+        yield from (f"## {faces} faces: {', '.join(f'`{name}`' for name in names)}", "")
+        shown = list(dict.fromkeys(line.metric for line in here if line.edit == INVERSION))
+        yield from ("Inversions; seconds are of the whole face, its three composed edits included.", "")
+        rows = [[f"`{m}`", *(_cell(known.get((faces, m, "composed", INVERSION, x))) for x in shown)] for m in names]
+        yield from _table(["method", *shown], rows)
+        shown = list(dict.fromkeys(line.metric for line in here if line.edit == "edits"))
+        columns = [*((edit, "moved") for edit in edits), *(("edits", metric) for metric in shown)]
+        for way, title in WAYS.items():
+            yield from (f"{title}.", "")
+            rows = [[f"`{m}`", *(_cell(known.get((faces, m, way, *column))) for column in columns)] for m in names]
+            yield from _table(["method", *(f"{edit} moved" for edit in edits), *shown], rows)
 
 
-def _edits(
-    runs: Runs, names: Sequence[str], way: str, edits: Sequence[str], keys: frozenset[str], lines: list[Line]
-) -> list[str]:
-    metrics = _distinct(runs, EFFECT)
-    rows = []
-    for name in names:
-        moved = [_cell(runs.line(name, way, [edit], "moved", keys), lines) for edit in edits]
-        cells = [_cell(runs.line(name, way, edits, metric, keys), lines) for metric in metrics]
-        rows.append([f"`{name}`", *moved, *cells])
-    return [f"{WAYS[way]}.", "", *_table(["method", *(f"{edit} moved" for edit in edits), *metrics], rows)]
+def _place(name: str) -> tuple[bool, int | str]:
+    """Methods in their own order; others, of plugins, after them."""
+    order = methods.names()
+    return (False, order.index(name)) if name in order else (True, name)
 
 
 def _distinct(runs: Runs, metrics: Sequence[str]) -> list[str]:
@@ -139,12 +162,10 @@ def _distinct(runs: Runs, metrics: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(runs.full(metric) for metric in metrics))
 
 
-def _cell(line: Line | None, lines: list[Line]) -> str:
-    """Mean and half the interval; keeps the line."""
-    if line is None:
+def _cell(value: Interval | None) -> str:
+    """Mean and half the interval."""
+    if value is None:
         return DASH
-    lines.append(line)
-    value = line.value
     if value.low is None or value.high is None or not math.isfinite(value.mean):
         return f"{value.mean:.3g}"
     return f"{value.mean:.3g} ± {(value.high - value.low) / 2:.1g}"

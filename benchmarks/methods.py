@@ -5,7 +5,8 @@
 Each face is inverted and edited (`EDITS`), composed as the method does by itself, and once more from the same codes without a
 composer; `ganinv evaluate` measures both. One method at a time, one face a pass, one thread. Methods that fit something to
 each photo take half a minute and more a face: of these only every n-th face is done (`--every`), and the table says so. All
-pictures stay in `--work`: a run that was ended goes on where it stopped, and `ganinv compare` reads them.
+pictures stay in `--work`: a run that was ended goes on where it stopped, and `ganinv compare` reads them. `--keep` adds methods
+to a table, of the same faces.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("methods"), help="folder for the runs")
     parser.add_argument("--every", type=int, default=4, help="of methods that fit each photo: every n-th face")
     parser.add_argument("-o", "--output", type=Path, help="Markdown file with the markers; .json is written beside it")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the figures of other methods in the file as they are"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -81,7 +85,7 @@ def main() -> None:
         measure(run)
     if options.output:
         about = f"One thread of {processor()}, torch {torch.__version__}."
-        write_tables(options.output, options.work, names, parse_edits(EDITS), about)
+        write_tables(options.output, options.work, names, parse_edits(EDITS), about, options.keep)
 
 
 if __name__ == "__main__":

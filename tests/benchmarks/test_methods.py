@@ -66,6 +66,23 @@ def test_tables_of_all_faces_and_of_those_that_all_methods_share(tmp_path: Path)
     assert found[2, "pti", "plain", "edits", "passengers"]["value"]["mean"] == pytest.approx(1.0)
 
 
+def test_methods_are_added_to_a_table(tmp_path: Path) -> None:
+    _, before = _tables(tmp_path)
+    for way in ("composed", "plain"):
+        _run(tmp_path / "gra" / way, ["a", "c", "b", "d"], 0.75)
+        _run(tmp_path / "pti" / way, ["a", "c"], 0.125)
+    document = tmp_path / "methods.md"
+    write_tables(document, tmp_path, ["gra", "pti"], EDITS, "Another machine.", keep=True)
+    text, lines = document.read_text(), json.loads(document.with_suffix(".json").read_text())["lines"]
+    assert "## 4 faces: `photo`, `gra`\n" in text
+    assert "## 2 faces: `photo`, `gra`, `pti`\n" in text
+    assert "| `pti` | 2 | 0.125 ± 0 |" in text
+    assert [line for line in before["lines"] if line["method"] == "photo"] == [
+        x for x in lines if x["method"] == "photo"
+    ]
+    assert {line["value"]["mean"] for line in lines if line["method"] == "pti" and line["metric"] == "mse"} == {0.125}
+
+
 def test_a_document_without_markers_is_not_touched(tmp_path: Path) -> None:
     document = tmp_path / "other.md"
     document.write_text("mine\n")
