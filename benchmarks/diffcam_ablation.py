@@ -86,7 +86,7 @@ def _sums(a: Tensor, b: Tensor) -> Tensor:
 class Published(DiffCAMComposer):
     """The plain composite by masks of 8 x 8, never 0, as the paper's; what they are made of is our closed form."""
 
-    def mask(self, photo: Prepared, change: Tensor, edit: Edit) -> Tensor:
+    def mask(self, photo: Prepared, change: Tensor, edit: Edit, edited: Tensor) -> Tensor:
         return joined_mask(official_masks(F.avg_pool2d(evidence(None, change, edit), 4)))
 
 

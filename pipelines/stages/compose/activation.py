@@ -9,12 +9,18 @@ from torch import Tensor
 from pipelines.edits import Edit
 from pipelines.models.diffcam.lean import SIDE, LeanDiffCAM
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, enlarge, smoothstep
+from pipelines.stages.compose.filters import blur, dilate, enlarge, smoothstep
+from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.manners import Manner
 from pipelines.stages.compose.regions import Face
-from pipelines.stages.compose.state import WORK
+from pipelines.stages.compose.shape import narrower_mouth
+from pipelines.stages.compose.state import WORK, Prepared
 
 LOW, HIGH = 0.15, 0.35  # of the greatest evidence: below the first nothing is the edit's, above the second everything
+RIM = (-0.6, -0.3)  # units from the face's outline, inwards: from the second on a jaw may get narrower
+LIPS = (0.08, 0.15)  # units around lips, which are theirs
+OFF = (0.3, 0.5)  # of a picture in [-1, 1]: a jaw that goes changes a place by more than light does
+REACH = 5  # px of 256
 SOFT = 2.0  # px of 32: half of a mouth is no mask
 
 
@@ -70,3 +76,20 @@ def bounds(face: Face, manner: Manner) -> Tensor:
     if manner.region == "mouth":  # the cheeks that a smile lifts lie above, and would be half of its mask
         found = found * regions.below_nose(face, WORK // 4)
     return enlarge(found, 4)
+
+
+def beside_jaw(photo: Prepared, edited: Tensor) -> Tensor:
+    """n x 1 x 256 x 256: 1 where a face gets narrower, as its mouth does, and the render shows what may lie beside it.
+
+    A mask cannot draw a jaw further in, as it knows nothing of the photo's background; there the photo stays.
+
+    Args:
+        edited: n x 3 x 256 x 256.
+    """
+    after = regions.moved_landmarks(photo.face.points, edit_flow(photo.render, edited))
+    lines = [points[:, list(regions.LIPS)] for points in (photo.face.points, after)]
+    lips = torch.minimum(*(regions.polygon_distance(line, WORK // 4) for line in lines))
+    inwards = regions.polygon_distance(regions.oval(photo.face), WORK // 4) / photo.face.unit.view(-1, 1, 1, 1)
+    rim = enlarge(smoothstep(inwards, *RIM) * (1 - regions.soft(lips, photo.face.unit, *LIPS)), 4)
+    off = blur(edited - photo.render, 1.5).square().mean(dim=1, keepdim=True).sqrt()
+    return blur(dilate(smoothstep(off, *OFF), REACH) * rim, 3.0) * rim * narrower_mouth(photo.face.points, after)

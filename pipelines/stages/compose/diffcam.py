@@ -20,7 +20,7 @@ from pipelines.models.diffcam.deghost import Decision, DeghostNet, decided, load
 from pipelines.models.diffcam.lean import POINT, LeanDiffCAM
 from pipelines.models.diffcam.masks import joined_mask
 from pipelines.stages.compose import detail, regions
-from pipelines.stages.compose.activation import bounds, edit_masks, evidence
+from pipelines.stages.compose.activation import beside_jaw, bounds, edit_masks, evidence
 from pipelines.stages.compose.detail import DetailComposer, build_detail
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.layers import resolved
@@ -95,28 +95,35 @@ class DiffCAMComposer:
         return sized(joined(parts), edited.image.shape[-1])
 
     def _composed(self, photo: Prepared, edited: Tensor, change: Tensor, edit: Edit) -> Composition:
-        mask = self.mask(photo, change, edit)
+        small = resize_area(edited, WORK)
+        mask = self.mask(photo, change, edit, small)
         if self.deghost is None:
             plain = Decision(mask, torch.zeros_like(mask), mask.new_zeros(len(mask), 3, *mask.shape[2:]))
             image = decided(photo.images, photo.base, edited, plain)
         else:
-            image = resolved(photo, edited, self.deghost(photo.photo, photo.render, resize_area(edited, WORK), mask))
+            image = resolved(photo, edited, self.deghost(photo.photo, photo.render, small, mask))
         return Composition(image, enlarge(mask, photo.factor), photo.face.points)
 
-    def mask(self, photo: Prepared, change: Tensor, edit: Edit) -> Tensor:
-        """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face."""
+    def mask(self, photo: Prepared, change: Tensor, edit: Edit, edited: Tensor) -> Tensor:
+        """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face;
+        edited n x 3 x 256 x 256."""
         masks = edit_masks(evidence(self.classifier, change, edit))
         if self.heads.region is None:
-            masks = masks * torch.cat([_limit(photo, self.heads.manner(name)) for name, _ in edit.terms], dim=1)
+            limits = [_limit(photo, self.heads.manner(name), edited) for name, _ in edit.terms]
+            masks = masks * torch.cat(limits, dim=1)
         else:
             masks = masks * regions.asked_region(photo.face, WORK, self.heads.region)
         return joined_mask(masks) * photo.free
 
 
-def _limit(photo: Prepared, manner: Manner) -> Tensor:
-    """`bounds`; nothing of an edit of the mouth where no mouth is seen, as through a mask."""
+def _limit(photo: Prepared, manner: Manner, edited: Tensor) -> Tensor:
+    """`bounds`; of an edit of the mouth nothing where no mouth is seen, as through a mask, and no narrower jaw."""
     made = bounds(photo.face, manner)
-    return made * photo.mouth if manner.region == "mouth" else made
+    if manner.region == "mouth":
+        made = made * photo.mouth
+        if manner.way == "shape":  # a beard may darken a jaw
+            made = made * (1 - beside_jaw(photo, edited))
+    return made
 
 
 @composers.register("diffcam", (GHOSTS, *detail.NETWORKS), f"{VERSION} {detail.VERSION} {MANNERS}", landmarks=True)

@@ -111,7 +111,7 @@ def _mouth(state: Prepared, edited: Tensor, flow: Tensor, landmarks: Tensor, ont
     lips, openings = LipColour(state, landmarks), _openings(state, landmarks, "mouth", flow)
     like = edited + lips.change(edited)
     flow = flow * mask
-    narrower = _narrower(state.face.points, landmarks)
+    narrower = narrower_mouth(state.face.points, landmarks)
     folded = torn(flow, narrower) * (1 - lips.bodies)
     change = assembled(state, like, flow, mask, torch.maximum(openings, folded), landmarks, onto, LIMITS, folded)
     teeth, between = (_within(state, landmarks, [shape], INSIDE)[0] for shape in (regions.LIPS, regions.INNER_LIPS))
@@ -206,7 +206,7 @@ def torn(flow: Tensor, narrower: Tensor) -> Tensor:
     return smoothstep(blur(strain, EVEN) * (1 + narrower), *TORN)
 
 
-def _narrower(before: Tensor, after: Tensor) -> Tensor:
+def narrower_mouth(before: Tensor, after: Tensor) -> Tensor:
     """n x 1 x 1 x 1, 1 where a mouth loses much of its width; landmarks n x 68 x 2."""
     width = [(points[:, 54] - points[:, 48]).norm(dim=-1) for points in (before, after)]
     return smoothstep(width[1] / width[0].clamp_min(1e-6), *NARROWER).view(-1, 1, 1, 1)

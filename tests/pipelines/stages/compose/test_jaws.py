@@ -1,0 +1,46 @@
+"""`--compose diffcam`: a jaw that gets narrower with the mouth leaves the photo's own cheek, and nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines.stages.compose import activation
+from pipelines.stages.compose.activation import beside_jaw
+from pipelines.stages.compose.state import WORK, Prepared, prepared
+
+PATCH = (slice(None), slice(None), slice(185, 205), slice(72, 84))  # within the average face's jaw, on the left
+
+
+def _scene() -> tuple[Prepared, Tensor]:
+    """A face of one colour, and what lies beside it dark."""
+    photo = torch.full((1, 3, WORK, WORK), 0.3)
+    edited = photo.clone()
+    edited[PATCH] = -0.9
+    return prepared(photo, None, photo.clone()), edited
+
+
+def _shrinking(share: float) -> Tensor:
+    """The flow of a picture that gets narrower about its middle: where a place was before."""
+    across = (torch.arange(WORK) + 0.5 - WORK / 2) * (1 / share - 1)
+    return torch.stack((across.expand(WORK, WORK), torch.zeros(WORK, WORK)))[None]
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.75, True), (1.0, False), (1.2, False)])
+def test_a_cheek_stays_where_the_face_gets_narrower(monkeypatch: pytest.MonkeyPatch, share: float, kept: bool) -> None:
+    photo, edited = _scene()
+    monkeypatch.setattr(activation, "edit_flow", lambda *_: _shrinking(share))
+    held = beside_jaw(photo, edited)
+    if not kept:
+        assert held.max() == 0
+        return
+    assert held[PATCH].mean() > 0.8
+    assert held[..., 60:150, 100:156].max() == 0  # nose, brows
+    assert held[..., 190:200, 120:136].max() == 0  # lips
+
+
+def test_light_alone_is_no_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, _ = _scene()
+    monkeypatch.setattr(activation, "edit_flow", lambda *_: _shrinking(0.75))
+    assert beside_jaw(photo, photo.render - 0.25).max() == 0
