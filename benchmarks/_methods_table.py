@@ -94,19 +94,23 @@ def write_tables(
     _, ended, tail = rest.partition(END)
     if not found or not ended:
         raise ValueError(f"'{document}' needs the lines '{START}' and '{END}'")
-    kept = [line for line in read_lines(figures) if line.method not in names] if keep else []
+    kept: list[Line] = []
+    if keep:
+        earlier, written = read_lines(figures)
+        kept = [line for line in written if line.method not in names]
+        about = f"{earlier} {', '.join(f'`{name}`' for name in names)}: {about[:1].lower()}{about[1:]}"
     labels = [edit.name for edit in edits]
     lines = [*kept, *_lines(Runs(work, names), names, labels)]
     body = "\n".join([about, "", *_drawn(lines, labels)]).rstrip()
     document.write_text(f"{head}{START}\n\n{body}\n\n{END}{tail}", encoding="utf-8")
-    written = {"v": 1, "machine": about, "lines": [asdict(line) for line in lines]}
-    figures.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    record = {"v": 1, "machine": about, "lines": [asdict(line) for line in lines]}
+    figures.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def read_lines(figures: Path) -> list[Line]:
-    """What an earlier call wrote."""
-    rows = json.loads(figures.read_text(encoding="utf-8"))["lines"]
-    return [Line(**{**row, "value": Interval(**row["value"])}) for row in rows]
+def read_lines(figures: Path) -> tuple[str, list[Line]]:
+    """What an earlier call wrote of its machine, and its figures."""
+    body = json.loads(figures.read_text(encoding="utf-8"))
+    return body["machine"], [Line(**{**row, "value": Interval(**row["value"])}) for row in body["lines"]]
 
 
 def _lines(runs: Runs, names: Sequence[str], edits: Sequence[str]) -> Iterator[Line]:

@@ -74,6 +74,7 @@ def test_methods_are_added_to_a_table(tmp_path: Path) -> None:
     document = tmp_path / "methods.md"
     write_tables(document, tmp_path, ["gra", "pti"], EDITS, "Another machine.", keep=True)
     text, lines = document.read_text(), json.loads(document.with_suffix(".json").read_text())["lines"]
+    assert "One machine. `gra`, `pti`: another machine." in text
     assert "## 4 faces: `photo`, `gra`\n" in text
     assert "## 2 faces: `photo`, `gra`, `pti`\n" in text
     assert "| `pti` | 2 | 0.125 ± 0 |" in text
