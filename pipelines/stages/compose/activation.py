@@ -16,7 +16,7 @@ from pipelines.stages.compose.regions import Face
 from pipelines.stages.compose.shape import narrower_mouth
 from pipelines.stages.compose.state import WORK, Prepared
 
-LOW, HIGH = 0.15, 0.35  # of the greatest evidence: below the first nothing is the edit's, above the second everything
+LOW, HIGH = 0.15, 0.3  # of the greatest evidence: below the first nothing is the edit's, above the second everything
 RIM = (-0.6, -0.3)  # units from the face's outline, inwards: from the second on a jaw may get narrower
 LIPS = (0.08, 0.15)  # units around lips, which are theirs
 OFF = (0.3, 0.5)  # of a picture in [-1, 1]: a jaw that goes changes a place by more than light does

@@ -25,6 +25,7 @@ from pipelines.stages.compose.detail import DetailComposer, build_detail
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.layers import resolved
 from pipelines.stages.compose.manners import MANNERS, Manner
+from pipelines.stages.compose.shape import within_outline
 from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepared, sized
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
@@ -117,12 +118,13 @@ class DiffCAMComposer:
 
 
 def _limit(photo: Prepared, manner: Manner, edited: Tensor) -> Tensor:
-    """`bounds`; of an edit of the mouth nothing where no mouth is seen, as through a mask, and no narrower jaw."""
+    """`bounds`; of an edit of the mouth nothing where no mouth is seen, as through a mask, and no other jaw: neither
+    narrower, nor beyond the outline."""
     made = bounds(photo.face, manner)
     if manner.region == "mouth":
         made = made * photo.mouth
         if manner.way == "shape":  # a beard may darken a jaw
-            made = made * (1 - beside_jaw(photo, edited))
+            made = made * within_outline(photo) * (1 - beside_jaw(photo, edited))
     return made
 
 
