@@ -17,7 +17,7 @@ from pipelines.stages.compose.tone import keep_tint
 
 TONE = 6.0  # px of 256
 EDITED = (0.4, 0.6)  # share of the edited render, of which contours are the photo's below and the render's above
-CARRIED = (0.55, 0.8)  # the same of the photo's detail upon the render: as a whole or not at all
+CARRIED = (0.6, 0.85)  # the same of the photo's detail upon the render: as a whole or not at all
 
 
 def resolved(state: Prepared, edited: Tensor, decision: Decision) -> Tensor:
