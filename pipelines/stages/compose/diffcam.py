@@ -30,7 +30,7 @@ from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepar
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 
-VERSION = "3"
+VERSION = "4"
 GHOSTS = "deghost-mobile-ffhq"
 
 
