@@ -88,7 +88,7 @@ def test_all_faces_of_align_over_two_processes(tmp_path: Path) -> None:
 
 def test_a_worker_that_dies_costs_what_it_had_in_work(tmp_path: Path) -> None:
     raw, out = write_photos(tmp_path / "raw", 12), tmp_path / "out"
-    half = out / "latents" / "p07.safetensors.0123456789ab.part"
+    half = out / "latents" / "p03.safetensors.0123456789ab.part"
 
     def leave(event: ProgressEvent) -> None:
         """What a worker leaves that dies while it writes: surely, not by chance."""
@@ -96,14 +96,15 @@ def test_a_worker_that_dies_costs_what_it_had_in_work(tmp_path: Path) -> None:
             half.parent.mkdir(parents=True, exist_ok=True)
             half.touch()
 
-    summary = run_job(spread(edit_job(raw, out, chain=Deadly("p07"))), leave)
+    summary = run_job(spread(edit_job(raw, out, chain=Deadly("p03"))), leave)
     assert summary.exit_code == 3
     assert not summary.complete
-    assert any("worker process died" in warning and "'p07'" in warning for warning in summary.warnings)
+    # Up to six may be in work, and five are named, in order: the fourth of all is always one of these.
+    assert any("worker process died" in warning and "'p03'" in warning for warning in summary.warnings)
     assert 6 <= summary.ok < 12
     done = {key for key, record in read_manifest(out).items() if record.status == "ok"}
     assert len(done) == summary.ok
-    assert "p07" not in done
+    assert "p03" not in done
     assert not list(out.rglob("*.part"))  # what the dead worker was writing
     again = run_job(spread(edit_job(raw, out)))
     assert (again.ok, again.skipped, again.exit_code) == (12 - summary.ok, summary.ok, 0)
