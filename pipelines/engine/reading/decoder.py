@@ -109,6 +109,8 @@ def _serve(pipe: Connection, make_reader: Callable[[], Reader], parent: int) -> 
                 answer: Loaded | BaseException = reader(task)
             except GanInvError as error:  # missing weights: as a value, its sentence must reach the user
                 answer = error
-            except Exception:  # a bug of ours, or of a reader of a plugin: the run tells it, with this process's traceback
+            except (
+                Exception
+            ):  # a bug of ours, or of a reader of a plugin: the run tells it, with this process's traceback
                 answer = ReaderBug(traceback.format_exc())
             pipe.send(answer)
