@@ -93,6 +93,9 @@ class Distributor:
         """What is to be sent again where a worker died, before the rest of the queue; None: nothing and no rest."""
         if not sending.death:
             return None
+        sending.end()  # the dead one's neighbours may have finished a photo meanwhile
+        for record, shard in sending.records():
+            self._tell(record, shard)
         out = sending.tasks_out()
         done, lost = sending.left()
         self._report_lost(lost, sending.death)

@@ -14,10 +14,11 @@ from pipelines.engine.events import ProgressEvent
 from pipelines.engine.job import Job
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
+from pipelines.engine.spread.dispatch import Sending
 from pipelines.engine.spread.shard import divide_among
 from pipelines.engine.types import Task
 from pipelines.errors import OutputError, UsageError
-from pipelines.records.manifest import MANIFEST, Record, read_manifest
+from pipelines.records.manifest import MANIFEST, ManifestWriter, Record, read_manifest
 from pipelines.records.photos import Photo
 from pipelines.specs import AlignSpec
 from pipelines.types import FaceBatch, Inversion
@@ -111,6 +112,30 @@ def test_a_worker_that_dies_costs_what_it_had_in_work(tmp_path: Path) -> None:
     run_job(edit_job(raw, tmp_path / "one"))
     assert output_files(out) == output_files(tmp_path / "one")
     assert (out / MANIFEST).read_text().count("\n") == 12
+
+
+def test_what_a_neighbour_finishes_after_a_death_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, out, late = write_photos(tmp_path / "raw", 12), tmp_path / "out", list[str]()
+    end = Sending.end
+
+    def last_photo(sending: Sending) -> None:
+        """A worker's last record, which came when the run had looked for the last time."""
+        done, _ = sending.left()
+        number, task = next(
+            (n, task) for n, s in enumerate(sending._out) if s for task in s.tasks if task.photo.key not in done
+        )
+        late.append(task.photo.key)
+        writer = ManifestWriter(out, f"{sending._name(number)}-late")
+        writer.append(Record(task.photo.key, task.photo.path))
+        writer.close()
+        end(sending)
+
+    monkeypatch.setattr(Sending, "end", last_photo)
+    summary = run_job(spread(edit_job(raw, out, chain=Deadly("p03"))))
+    done = {key for key, record in read_manifest(out).items() if record.status == "ok"}
+    assert late
+    assert set(late) <= done
+    assert summary.ok == len(done)
 
 
 def test_a_worker_that_cannot_start_ends_the_run(tmp_path: Path) -> None:
