@@ -39,7 +39,7 @@ from pipelines.models.diffcam.masks import joined_mask, official_masks
 from pipelines.specs import EditSpec
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.build import build_chain, plan_chain
-from pipelines.stages.compose.activation import evidence
+from pipelines.stages.compose.activation import Mouth, evidence
 from pipelines.stages.compose.detail import build_detail
 from pipelines.stages.compose.diffcam import GHOSTS, DiffCAMComposer, build_diffcam
 from pipelines.stages.compose.filters import luma
@@ -86,7 +86,7 @@ def _sums(a: Tensor, b: Tensor) -> Tensor:
 class Published(DiffCAMComposer):
     """The plain composite by masks of 8 x 8, never 0, as the paper's; what they are made of is our closed form."""
 
-    def mask(self, photo: Prepared, change: Tensor, edit: Edit, edited: Tensor) -> Tensor:
+    def mask(self, photo: Prepared, change: Tensor, edit: Edit, mouth: Mouth | None) -> Tensor:
         return joined_mask(official_masks(F.avg_pool2d(evidence(None, change, edit), 4)))
 
 

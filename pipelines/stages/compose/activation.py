@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +20,8 @@ from pipelines.stages.compose.state import WORK, Prepared
 
 LOW, HIGH = 0.15, 0.3  # of the greatest evidence: below the first nothing is the edit's, above the second everything
 RIM = (-0.6, -0.3)  # units from the face's outline, inwards: from the second on a jaw may get narrower
+CHEEKS = 0.6  # units from the lips, as far as a mouth takes its cheeks along
+INWARDS = (-0.15, 0.15)  # units from the face's outline; cheeks go along within the first, less and less up to it
 LIPS = (0.08, 0.15)  # units around lips, which are theirs
 OFF = (0.3, 0.5)  # of a picture in [-1, 1]: a jaw that goes changes a place by more than light does
 REACH = 5  # px of 256
@@ -66,30 +70,56 @@ def edit_masks(maps: Tensor) -> Tensor:
     return enlarge(smoothstep(share, LOW, HIGH), WORK // maps.shape[-1])
 
 
-def bounds(face: Face, manner: Manner) -> Tensor:
+def bounds(face: Face, manner: Manner, narrower: Tensor | None = None) -> Tensor:
     """Where an attribute may be, by landmarks: n x 1 x 256 x 256.
 
     An edit of codes also changes what it was not asked for, and there its feature changes too: a smile narrows eyes.
+
+    Args:
+        narrower: of `Mouth`; None: it gets no narrower.
     """
-    draw = regions.NAMED.get(manner.region, regions.face_region)  # "skin" is of the face
-    found = draw(face, WORK // 4)
-    if manner.region == "mouth":  # the cheeks that a smile lifts lie above, and would be half of its mask
-        found = found * regions.below_nose(face, WORK // 4)
-    return enlarge(found, 4)
+    if manner.region != "mouth":
+        draw = regions.NAMED.get(manner.region, regions.face_region)  # "skin" is of the face
+        return enlarge(draw(face, WORK // 4), 4)
+    found = regions.mouth_region(face, WORK // 4)
+    if manner.way == "shape":
+        found = torch.maximum(found, cheeks_along(face, narrower))
+    # The cheeks that a smile lifts lie above, and would be half of its mask.
+    return enlarge(found * regions.below_nose(face, WORK // 4), 4)
 
 
-def beside_jaw(photo: Prepared, edited: Tensor) -> Tensor:
+def cheeks_along(face: Face, narrower: Tensor | None) -> Tensor:
+    """n x 1 x 64 x 64: cheeks that go along with a mouth, if it gets no narrower; not up to the face's outline, beside which
+    the render may show something else than the photo."""
+    outline = regions.polygon_distance(regions.oval(face), WORK // 4)
+    found = regions.mouth_region(face, WORK // 4, CHEEKS) * regions.soft(outline, face.unit, *INWARDS)
+    return found if narrower is None else found * (1 - narrower)
+
+
+@dataclass(frozen=True)
+class Mouth:
+    """A mouth that an edit shapes: its render n x 3 x 256 x 256, landmarks there n x 68 x 2, how much it loses of its width
+    (n x 1 x 1 x 1 in [0, 1], `narrower_mouth`)."""
+
+    edited: Tensor
+    after: Tensor
+    narrower: Tensor
+
+
+def shaped_mouth(photo: Prepared, edited: Tensor) -> Mouth:
+    """By the motion from the unedited render to the edited one, n x 3 x 256 x 256."""
+    after = regions.moved_landmarks(photo.face.points, edit_flow(photo.render, edited))
+    return Mouth(edited, after, narrower_mouth(photo.face.points, after))
+
+
+def beside_jaw(photo: Prepared, mouth: Mouth) -> Tensor:
     """n x 1 x 256 x 256: 1 where a face gets narrower, as its mouth does, and the render shows what may lie beside it.
 
     A mask cannot draw a jaw further in, as it knows nothing of the photo's background; there the photo stays.
-
-    Args:
-        edited: n x 3 x 256 x 256.
     """
-    after = regions.moved_landmarks(photo.face.points, edit_flow(photo.render, edited))
-    lines = [points[:, list(regions.LIPS)] for points in (photo.face.points, after)]
+    lines = [points[:, list(regions.LIPS)] for points in (photo.face.points, mouth.after)]
     lips = torch.minimum(*(regions.polygon_distance(line, WORK // 4) for line in lines))
     inwards = regions.polygon_distance(regions.oval(photo.face), WORK // 4) / photo.face.unit.view(-1, 1, 1, 1)
     rim = enlarge(smoothstep(inwards, *RIM) * (1 - regions.soft(lips, photo.face.unit, *LIPS)), 4)
-    off = blur(edited - photo.render, 1.5).square().mean(dim=1, keepdim=True).sqrt()
-    return blur(dilate(smoothstep(off, *OFF), REACH) * rim, 3.0) * rim * narrower_mouth(photo.face.points, after)
+    off = blur(mouth.edited - photo.render, 1.5).square().mean(dim=1, keepdim=True).sqrt()
+    return blur(dilate(smoothstep(off, *OFF), REACH) * rim, 3.0) * rim * mouth.narrower

@@ -20,7 +20,15 @@ from pipelines.models.diffcam.deghost import Decision, DeghostNet, decided, load
 from pipelines.models.diffcam.lean import POINT, LeanDiffCAM
 from pipelines.models.diffcam.masks import joined_mask
 from pipelines.stages.compose import detail, regions
-from pipelines.stages.compose.activation import beside_jaw, bounds, edit_masks, evidence
+from pipelines.stages.compose.activation import (
+    Mouth,
+    beside_jaw,
+    bounds,
+    cheeks_along,
+    edit_masks,
+    evidence,
+    shaped_mouth,
+)
 from pipelines.stages.compose.detail import DetailComposer, build_detail
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.layers import resolved
@@ -30,7 +38,7 @@ from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepar
 from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composer, Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 
-VERSION = "4"
+VERSION = "5"
 GHOSTS = "deghost-mobile-ffhq"
 
 
@@ -97,35 +105,44 @@ class DiffCAMComposer:
 
     def _composed(self, photo: Prepared, edited: Tensor, change: Tensor, edit: Edit) -> Composition:
         small = resize_area(edited, WORK)
-        mask = self.mask(photo, change, edit, small)
+        manners = [self.heads.manner(name) for name, _ in edit.terms]
+        mouth = shaped_mouth(photo, small) if any(map(_shapes_mouth, manners)) else None
+        mask = self.mask(photo, change, edit, mouth)
         if self.deghost is None:
             plain = Decision(mask, torch.zeros_like(mask), mask.new_zeros(len(mask), 3, *mask.shape[2:]))
             image = decided(photo.images, photo.base, edited, plain)
         else:
-            image = resolved(photo, edited, self.deghost(photo.photo, photo.render, small, mask))
+            decision = self.deghost(photo.photo, photo.render, small, mask)
+            along = None if mouth is None else enlarge(cheeks_along(photo.face, mouth.narrower), 4)
+            image = resolved(photo, edited, decision, along)
         return Composition(image, enlarge(mask, photo.factor), photo.face.points)
 
-    def mask(self, photo: Prepared, change: Tensor, edit: Edit, edited: Tensor) -> Tensor:
+    def mask(self, photo: Prepared, change: Tensor, edit: Edit, mouth: Mouth | None) -> Tensor:
         """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face;
-        edited n x 3 x 256 x 256."""
+        mouth: if the edit shapes it."""
         masks = edit_masks(evidence(self.classifier, change, edit))
         if self.heads.region is None:
-            limits = [_limit(photo, self.heads.manner(name), edited) for name, _ in edit.terms]
+            limits = [_limit(photo, self.heads.manner(name), mouth) for name, _ in edit.terms]
             masks = masks * torch.cat(limits, dim=1)
         else:
             masks = masks * regions.asked_region(photo.face, WORK, self.heads.region)
         return joined_mask(masks) * photo.free
 
 
-def _limit(photo: Prepared, manner: Manner, edited: Tensor) -> Tensor:
+def _shapes_mouth(manner: Manner) -> bool:
+    """A beard does not: it may darken a jaw."""
+    return manner.region == "mouth" and manner.way == "shape"
+
+
+def _limit(photo: Prepared, manner: Manner, mouth: Mouth | None) -> Tensor:
     """`bounds`; of an edit of the mouth nothing where no mouth is seen, as through a mask, and no other jaw: neither
     narrower, nor beyond the outline."""
-    made = bounds(photo.face, manner)
-    if manner.region == "mouth":
-        made = made * photo.mouth
-        if manner.way == "shape":  # a beard may darken a jaw
-            made = made * within_outline(photo) * (1 - beside_jaw(photo, edited))
-    return made
+    if manner.region != "mouth":
+        return bounds(photo.face, manner)
+    if mouth is None or not _shapes_mouth(manner):
+        return bounds(photo.face, manner) * photo.mouth
+    made = bounds(photo.face, manner, mouth.narrower) * photo.mouth
+    return made * within_outline(photo) * (1 - beside_jaw(photo, mouth))
 
 
 @composers.register("diffcam", (GHOSTS, *detail.NETWORKS), f"{VERSION} {detail.VERSION} {MANNERS}", landmarks=True)

@@ -17,13 +17,18 @@ from pipelines.stages.compose.tone import keep_tint
 
 TONE = 6.0  # px of 256
 EDITED = (0.4, 0.6)  # share of the edited render, of which contours are the photo's below and the render's above
+ALONG = 0.2  # the same, less, where cheeks go along with a mouth
 CARRIED = (0.6, 0.85)  # the same of the photo's detail upon the render: as a whole or not at all
 
 
-def resolved(state: Prepared, edited: Tensor, decision: Decision) -> Tensor:
-    """n x 3 x R x R; edited n x 3 x R x R. Where all of the decision is 0 the photo stays to the last bit."""
+def resolved(state: Prepared, edited: Tensor, decision: Decision, along: Tensor | None = None) -> Tensor:
+    """n x 3 x R x R. Where all of the decision is 0 the photo stays to the last bit.
+
+    Args:
+        edited: n x 3 x R x R. along: n x 1 x 256 x 256 in [0, 1], where cheeks go along with a mouth; None: nowhere.
+    """
     share, factor = decision.share, state.factor
-    firm = smoothstep(share, *EDITED)
+    firm = smoothstep(share if along is None else share + ALONG * along, *EDITED)
     carried = firm * smoothstep(decision.detail / share.clamp_min(1e-6), *CARRIED)
     tone = (share - firm) * blur(resize_area(edited, share.shape[-1]) - state.photo, TONE) + decision.tint
     images = state.images

@@ -131,11 +131,15 @@ def lean(face: Face) -> Tensor:
     return share.abs().view(-1, 1, 1, 1)
 
 
-def mouth_region(face: Face, side: int) -> Tensor:
-    """Mouth, chin and the cheeks that a smile lifts; within the face's outline and a little beyond the jaw."""
+def mouth_region(face: Face, side: int, reach: float | Tensor = 0.3) -> Tensor:
+    """Mouth, chin and the cheeks that a smile lifts; within the face's outline and a little beyond the jaw.
+
+    Args:
+        reach: units from the lips up to which it is 1; a float, or n values.
+    """
     lips = polygon_distance(face.points[:, list(LIPS)], side)
     outline = polygon_distance(oval(face), side)
-    return soft(lips, face.unit, 0.3, 0.42) * soft(outline, face.unit, 0.0, 0.25)
+    return soft(lips, face.unit, reach, 0.42) * soft(outline, face.unit, 0.0, 0.25)
 
 
 def below_nose(face: Face, side: int) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from pipelines.stages.compose import activation
-from pipelines.stages.compose.activation import beside_jaw
+from pipelines.stages.compose import activation, regions
+from pipelines.stages.compose.activation import beside_jaw, bounds, shaped_mouth
+from pipelines.stages.compose.manners import known_manner
 from pipelines.stages.compose.state import WORK, Prepared, prepared
 
 PATCH = (slice(None), slice(None), slice(185, 205), slice(72, 84))  # within the average face's jaw, on the left
@@ -31,7 +34,7 @@ def _shrinking(share: float) -> Tensor:
 def test_a_cheek_stays_where_the_face_gets_narrower(monkeypatch: pytest.MonkeyPatch, share: float, kept: bool) -> None:
     photo, edited = _scene()
     monkeypatch.setattr(activation, "edit_flow", lambda *_: _shrinking(share))
-    held = beside_jaw(photo, edited)
+    held = beside_jaw(photo, shaped_mouth(photo, edited))
     if not kept:
         assert held.max() == 0
         return
@@ -43,4 +46,19 @@ def test_a_cheek_stays_where_the_face_gets_narrower(monkeypatch: pytest.MonkeyPa
 def test_light_alone_is_no_background(monkeypatch: pytest.MonkeyPatch) -> None:
     photo, _ = _scene()
     monkeypatch.setattr(activation, "edit_flow", lambda *_: _shrinking(0.75))
-    assert beside_jaw(photo, photo.render - 0.25).max() == 0
+    edited = photo.render - 0.25
+    assert beside_jaw(photo, shaped_mouth(photo, edited)).max() == 0
+
+
+def test_cheeks_go_along_but_not_when_a_mouth_gets_narrower() -> None:
+    face = regions.face_of(regions.mean_landmarks(torch.zeros(1))[None])
+    wide = bounds(face, known_manner("smile"))
+    narrow = bounds(face, known_manner("smile"), torch.ones(1, 1, 1, 1))
+    half = bounds(face, known_manner("smile"), torch.full((1, 1, 1, 1), 0.5))
+    cheek = (0, 0, 170, 75)
+    assert wide[cheek] > 0.9 > 0.6 > narrow[cheek]
+    assert bool(((narrow <= half) & (half <= wide)).all())
+    rim = (0, 0, 190, 82)
+    assert abs(wide[rim] - narrow[rim]) < 0.05  # beside the jaw all stays as it was
+    beard = bounds(face, replace(known_manner("smile"), way="skin"))
+    assert torch.allclose(beard, narrow, atol=1e-5)

@@ -41,6 +41,16 @@ def test_contours_are_of_one_layer_and_tone_goes_over() -> None:
         assert abs(float(made.mean()) - 0.4 * share) < 0.01
 
 
+def test_a_render_that_takes_cheeks_along_is_seen_from_a_smaller_share_on() -> None:
+    photo, edited = stripes(True), stripes(False)
+    mixed = torch.full((1, 1, 256, 256), 0.4)
+    for along, seen in ((0.0, 0.0), (1.0, 1.0)):
+        made = resolved(scene(photo, photo), edited, decision(mixed), torch.full((1, 1, 1, 1), along))
+        assert abs(contrast(made, False) - seen) < 0.02
+    empty = decision(torch.zeros_like(mixed))
+    assert torch.equal(resolved(scene(photo, photo), edited, empty, torch.ones(1, 1, 1, 1)), photo)
+
+
 def test_detail_is_carried_whole_or_not_at_all() -> None:
     photo, base = stripes(True), torch.zeros(1, 3, 512, 512)
     whole = torch.ones(1, 1, 256, 256)
