@@ -32,6 +32,7 @@ from pipelines.stages.compose.activation import (
 from pipelines.stages.compose.detail import DetailComposer, build_detail
 from pipelines.stages.compose.filters import enlarge
 from pipelines.stages.compose.layers import resolved
+from pipelines.stages.compose.lips import own_colours
 from pipelines.stages.compose.manners import MANNERS, Manner
 from pipelines.stages.compose.shape import within_outline
 from pipelines.stages.compose.state import WORK, Prepared, joined, large, prepared, sized
@@ -104,18 +105,28 @@ class DiffCAMComposer:
         return sized(joined(parts), edited.image.shape[-1])
 
     def _composed(self, photo: Prepared, edited: Tensor, change: Tensor, edit: Edit) -> Composition:
+        """The plain composite takes the render as it is."""
         small = resize_area(edited, WORK)
-        manners = [self.heads.manner(name) for name, _ in edit.terms]
-        mouth = shaped_mouth(photo, small) if any(map(_shapes_mouth, manners)) else None
+        shapes = any(_shapes_mouth(self.heads.manner(name)) for name, _ in edit.terms)
+        mouth = shaped_mouth(photo, small) if shapes else None
         mask = self.mask(photo, change, edit, mouth)
         if self.deghost is None:
             plain = Decision(mask, torch.zeros_like(mask), mask.new_zeros(len(mask), 3, *mask.shape[2:]))
             image = decided(photo.images, photo.base, edited, plain)
         else:
-            decision = self.deghost(photo.photo, photo.render, small, mask)
-            along = None if mouth is None else enlarge(cheeks_along(photo.face, mouth.narrower), 4)
-            image = resolved(photo, edited, decision, along)
+            image = self._deghosted(photo, edited, mask, mouth)
         return Composition(image, enlarge(mask, photo.factor), photo.face.points)
+
+    def _deghosted(self, photo: Prepared, edited: Tensor, mask: Tensor, mouth: Mouth | None) -> Tensor:
+        assert self.deghost is not None
+        along = None
+        if mouth is not None:
+            edited, along = (
+                own_colours(photo, edited, mouth.after),
+                enlarge(cheeks_along(photo.face, mouth.narrower), 4),
+            )
+        decision = self.deghost(photo.photo, photo.render, resize_area(edited, WORK), mask)
+        return resolved(photo, edited, decision, along)
 
     def mask(self, photo: Prepared, change: Tensor, edit: Edit, mouth: Mouth | None) -> Tensor:
         """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face;

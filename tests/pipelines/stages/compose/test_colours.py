@@ -10,7 +10,7 @@ from pipelines.stages.compose import regions
 from pipelines.stages.compose.detail import compose_one
 from pipelines.stages.compose.filters import blur, luma
 from pipelines.stages.compose.grain import FULLER, kept_crisp
-from pipelines.stages.compose.lips import LipColour, without_yellow
+from pipelines.stages.compose.lips import LipColour, own_colours, without_yellow
 from pipelines.stages.compose.manners import Manner, known_manner
 from pipelines.stages.compose.state import prepared
 from tests.pipelines.stages.compose.test_detail import face, smile
@@ -35,6 +35,23 @@ def test_pink_lips_of_a_render_get_the_photo_s_colour_and_skin_beside_them_none(
     assert (mean(pink, lips()) - mean(photo, lips())).abs().max() > 0.2
     cheeks = regions.bare_skin(mean_face(), 256)
     assert (change * cheeks).abs().max() < 1e-3
+
+
+def test_a_render_gets_the_photo_s_lips_and_white_teeth_and_keeps_its_light() -> None:
+    photo, points = skin(), mean_face().points
+    state = prepared(photo, None, photo)
+    gap = LipColour(state, points).between
+    render = torch.lerp(photo, photo + PINK, lips())
+    render = torch.lerp(render, torch.tensor([0.7, 0.6, 0.0]).view(1, 3, 1, 1).expand_as(render), gap)
+    made = own_colours(state, render, points)
+    solid = lips() * (1 - gap).clamp_min(0)
+    before, after, own = (mean(x, solid) for x in (render, made, photo))
+    assert ((after - own) - (after - own).mean()).abs().max() < 0.5 * (
+        (before - own) - (before - own).mean()
+    ).abs().max()
+    assert (luma(made - render) * solid).abs().max() < 0.02
+    assert (made - render)[:, 2:][gap > 0.5].min() > 0.05
+    assert (made - render)[..., :100, :].abs().max() < 1e-6
 
 
 def test_teeth_lose_yellow_and_lips_nothing() -> None:
