@@ -70,46 +70,51 @@ def edit_masks(maps: Tensor) -> Tensor:
     return enlarge(smoothstep(share, LOW, HIGH), WORK // maps.shape[-1])
 
 
-def bounds(face: Face, manner: Manner, narrower: Tensor | None = None) -> Tensor:
+def bounds(face: Face, manner: Manner, cheeks: Tensor | None = None) -> Tensor:
     """Where an attribute may be, by landmarks: n x 1 x 256 x 256.
 
     An edit of codes also changes what it was not asked for, and there its feature changes too: a smile narrows eyes.
 
     Args:
-        narrower: of `Mouth`; None: it gets no narrower.
+        cheeks: of `Mouth`; None: those of a mouth that gets no narrower.
     """
     if manner.region != "mouth":
         draw = regions.NAMED.get(manner.region, regions.face_region)  # "skin" is of the face
         return enlarge(draw(face, WORK // 4), 4)
     found = regions.mouth_region(face, WORK // 4)
     if manner.way == "shape":
-        found = torch.maximum(found, cheeks_along(face, narrower))
+        found = torch.maximum(found, cheeks_along(face) if cheeks is None else cheeks)
     # The cheeks that a smile lifts lie above, and would be half of its mask.
     return enlarge(found * regions.below_nose(face, WORK // 4), 4)
 
 
-def cheeks_along(face: Face, narrower: Tensor | None) -> Tensor:
-    """n x 1 x 64 x 64: cheeks that go along with a mouth, if it gets no narrower; not up to the face's outline, beside which
-    the render may show something else than the photo."""
+def cheeks_along(face: Face) -> Tensor:
+    """n x 1 x 64 x 64: cheeks that go along with a mouth; not up to the face's outline, beside which the render may show
+    something else than the photo."""
     outline = regions.polygon_distance(regions.oval(face), WORK // 4)
-    found = regions.mouth_region(face, WORK // 4, CHEEKS) * regions.soft(outline, face.unit, *INWARDS)
-    return found if narrower is None else found * (1 - narrower)
+    return regions.mouth_region(face, WORK // 4, CHEEKS) * regions.soft(outline, face.unit, *INWARDS)
 
 
 @dataclass(frozen=True)
 class Mouth:
-    """A mouth that an edit shapes: its render n x 3 x 256 x 256, landmarks there n x 68 x 2, how much it loses of its width
-    (n x 1 x 1 x 1 in [0, 1], `narrower_mouth`)."""
+    """A mouth that an edit shapes.
+
+    Attributes:
+        edited: the render n x 3 x 256 x 256; after: landmarks there, n x 68 x 2, shares.
+        narrower: how much it loses of its width, n x 1 x 1 x 1 in [0, 1]; cheeks: `cheeks_along`, of mouths that do not.
+    """
 
     edited: Tensor
     after: Tensor
     narrower: Tensor
+    cheeks: Tensor
 
 
 def shaped_mouth(photo: Prepared, edited: Tensor) -> Mouth:
     """By the motion from the unedited render to the edited one, n x 3 x 256 x 256."""
     after = regions.moved_landmarks(photo.face.points, edit_flow(photo.render, edited))
-    return Mouth(edited, after, narrower_mouth(photo.face.points, after))
+    narrower = narrower_mouth(photo.face.points, after)
+    return Mouth(edited, after, narrower, cheeks_along(photo.face) * (1 - narrower))
 
 
 def beside_jaw(photo: Prepared, mouth: Mouth) -> Tensor:

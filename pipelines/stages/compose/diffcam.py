@@ -24,7 +24,6 @@ from pipelines.stages.compose.activation import (
     Mouth,
     beside_jaw,
     bounds,
-    cheeks_along,
     edit_masks,
     evidence,
     shaped_mouth,
@@ -114,19 +113,8 @@ class DiffCAMComposer:
             plain = Decision(mask, torch.zeros_like(mask), mask.new_zeros(len(mask), 3, *mask.shape[2:]))
             image = decided(photo.images, photo.base, edited, plain)
         else:
-            image = self._deghosted(photo, edited, mask, mouth)
+            image = _deghosted(self.deghost, photo, edited, mask, mouth)
         return Composition(image, enlarge(mask, photo.factor), photo.face.points)
-
-    def _deghosted(self, photo: Prepared, edited: Tensor, mask: Tensor, mouth: Mouth | None) -> Tensor:
-        assert self.deghost is not None
-        along = None
-        if mouth is not None:
-            edited, along = (
-                own_colours(photo, edited, mouth.after),
-                enlarge(cheeks_along(photo.face, mouth.narrower), 4),
-            )
-        decision = self.deghost(photo.photo, photo.render, resize_area(edited, WORK), mask)
-        return resolved(photo, edited, decision, along)
 
     def mask(self, photo: Prepared, change: Tensor, edit: Edit, mouth: Mouth | None) -> Tensor:
         """n x 1 x 256 x 256: where the feature changed, as far as each attribute reaches and nothing lies before the face;
@@ -138,6 +126,14 @@ class DiffCAMComposer:
         else:
             masks = masks * regions.asked_region(photo.face, WORK, self.heads.region)
         return joined_mask(masks) * photo.free
+
+
+def _deghosted(network: DeghostNet, photo: Prepared, edited: Tensor, mask: Tensor, mouth: Mouth | None) -> Tensor:
+    """n x 3 x R x R; edited n x 3 x R x R, mask n x 1 x 256 x 256."""
+    if mouth is not None:
+        edited = own_colours(photo, edited, mouth.edited, mouth.after)
+    decision = network(photo.photo, photo.render, resize_area(edited, WORK), mask)
+    return resolved(photo, edited, decision, None if mouth is None else enlarge(mouth.cheeks, 4))
 
 
 def _shapes_mouth(manner: Manner) -> bool:
@@ -152,7 +148,7 @@ def _limit(photo: Prepared, manner: Manner, mouth: Mouth | None) -> Tensor:
         return bounds(photo.face, manner)
     if mouth is None or not _shapes_mouth(manner):
         return bounds(photo.face, manner) * photo.mouth
-    made = bounds(photo.face, manner, mouth.narrower) * photo.mouth
+    made = bounds(photo.face, manner, mouth.cheeks) * photo.mouth
     return made * within_outline(photo) * (1 - beside_jaw(photo, mouth))
 
 

@@ -17,7 +17,7 @@ from pipelines.stages.compose.tone import keep_tint
 
 TONE = 6.0  # px of 256
 EDITED = (0.4, 0.6)  # share of the edited render, of which contours are the photo's below and the render's above
-ALONG = 0.2  # the same, less, where cheeks go along with a mouth
+ALONG = 0.2  # both of them are lower by this where cheeks go along with a mouth
 CARRIED = (0.6, 0.85)  # the same of the photo's detail upon the render: as a whole or not at all
 
 

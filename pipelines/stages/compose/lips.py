@@ -8,14 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
 from pipelines.stages.compose.filters import enlarge, luma, smoothstep
 from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import whiteness
 
 RIM, AROUND = (0.06, 0.12), (0.2, 0.4)  # units around the lips: theirs, where landmarks fall short; skin close by
-OPENING = (-0.02, 0.08)  # units around the line of the inner lips
 LIKE = (0.2, 0.7)  # between the colours of skin and of lips: below it is skin, above it are lips
 YELLOW = 0.4  # share of a tooth's yellow that is taken away
 BRIGHT = (-0.3, 0.1)  # luma, [-1, 1] units: below a mouth's dark, above a tooth
@@ -29,15 +27,12 @@ class LipColour:
 
     Attributes:
         bodies: n x 1 x 256 x 256: upper and lower lip after the edit.
-        between: n x 1 x 256 x 256: what is seen between them.
     """
 
     def __init__(self, state: Prepared, landmarks: Tensor) -> None:
         after = regions.face_of(landmarks)
         self._own = _mean(state.photo, _lips(state.face) * (1 - whiteness(state.photo)))
         self.bodies = _lips(after)
-        opening = regions.polygon_distance(after.points[:, list(regions.INNER_LIPS)], WORK // 2)
-        self.between = enlarge(regions.soft(opening, after.unit, *OPENING), 2)
         outline = regions.polygon_distance(after.points[:, list(regions.LIPS)], WORK // 2)
         self._near, around = (enlarge(regions.soft(outline, after.unit, *reach), 2) for reach in (RIM, AROUND))
         self._beside = around * (1 - self._near)
@@ -62,12 +57,22 @@ def _mean(picture: Tensor, weight: Tensor) -> Tensor:
     return (picture * weight).sum(dim=(2, 3), keepdim=True) / weight.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
 
 
-def own_colours(state: Prepared, edited: Tensor, landmarks: Tensor) -> Tensor:
-    """Renders n x 3 x R x R with lips as the photo's and teeth without yellow; landmarks n x 68 x 2 after the edit."""
-    lips = LipColour(state, landmarks)
-    change = lips.change(resize_area(edited, WORK))
+def own_colours(state: Prepared, edited: Tensor, small: Tensor, landmarks: Tensor) -> Tensor:
+    """Renders with the colour of the photo's lips, but their own brightness, and teeth without yellow: n x 3 x R x R.
+
+    Args:
+        edited: n x 3 x R x R. small: the same, n x 3 x 256 x 256. landmarks: n x 68 x 2 after the edit, shares.
+    """
+    change = LipColour(state, landmarks).change(small)
     made = edited + enlarge(change - luma(change), state.factor)
-    return without_yellow(made, enlarge(lips.between, state.factor))
+    return without_yellow(made, enlarge(between_lips(landmarks), state.factor))
+
+
+def between_lips(landmarks: Tensor) -> Tensor:
+    """n x 1 x 256 x 256: the inside of a mouth."""
+    face = regions.face_of(landmarks)
+    opening = regions.polygon_distance(landmarks[:, list(regions.INNER_LIPS)], WORK // 2)
+    return enlarge(regions.soft(opening, face.unit, *regions.INSIDE), 2)
 
 
 def without_yellow(picture: Tensor, mouth: Tensor) -> Tensor:

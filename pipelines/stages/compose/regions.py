@@ -19,6 +19,7 @@ from pipelines.stages.compose.filters import pixel_grid, smoothstep
 JAW, BROWS, NOSE = range(0, 17), range(17, 27), range(27, 36)
 RIGHT_EYE, LEFT_EYE, LIPS, INNER_LIPS = range(36, 42), range(42, 48), range(48, 60), range(60, 68)
 NOSE_RISE = 0.4  # units
+INSIDE = (-0.02, 0.08)  # units around lips or lids: always theirs
 
 # 68 landmarks (x, y) of an average aligned FFHQ crop in thousandths of the side: the guess where none were found.
 _MEAN_POINTS = (
@@ -131,11 +132,11 @@ def lean(face: Face) -> Tensor:
     return share.abs().view(-1, 1, 1, 1)
 
 
-def mouth_region(face: Face, side: int, reach: float | Tensor = 0.3) -> Tensor:
+def mouth_region(face: Face, side: int, reach: float = 0.3) -> Tensor:
     """Mouth, chin and the cheeks that a smile lifts; within the face's outline and a little beyond the jaw.
 
     Args:
-        reach: units from the lips up to which it is 1; a float, or n values.
+        reach: units from the lips up to which it is 1.
     """
     lips = polygon_distance(face.points[:, list(LIPS)], side)
     outline = polygon_distance(oval(face), side)

@@ -23,7 +23,7 @@ from pipelines.stages.compose.state import WORK, Prepared
 from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
 
-INSIDE, NEAR = (-0.02, 0.08), (0.18, 0.26)  # units around lips or lids: always theirs; where no beard is
+NEAR = (0.18, 0.26)  # units around lips or lids: theirs where no beard is
 BEARD = (0.2, 0.5)  # darker than the face's mean by this, [-1, 1] units
 DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
@@ -96,7 +96,7 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
     openings = _openings(state, landmarks, region, found)
     limits = EYE_LIMITS if region == "eyes" else LIMITS
     change = assembled(state, edited, found * mask, mask, openings, landmarks, onto, limits)
-    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], INSIDE)
+    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], regions.INSIDE)
     return replace(change, lids=lids)
 
 
@@ -114,7 +114,9 @@ def _mouth(state: Prepared, edited: Tensor, flow: Tensor, landmarks: Tensor, ont
     narrower = narrower_mouth(state.face.points, landmarks)
     folded = torn(flow, narrower) * (1 - lips.bodies)
     change = assembled(state, like, flow, mask, torch.maximum(openings, folded), landmarks, onto, LIMITS, folded)
-    teeth, between = (_within(state, landmarks, [shape], INSIDE)[0] for shape in (regions.LIPS, regions.INNER_LIPS))
+    teeth, between = (
+        _within(state, landmarks, [shape], regions.INSIDE)[0] for shape in (regions.LIPS, regions.INNER_LIPS)
+    )
     between = torch.maximum(between, warp(between, flow))  # wherever the moved photo shows teeth
     novel = torch.maximum(change.novel, between * narrower * mask)
     return replace(change, novel=novel, tone=change.tone + lips.change(edited + change.tone), teeth=teeth)
@@ -216,7 +218,7 @@ def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> 
     """Where an edit may bring what the photo does not have: within lips or lids, and skin close by; beards stay."""
     lids = [regions.RIGHT_EYE, regions.LEFT_EYE]
     shapes = {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids])
-    near, inside = _within(state, landmarks, shapes, NEAR, INSIDE)
+    near, inside = _within(state, landmarks, shapes, NEAR, regions.INSIDE)
     skin = luma(state.photo)
     mean = (skin * state.skin).sum(dim=(2, 3), keepdim=True) / state.skin.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     dark = blur(smoothstep(mean - warp(skin, flow), *BEARD), 1.5)

@@ -10,7 +10,7 @@ from pipelines.stages.compose import regions
 from pipelines.stages.compose.detail import compose_one
 from pipelines.stages.compose.filters import blur, luma
 from pipelines.stages.compose.grain import FULLER, kept_crisp
-from pipelines.stages.compose.lips import LipColour, own_colours, without_yellow
+from pipelines.stages.compose.lips import LipColour, between_lips, own_colours, without_yellow
 from pipelines.stages.compose.manners import Manner, known_manner
 from pipelines.stages.compose.state import prepared
 from tests.pipelines.stages.compose.test_detail import face, smile
@@ -40,10 +40,10 @@ def test_pink_lips_of_a_render_get_the_photo_s_colour_and_skin_beside_them_none(
 def test_a_render_gets_the_photo_s_lips_and_white_teeth_and_keeps_its_light() -> None:
     photo, points = skin(), mean_face().points
     state = prepared(photo, None, photo)
-    gap = LipColour(state, points).between
+    gap = between_lips(points)
     render = torch.lerp(photo, photo + PINK, lips())
     render = torch.lerp(render, torch.tensor([0.7, 0.6, 0.0]).view(1, 3, 1, 1).expand_as(render), gap)
-    made = own_colours(state, render, points)
+    made = own_colours(state, render, render, points)
     solid = lips() * (1 - gap).clamp_min(0)
     before, after, own = (mean(x, solid) for x in (render, made, photo))
     assert ((after - own) - (after - own).mean()).abs().max() < 0.5 * (
