@@ -1,7 +1,8 @@
 """Edited crops back into their photos, in the writing threads: one picture a photo, with all its edited faces.
 
 The faces of a photo come one by one and out of order. Each is kept, shrunk to its place in the photo, until the last
-one has come; then the photo is read and decoded, once. So what waits for a photo takes no more memory than the photo.
+one has come. The photo is read and decoded once: with the first of several faces, while the others are edited, but for a
+few photos at a time; so what waits takes little more memory than these.
 It is written as its own file was: format, mode, depth, colours, metadata (`images/original.py`).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from pipelines.storage.open import read_source
 from pipelines.types import Failure
 
 Noted = tuple[Result, Record]
+_AHEAD = 2  # photos that are decoded before their last face has come
 
 
 @dataclass
@@ -32,6 +35,7 @@ class _Gathered:
 
     noted: dict[int, Noted] = field(default_factory=dict)
     patches: dict[Output, dict[int, Patch]] = field(default_factory=dict)
+    photo: Future[Original] | None = None
 
     def add(self, place: PastePlace, result: Result, record: Record) -> None:
         for change in (each for each in result.changes if all(edit in record.outputs for edit in each.output.edits)):
@@ -54,6 +58,7 @@ class Paster:
         self._style = style or PhotoStyle()
         self._guard = threading.Lock()
         self._waiting: dict[str, _Gathered] = {}
+        self._reader = ThreadPoolExecutor(1, "paste")
 
     def take(self, result: Result, record: Record) -> list[Noted]:
         """Nothing while faces of its photo are still to come; with the last, all of them, the photo being written.
@@ -65,12 +70,15 @@ class Paster:
             return [(result, record)]
         with self._guard:
             gathered = self._waiting.setdefault(place.name, _Gathered())
+            ahead = sum(each.photo is not None for each in self._waiting.values())
+            if result.changes and place.count > 1 and gathered.photo is None and ahead < _AHEAD:
+                gathered.photo = self._reader.submit(_open, place.origin)
         gathered.add(place, result, record)
         with self._guard:
             if len(gathered.noted) < place.count or self._waiting.pop(place.name, None) is None:
                 return []
         faces = [gathered.noted[each] for each in sorted(gathered.noted)]
-        return [(faces[0][0], self._pasted(place, gathered.patches, faces[0][1])), *faces[1:]]
+        return [(faces[0][0], self._pasted(place, gathered, faces[0][1])), *faces[1:]]
 
     def left(self) -> list[Noted]:
         """The faces whose photos did not become complete: a run that was stopped."""
@@ -78,13 +86,13 @@ class Paster:
             waiting, self._waiting = self._waiting, {}
         return [noted for gathered in waiting.values() for _, noted in sorted(gathered.noted.items())]
 
-    def _pasted(self, place: PastePlace, patches: dict[Output, dict[int, Patch]], record: Record) -> Record:
+    def _pasted(self, place: PastePlace, gathered: _Gathered, record: Record) -> Record:
         """The first face's record with the photo among its outputs."""
         outputs, prints, failure = dict(record.outputs), dict(record.prints), record.error
+        photo: Original | None = None
         try:
-            photo = as_format(_open(place.origin), self._style.format) if patches else None
-            for output, faces in patches.items():
-                assert photo is not None
+            for output, faces in gathered.patches.items():
+                photo = photo or as_format(_decoded(gathered, place.origin), self._style.format)
                 path = replace(output, suffix=f".{photo.suffix}").path(place.name)
                 nearest_last = [patch for _, patch in sorted(faces.items(), reverse=True)]
                 write_atomic(self._folder / path, paste_all(photo, nearest_last, self._style))
@@ -99,6 +107,10 @@ class Paster:
             failure = failure or Failure("write", "unexpected", sentence)
         status = "failed" if failure else record.status
         return replace(record, outputs=outputs, prints=prints, error=failure, status=status)
+
+
+def _decoded(gathered: _Gathered, origin: Origin) -> Original:
+    return _open(origin) if gathered.photo is None else gathered.photo.result()
 
 
 def _open(origin: Origin) -> Original:

@@ -40,7 +40,7 @@ from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 from pipelines.weights.formats.tflite import read_tflite
 
-VERSION = "5"
+VERSION = "6"
 NETWORKS = ("person-matte", "palm-detection", "hand-landmarks")
 
 

@@ -29,6 +29,7 @@ from pipelines.stages.compose.filters import (
 )
 from pipelines.stages.compose.shape import Change, Limits, apply_change, assembled, registered
 from pipelines.stages.compose.state import WORK, Prepared
+from pipelines.stages.compose.stretch import stretched
 
 RISE = 0.5  # units from the brows to where the motion ends, for the least turn
 SOLID, RIM = (0.25, 0.0, 0.05), (5.1, 0.25, 1.0)  # times the mean motion, from, to: units
@@ -39,6 +40,7 @@ FAR = (0.08, 0.1)  # units of mean motion: yaw 0.5 is about .06, yaw 1 .083 to .
 MANE = 2.0  # units around the outline: hair that far moves along with a wide turn
 DIFFERENT = (0.12, 0.3)  # rms of edited - unedited render, [-1, 1] units
 OWN = 0.2  # more of it, where the face is before and after
+SURE = (0.6, 1.0)  # share of a face drawn from landmarks: the person, whatever a matte says
 CONTOUR = 4  # px of 256: this wide, the photo's own contour is not carried along
 LIMITS = Limits(new=0.12, shade=0.25, still=(0.15, 0.5))
 
@@ -71,10 +73,11 @@ def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> C
     far = smoothstep(angle, *FAR).view(-1, 1, 1, 1)
     left = _left_behind(state, edited, landmarks) * far
     before = _of_face(state.person, state.skin)
-    after = torch.maximum(_of_face(state.matte(edited), inner), inner)
+    # The soft rim of a face drawn from landmarks is the render's background where its matte says so.
+    after = torch.maximum(_of_face(state.matte(edited), inner), smoothstep(inner, *SURE))
     tufts = regions.hair_region(state.face, WORK, MANE) * (before - after).clamp_min(0) * far
     mask = torch.maximum(torch.maximum(head, left), tufts) if asked is None else asked
-    anybody = torch.maximum(state.plate[1], blur(dilate(after, 2), 1.0))
+    anybody = torch.maximum(torch.lerp(state.beside, state.plate[1], far), blur(dilate(after, 2), 1.0))
     mask = mask * anybody
     now = regions.soft(regions.polygon_distance(regions.oval(after_face), WORK // 4), after_face.unit, 0.0, 0.15)
     # What is of the face before and after is the photo's, moved: much more must speak for the render there.
@@ -86,7 +89,13 @@ def find_turn(state: Prepared, edited: Tensor, asked: Tensor | None = None) -> C
     change = assembled(state, edited, flow, mask, shown, landmarks, onto, limits, gone, torch.minimum(after, carried))
     # Where the moved photo has background and the person comes, only the render knows what is there.
     novel = torch.maximum(change.novel, after * (1 - carried) * mask * far)
-    return replace(change, mask=mask, novel=novel, behind=(1 - after) * mask * far)
+    return replace(
+        change,
+        mask=mask,
+        novel=novel,
+        behind=(1 - after) * mask * far,
+        streaked=stretched(change.flow) * torch.maximum(warp(state.skin, flow), inner),
+    )
 
 
 def _of_face(matte: Tensor, face: Tensor) -> Tensor:

@@ -38,13 +38,15 @@ class LipColour:
         self._beside = around * (1 - self._near)
 
     def change(self, picture: Tensor) -> Tensor:
-        """What to add to an edited render n x 3 x 256 x 256, so that its lips have the photo's mean colour."""
+        """What to add to an edited render n x 3 x 256 x 256, so that its lips have the photo's mean colour, and keep their
+        own brightness: lips that are drawn wide are brighter than closed ones, and dark rims beside teeth look painted."""
         coloured = 1 - whiteness(picture)
         red, skin = _mean(picture, self.bodies * coloured), _mean(picture, self._beside)
         axis, shade = red - skin, picture - skin
         axis, shade = axis - luma(axis), shade - luma(shade)
         share = (axis * shade).sum(dim=1, keepdim=True) / axis.square().sum(dim=1, keepdim=True).clamp_min(1e-4)
-        return (self._own - red) * self._near * smoothstep(share, *LIKE) * coloured
+        colour = self._own - red
+        return (colour - luma(colour)) * self._near * smoothstep(share, *LIKE) * coloured
 
 
 def _lips(face: regions.Face) -> Tensor:
@@ -63,8 +65,7 @@ def own_colours(state: Prepared, edited: Tensor, small: Tensor, landmarks: Tenso
     Args:
         edited: n x 3 x R x R. small: the same, n x 3 x 256 x 256. landmarks: n x 68 x 2 after the edit, shares.
     """
-    change = LipColour(state, landmarks).change(small)
-    made = edited + enlarge(change - luma(change), state.factor)
+    made = edited + enlarge(LipColour(state, landmarks).change(small), state.factor)
     return without_yellow(made, enlarge(between_lips(landmarks), state.factor))
 
 

@@ -20,12 +20,12 @@ from pipelines.stages.compose.grain import kept_crisp, with_grain
 from pipelines.stages.compose.lips import LipColour, without_yellow
 from pipelines.stages.compose.skin import skin_mask
 from pipelines.stages.compose.state import WORK, Prepared
+from pipelines.stages.compose.stretch import with_own_grain
 from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
 
 NEAR = (0.18, 0.26)  # units around lips or lids: theirs where no beard is
 BEARD = (0.2, 0.5)  # darker than the face's mean by this, [-1, 1] units
-DRIFT = 24.0  # px of 256: wider changes of light are a passenger of the direction, not the edit
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
 # How far the smoothed flow falls short at a mouth's corners: landmarks move 1.1 to 1.14 times as far (0051).
 SHORT = 1.12
@@ -50,6 +50,7 @@ class Change:
         onto: where the edited render is read, (dx, dy) in pixels of 256, so that it lies on the photo.
         behind: share of the photo's background, of heads that turn.
         teeth: where the inside of a mouth may be; None: no mouth.
+        streaked: where the motion draws the photo so wide that its grain must not follow; None: nowhere.
     """
 
     mask: Tensor
@@ -62,6 +63,7 @@ class Change:
     onto: Tensor
     behind: Tensor | None = None
     teeth: Tensor | None = None
+    streaked: Tensor | None = None
 
 
 def reshape(
@@ -113,7 +115,7 @@ def _mouth(state: Prepared, edited: Tensor, flow: Tensor, landmarks: Tensor, ont
     flow = flow * mask
     narrower = narrower_mouth(state.face.points, landmarks)
     folded = torn(flow, narrower) * (1 - lips.bodies)
-    change = assembled(state, like, flow, mask, torch.maximum(openings, folded), landmarks, onto, LIMITS, folded)
+    change = assembled(state, like, flow, mask, torch.maximum(openings, folded), landmarks, onto, MOUTH_LIMITS, folded)
     teeth, between = (
         _within(state, landmarks, [shape], regions.INSIDE)[0] for shape in (regions.LIPS, regions.INNER_LIPS)
     )
@@ -147,14 +149,17 @@ class Limits:
         new: a place of the openings counts as new above it; a number, or n x 1 x 256 x 256.
         shade: a change of light is taken over below it (above it, it is a beard or a make-up that the edit dropped).
         still: (px of 256) less motion than the first is none, more than the second is taken as it is.
+        drift: (px of 256) wider changes of light are a passenger of the direction, not the edit.
     """
 
     new: float | Tensor
     shade: float
     still: tuple[float, float]
+    drift: float = 24.0
 
 
 EYE_LIMITS = Limits(new=0.25, shade=0.4, still=(0.2, 0.8))
+MOUTH_LIMITS = Limits(new=0.1, shade=0.4, still=(0.2, 0.8), drift=40.0)  # cheeks that a smile lifts catch the light
 LIMITS = Limits(new=0.1, shade=0.4, still=(0.2, 0.8))
 
 
@@ -181,12 +186,12 @@ def assembled(
     moved, photo = warp(state.matched, flow), warp(state.photo, flow)
     gap = edited - moved
     told = mask if body is None else mask * body
-    drift = weighted_blur(gap, told + 1e-3, DRIFT)
+    drift = weighted_blur(gap, told + 1e-3, limits.drift)
     light = gap - drift
     mismatch = blur(light, 1.5).square().mean(dim=1, keepdim=True).sqrt()
     if gone is not None:
         off = edited - photo
-        off = blur(off - weighted_blur(off, told + 1e-3, DRIFT), 1.5)
+        off = blur(off - weighted_blur(off, told + 1e-3, limits.drift), 1.5)
         mismatch = torch.maximum(mismatch, off.square().mean(dim=1, keepdim=True).sqrt() * gone)
     near = blur(dilate(mismatch, 2), 1.5)
     fresh = (1 - torch.exp(-(near / limits.new).square())) * openings * mask
@@ -249,6 +254,8 @@ def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:
     moved = warp(state.images, window.grown(change.flow) * factor, window.corner, mode="bicubic")
     result = state.images.clone()
     target, photo = window.cut(result), window.cut(state.images)
+    if change.streaked is not None:
+        moved = with_own_grain(moved, state.images, change.flow, change.streaked, window)
     carried = window.grown(smoothstep(length(change.flow), *STIRRED) * change.mask * (1 - change.novel))
     moved = kept_crisp(moved, photo, carried)
     target.copy_(moved.add_(window.grown(change.light)))

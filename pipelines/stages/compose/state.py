@@ -83,9 +83,14 @@ class Prepared:
         return self.matte(self.photo)
 
     @cached_property
+    def beside(self) -> Tensor:
+        """n x 1 x 256 x 256: the person and what lies close by."""
+        return blur(dilate(self.person, EDGE + 1), 2.5)
+
+    @cached_property
     def plate(self) -> tuple[Tensor, Tensor]:
         """The photo's background, filled in behind the person, n x 3 x 256 x 256, and where it was filled n x 1 x 256 x 256."""
-        hidden = blur(dilate(self.person, EDGE + 1), 2.5)
+        hidden = blur(dilate(self.person, 2 * EDGE), 2.5)
         return blur(filled(self.photo, 1 - dilate(self.person, 2 * EDGE)), 1.0), hidden
 
     @cached_property

@@ -38,10 +38,15 @@ class Window:
         edges = (self.top * times, self.left * times, self.bottom * times, self.right * times)
         return Window(*edges, self.factor // times)
 
-    def cut(self, x: Tensor) -> Tensor:
-        """The window's view of a full-size picture n x C x R x R."""
-        f = self.factor
-        return x[..., self.top * f : self.bottom * f, self.left * f : self.right * f]
+    def within(self, other: Window) -> Window:
+        """What of the window lies in another one of the same grids."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        return Window(top, left, min(self.bottom, other.bottom), min(self.right, other.right), self.factor)
+
+    def cut(self, x: Tensor, of: Window | None = None) -> Tensor:
+        """The window's view of a full-size picture n x C x R x R, or of another window of one."""
+        f, (top, left) = self.factor, (0, 0) if of is None else (of.top, of.left)
+        return x[..., (self.top - top) * f : (self.bottom - top) * f, (self.left - left) * f : (self.right - left) * f]
 
     def grown(self, x: Tensor) -> Tensor:
         """The window of the small n x C x r x r at full size; as if all of it had been enlarged and then cut."""
@@ -50,6 +55,11 @@ class Window:
         y, x0 = (self.top - top) * self.factor, (self.left - left) * self.factor
         height, width = (self.bottom - self.top) * self.factor, (self.right - self.left) * self.factor
         return part[..., y : y + height, x0 : x0 + width]
+
+    def spread(self, x: Tensor) -> Tensor:
+        """The window of the small n x C x r x r at full size, each pixel as a square."""
+        part = x[..., self.top : self.bottom, self.left : self.right]
+        return part.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
 
 
 def window_of(mask: Tensor, factor: int, margin: int = 2) -> Window:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,10 +15,11 @@ from pipelines.engine.output import paste
 from pipelines.engine.resume.ledger import Ledger
 from pipelines.engine.run import run_job
 from pipelines.engine.spread.shard import divide_among, shards_of
-from pipelines.engine.types import Task
+from pipelines.engine.types import Change, PastePlace, Result, Task
 from pipelines.images.pixels import decode
-from pipelines.records.manifest import read_manifest
-from pipelines.records.outputs import LATENTS
+from pipelines.records.manifest import Record, read_manifest
+from pipelines.records.outputs import LATENTS, Output
+from pipelines.records.photos import Origin
 from tests.factories import SIZE, FakeChain, FakeFaces, GivenCrops, align_job, edit_job, picture, write_photos
 from tests.pipelines.engine.output.test_outputs import HalfMasked
 
@@ -155,3 +158,31 @@ def test_a_run_that_stops_early_notes_the_faces_of_open_photos(tmp_path: Path) -
     assert [noted for _, noted in writer_paster.left()] == [record]
     assert writer_paster.take(replace(result, place=None), record) == [(replace(result, place=None), record)]
     assert decode((out / PHOTOS / "p00.png").read_bytes()).shape == (64, 64, 3)
+
+
+def test_of_several_faces_the_first_has_its_photo_decoded_and_few_photos_wait(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    photos = write_photos(tmp_path / "raw", 4)
+    image = picture(0)[:64, :64].copy()
+    kept = np.full((64, 64), 255, np.uint8)
+    output = Output(PHOTOS, "photo", "", "test")
+    taken: list[list[paste.Noted]] = []
+    paster = paste.Paster(tmp_path)
+
+    def take(photo: Path, face: int) -> None:
+        digest = hashlib.sha256(photo.read_bytes()).hexdigest()
+        record = Record(f"{photo.stem}.{face}", str(photo), digest, outputs={"smile+2": "smile+2/x.png"})
+        place = PastePlace(photo.stem, face, 2, Origin(str(photo), digest, ((0, 0), (0, 64), (64, 64), (64, 0))))
+        change = Change(output, image ^ 255, image, kept)
+        taken.append(paster.take(Result(record, place=place, changes=(change,)), record))
+
+    for photo in sorted(photos.rglob("*.png"), key=lambda path: path.name):
+        take(photo, 0)
+    paster._reader.submit(lambda: None).result()
+    assert sorted(opened) == ["p00.png", "p01.png"]
+    for photo in sorted(photos.rglob("*.png"), key=lambda path: path.name):
+        take(photo, 1)
+    assert sorted(opened) == [f"p0{n}.png" for n in range(4)]
+    assert [len(each) for each in taken] == [0] * 4 + [2] * 4
+    assert len(pictures(tmp_path)) == 4
