@@ -40,7 +40,7 @@ from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 from pipelines.weights.formats.tflite import read_tflite
 
-VERSION = "6"
+VERSION = "7"
 NETWORKS = ("person-matte", "palm-detection", "hand-landmarks")
 
 
@@ -106,11 +106,15 @@ class DetailComposer:
 
 def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | Tensor | None = None) -> Composition:
     """One edit of the faces of `state`; edited n x 3 x R x R; `region` as of `DetailComposer`."""
+    if manner.way == "skin" and region is None and manner.region in skin.PAINTED:
+        image, mask = skin.paint(state, edited, manner.region)
+        return Composition(image, enlarge(mask, state.factor), state.face.points)
+    part = region is None and manner.region in ("mouth", "eyes")  # rims of glasses are little of their region
     if region is None and manner.way == "skin" and manner.region != "face":
         region = manner.region
     asked = None if region is None else regions.asked_region(state.face, WORK, region)
     if manner.way == "skin":
-        image, mask, landmarks = *skin.transfer(state, edited, asked, manner.colour), state.face.points
+        image, mask, landmarks = *skin.transfer(state, edited, asked, manner.colour, part), state.face.points
     elif manner.way == "head":
         image, mask, landmarks = head.turn(state, edited, asked)
     else:

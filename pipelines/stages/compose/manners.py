@@ -15,7 +15,7 @@ from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.state import WORK
 
 Way = Literal["head", "shape", "skin"]
-Region = Literal["face", "mouth", "eyes", "glasses", "skin"]
+Region = Literal["face", "mouth", "lips", "eyes", "lids", "brows", "glasses", "skin"]
 Term = tuple[str, float]
 ORDER: tuple[Way, ...] = ("head", "shape", "skin")
 TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: above these an edit turns or shapes it
@@ -45,6 +45,10 @@ MANNERS: dict[str, Manner] = {
     "eyes_open": Manner("shape", "eyes"),
     "age": Manner("shape", "skin", colour=0.3),
     "gender": Manner("shape", "skin", colour=0.5),
+    "beard": Manner("skin", "mouth", 2.2, colour=0.5),
+    "lipstick": Manner("skin", "lips", 1.6),
+    "eyeshadow": Manner("skin", "lids", 1.85),
+    "eyebrows": Manner("skin", "brows", 3.2),
     "yaw": Manner("head"),
     "pitch": Manner("head"),
 }

@@ -218,6 +218,33 @@ def lip_bodies(face: Face, side: int) -> Tensor:
     return soft(outer, face.unit, -0.05, 0.03) * (1 - soft(inner, face.unit, 0.02, 0.03))
 
 
+def lips_region(face: Face, side: int) -> Tensor:
+    """The lips to their rim, without what may be seen between them."""
+    outer, inner = (polygon_distance(face.points[:, list(shape)], side) for shape in (LIPS, INNER_LIPS))
+    return soft(outer, face.unit, -0.02, 0.05) * (1 - soft(inner, face.unit, 0.0, 0.03))
+
+
+def lids_region(face: Face, side: int) -> Tensor:
+    """The upper lids, less and less towards the brows."""
+    lines = [face.points[:, 36:40], face.points[:, 42:46]]
+    return _bands(face, lines, side, (0.0, 0.12), (-0.02, 0.08))
+
+
+def brows_region(face: Face, side: int) -> Tensor:
+    """Both brows."""
+    lines = [face.points[:, 17:22], face.points[:, 22:27]]
+    return _bands(face, lines, side, (-0.05, 0.05), (-0.03, 0.05))
+
+
+def _bands(face: Face, lines: list[Tensor], side: int, span: tuple[float, float], edge: tuple[float, float]) -> Tensor:
+    """What lies between two copies of each line n x m x 2, so many units above it, with a soft edge."""
+    up = face.points[:, 27] - face.points[:, 8]
+    up = (up / up.norm(dim=-1, keepdim=True).clamp_min(1e-6) * face.unit.view(-1, 1)).unsqueeze(1)
+    bands = [torch.cat((line + span[0] * up, line.flip(1) + span[1] * up), dim=1) for line in lines]
+    distance = torch.cat([polygon_distance(band, side) for band in bands], dim=1).amin(dim=1, keepdim=True)
+    return soft(distance, face.unit, *edge)
+
+
 def bare_skin(face: Face, side: int) -> Tensor:
     """Cheeks, nose and forehead, where skin is most often to be seen: no eyes, brows, beard or hair."""
     p = face.points
@@ -236,7 +263,10 @@ def everywhere(face: Face, side: int) -> Tensor:
 NAMED: dict[str, Callable[[Face, int], Tensor]] = {
     "face": face_region,
     "mouth": mouth_region,
+    "lips": lips_region,
     "eyes": eyes_region,
+    "lids": lids_region,
+    "brows": brows_region,
     "glasses": glasses_region,
     "hair": hair_region,
     "all": everywhere,
