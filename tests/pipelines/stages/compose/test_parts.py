@@ -105,7 +105,7 @@ def test_a_grey_picture_is_a_region_and_an_unknown_name_is_not() -> None:
     assert mask.shape == (2, 1, 256, 256)
     assert not mask[:, :, :150].any()
     assert mask[:, :, 150:].all()
-    with pytest.raises(ValueError, match="there is no region 'nose'; known: face, mouth, eyes, glasses, hair, all"):
+    with pytest.raises(ValueError, match="there is no region 'nose'; known: face, mouth, lips, eyes, lids, brows, "):
         regions.asked_region(mean_face(), 64, "nose")
 
 

@@ -74,7 +74,7 @@ def test_beards_take_half_of_the_render_s_colour() -> None:
 RED = torch.tensor([0.2, -0.3, -0.2]).view(1, 3, 1, 1)
 
 
-@pytest.mark.parametrize("attribute", ["lipstick", "eyeshadow", "eyebrows"])
+@pytest.mark.parametrize("attribute", ["lipstick", "eyeshadow"])
 def test_paint_lies_on_the_landmarks_wherever_the_render_has_it(attribute: str) -> None:
     manner = known_manner(attribute)
     place = enlarge(regions.NAMED[manner.region](mean_face(), 128), 2)
@@ -84,6 +84,21 @@ def test_paint_lies_on_the_landmarks_wherever_the_render_has_it(attribute: str) 
     taken = (made * solid).sum(dim=(0, 2, 3)) / solid.sum()
     assert torch.allclose(taken, RED.flatten(), atol=0.14)
     assert float(made[:, :, place[0, 0] == 0].abs().max()) == 0
+
+
+def test_brows_get_darker_in_their_own_hue_hairs_more_than_skin() -> None:
+    brows = enlarge(regions.brows_region(mean_face(), 128), 2)
+    hairs = torch.zeros(1, 1, 256, 256)
+    hairs[..., ::4] = 1
+    photo = skin_picture() - torch.tensor([0.4, 0.3, 0.2]).view(1, 3, 1, 1) * brows * hairs
+    state = prepared(photo, None, photo)
+    made = compose_one(state, photo + DARKER * brows, known_manner("eyebrows")).image
+    left = (1 + made) / (1 + photo)
+    assert float((left - left.mean(dim=1, keepdim=True)).abs().max()) < 1e-4
+    inside = brows > 0.95
+    dark, bare = (float(left[:, :1][inside & (hairs == on)].mean()) for on in (1, 0))
+    assert dark < 0.85
+    assert dark + 0.05 < bare < 0.97
 
 
 def test_paint_takes_no_tan_along() -> None:
