@@ -140,6 +140,12 @@ def length(flow: Tensor) -> Tensor:
     return (flow[:, :1].square() + flow[:, 1:].square()).sqrt()
 
 
+def derivatives(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Of n x 2 x H x W along x and along y, each of that shape, by central differences; borders repeat."""
+    wide = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+    return (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2, (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
+
+
 def luma(x: Tensor) -> Tensor:
     """n x 3 x H x W -> n x 1 x H x W, Rec. 601."""
     return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)

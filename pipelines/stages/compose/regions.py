@@ -214,14 +214,17 @@ def irises(face: Face, side: int) -> Tensor:
 
 def lip_bodies(face: Face, side: int) -> Tensor:
     """The lips without their rim and without what may be seen between them."""
-    outer, inner = (polygon_distance(face.points[:, list(shape)], side) for shape in (LIPS, INNER_LIPS))
-    return soft(outer, face.unit, -0.05, 0.03) * (1 - soft(inner, face.unit, 0.02, 0.03))
+    return _lips(face, side, (-0.05, 0.03), (0.02, 0.03))
 
 
 def lips_region(face: Face, side: int) -> Tensor:
     """The lips to their rim, without what may be seen between them."""
+    return _lips(face, side, (-0.02, 0.05), (0.0, 0.03))
+
+
+def _lips(face: Face, side: int, rim: tuple[float, float], between: tuple[float, float]) -> Tensor:
     outer, inner = (polygon_distance(face.points[:, list(shape)], side) for shape in (LIPS, INNER_LIPS))
-    return soft(outer, face.unit, -0.02, 0.05) * (1 - soft(inner, face.unit, 0.0, 0.03))
+    return soft(outer, face.unit, *rim) * (1 - soft(inner, face.unit, *between))
 
 
 def lids_region(face: Face, side: int) -> Tensor:

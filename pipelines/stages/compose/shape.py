@@ -9,12 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area
 from pipelines.stages.compose import regions
-from pipelines.stages.compose.filters import blur, dilate, enlarge, length, luma, smoothstep, warp, weighted_blur
+from pipelines.stages.compose.filters import (
+    blur,
+    derivatives,
+    dilate,
+    enlarge,
+    length,
+    luma,
+    smoothstep,
+    warp,
+    weighted_blur,
+)
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.grain import kept_crisp, with_grain
 from pipelines.stages.compose.lips import LipColour, without_yellow
@@ -205,11 +214,7 @@ def torn(flow: Tensor, narrower: Tensor) -> Tensor:
 
     Moved folds and teeth would be nobody's there, most of all where a broad smile goes (`narrower`, n x 1 x 1 x 1).
     """
-    wide = F.pad(flow, (1, 1, 1, 1), mode="replicate")
-    along = (
-        torch.cat((wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2], wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]), dim=1) / 2
-    )
-    strain = along.square().sum(dim=1, keepdim=True).sqrt()
+    strain = torch.cat(derivatives(flow), dim=1).square().sum(dim=1, keepdim=True).sqrt()
     return smoothstep(blur(strain, EVEN) * (1 + narrower), *TORN)
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.stages.compose.filters import blur, luma, smoothstep, warp
+from pipelines.stages.compose.filters import blur, derivatives, luma, smoothstep, warp
 from pipelines.stages.compose.window import Window, window_of
 
 STRETCH = (1.4, 2.0)  # times the photo's: below the first a motion streaks nothing that one sees
@@ -26,8 +25,7 @@ CONTOUR = (0.06, 0.16)  # [-1, 1] units: middle bands that are of a contour, not
 
 def stretched(flow: Tensor) -> Tensor:
     """n x 1 x H x W in [0, 1]: where reading a photo at `flow`, n x 2 x H x W in its pixels, draws it wide in any direction."""
-    wide = F.pad(flow, (1, 1, 1, 1), mode="replicate")
-    along, down = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2, (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
+    along, down = derivatives(flow)
     a, b, c, d = 1 + along[:, :1], down[:, :1], along[:, 1:], 1 + down[:, 1:]
     # The lesser singular value of the map's derivative; 1 over it is the greatest stretch.
     mean, volume = (a.square() + b.square() + c.square() + d.square()) / 2, a * d - b * c
