@@ -12,7 +12,6 @@ from itertools import islice
 from typing import TypeVar
 
 import numpy as np
-from torch import Tensor
 
 from pipelines.errors import PhotoError
 from pipelines.evaluation.pairing import Problem, Row
@@ -25,7 +24,7 @@ from pipelines.records.latents import load_inversion
 from pipelines.records.outputs import LATENTS, MASKS
 from pipelines.storage.open import read_source
 from pipelines.storage.remote import is_url
-from pipelines.types import U8Image
+from pipelines.types import Inversion, U8Image
 
 FAR = 10  # sizes of the photo; corners further off are nonsense, and would take any amount of memory
 _SQUARE = 0.01  # `align` takes a crop for square within this share of its side
@@ -38,7 +37,7 @@ class LoadedRow:
     """A row's pictures; `source` is None where it cannot be used, and then there are no results either.
 
     Attributes:
-        codes: L x 512; None where they were not asked for or cannot be read.
+        codes: one face's, its own generator weights with them; None where they were not asked for or cannot be read.
         masks: edit -> where it is not the photo, uint8; only of those that were asked for and can be read.
         returned: edit -> its picture after the opposite edit, of those that are there.
     """
@@ -47,7 +46,7 @@ class LoadedRow:
     source: Picture | None = None
     results: dict[str, Picture] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    codes: Tensor | None = None
+    codes: Inversion | None = None
     masks: dict[str, U8Image] = field(default_factory=dict)
     returned: dict[str, Picture] = field(default_factory=dict)
 
@@ -102,11 +101,12 @@ def load_row(row: Row, codes: bool = False, masks: bool = False, offline: bool =
     )
 
 
-def _codes(row: Row) -> Tensor:
-    """The row's codes L x 512, float32."""
+def _codes(row: Row) -> Inversion:
+    """The row's codes; residuals, which no metric of codes looks at, are left out, as they are large."""
     if row.latents is None:
         raise PhotoError("no-codes", "the run stored no codes of this face")
-    return load_inversion(read_source(row.latents))[0].latents[0]
+    found, _ = load_inversion(read_source(row.latents))
+    return Inversion(found.latents, deltas=found.deltas)
 
 
 def _told(path: str, error: Exception) -> str:

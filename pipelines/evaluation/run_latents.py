@@ -21,7 +21,8 @@ from pipelines.stages.edit.directions import own_directions
 from pipelines.stages.entry import Parts
 from pipelines.stages.methods import QUALITIES, chosen_parts
 from pipelines.stages.published import embedder_entry, generator_entry
-from pipelines.types import Embedder, FaceBatch, Generator
+from pipelines.stages.render import render
+from pipelines.types import Embedder, FaceBatch, Generator, Inversion
 from pipelines.weights.store import WeightStore
 from pipelines.weights.style_centres import cached_centre
 
@@ -78,9 +79,9 @@ class RunCodes:
         """One of our own directions, L x 512, on the device."""
         return DirectionSet(own_directions(self.generator.num_ws)).get(name).vector.to(self._parts.device)
 
-    def render(self, codes: Tensor) -> Tensor:
-        """Codes n x L x 512 -> n x 3 x R x R in [-1, 1]: the codes alone, no residual and no compensation."""
-        return self.generator.synthesize(codes).image.clamp(-1, 1)
+    def render(self, faces: Inversion, codes: Tensor) -> Tensor:
+        """Codes n x L x 512 -> n x 3 x R x R in [-1, 1], with the faces' own weights; no residual and no compensation."""
+        return render(self.generator, faces, codes, residuals={}).image.clamp(-1, 1)
 
     def embed(self, images: Tensor) -> Tensor:
         """Pictures n x 3 x R x R -> n x L x 512 by the run's embedder alone, refiners left out."""

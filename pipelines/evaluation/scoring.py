@@ -22,6 +22,7 @@ from pipelines.metrics.registry import metrics as known
 from pipelines.metrics.summary import Scores, Values, finite
 from pipelines.metrics.tools import CodeMetric, Metric, SetMetric
 from pipelines.records.outputs import INVERSION, MASKS
+from pipelines.types import Inversion
 
 VERSION = 1
 
@@ -126,13 +127,17 @@ class Evaluation:
         """Values of the stored codes; they count for the inversion, NaN where a face has none."""
         if not self._code_metrics:
             return
-        there = [row for row in rows if row.codes is not None]
-        codes = torch.stack([row.codes for row in there if row.codes is not None]).to(self._device) if there else None
-        for metric in self._code_metrics:
-            values = metric.score(codes).tolist() if codes is not None else []
-            by_key = dict(zip([row.row.key for row in there], values, strict=True))
-            for row in rows:
-                self.scores.add(row.row.key, INVERSION, {metric.name: by_key.get(row.row.key, math.nan)})
+        for row in rows:
+            missing = {metric.name: math.nan for metric in self._code_metrics if row.codes is None}
+            self.scores.add(row.row.key, INVERSION, missing)
+        there = [(row.row.key, row.codes) for row in rows if row.codes is not None]
+        # Faces with weights of their own, and those without, cannot be one batch.
+        for _, group in groupby(sorted(there, key=_own), key=_own):
+            keys, codes = zip(*group, strict=True)
+            faces = Inversion.cat(codes).to(self._device)
+            for metric in self._code_metrics:
+                for key, value in zip(keys, metric.score(faces).tolist(), strict=True):
+                    self.scores.add(key, INVERSION, {metric.name: value})
 
     def _faces(self, pictures: Sequence[Picture], fallback: Faces | None) -> Faces:
         return Faces(pictures, self._device, self._locate, fallback)
@@ -210,6 +215,11 @@ def goodness(by_edit: Mapping[str, Values], metric: str, scores: Scores) -> floa
 
 def _edits(row: LoadedRow) -> tuple[tuple[str, ...], ...]:
     return tuple(row.results), tuple(row.returned)
+
+
+def _own(coded: tuple[str, Inversion]) -> list[str]:
+    """Which generator weights a face has of its own."""
+    return sorted(coded[1].deltas)
 
 
 def _facts(name: str) -> dict[str, Any]:

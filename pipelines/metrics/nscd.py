@@ -14,6 +14,7 @@ from torch import Tensor
 from pipelines.metrics.registry import metrics
 from pipelines.metrics.tools import Tools
 from pipelines.models.generators.style_space import StyleCentre, nscd
+from pipelines.types import Inversion
 
 ABOUT = "mean over rows of 1 - cosine between the code's style and the generator's mean normalised style"
 
@@ -31,9 +32,9 @@ class StyleDistance:
         self._centre = centre
 
     @torch.no_grad()
-    def score(self, codes: Tensor) -> Tensor:
-        """codes n x L x 512 -> n values in [0, 2]; lower is closer to the generator's own codes."""
-        return nscd(codes, self._centre)
+    def score(self, faces: Inversion) -> Tensor:
+        """n values in [0, 2]; lower is closer to the generator's own codes."""
+        return nscd(faces.latents, self._centre)
 
 
 @metrics.register(StyleDistance.name, ABOUT, "lower", kind="latent")

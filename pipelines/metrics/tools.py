@@ -14,6 +14,7 @@ from pipelines.errors import UsageError
 from pipelines.metrics.faces import Faces, Trio
 from pipelines.models.faces.finders import DlibFinder
 from pipelines.models.generators.style_space import StyleCentre
+from pipelines.types import Inversion
 from pipelines.weights.store import WeightStore
 
 LANDMARKS = "landmarks-68"
@@ -29,11 +30,11 @@ class Metric(Protocol):
 
 
 class CodeMetric(Protocol):
-    """A metric of kind latent, loaded: codes n x L x 512, the average latent included -> n values."""
+    """A metric of kind latent, loaded: n faces' codes and own generator weights, as they are stored -> n values."""
 
     name: str
 
-    def score(self, codes: Tensor) -> Tensor: ...
+    def score(self, faces: Inversion) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class CodeTools(Protocol):
     def direction(self, name: str) -> Tensor:
         """One of our own directions, L x 512."""
 
-    def render(self, codes: Tensor) -> Tensor:
-        """The run's generator: codes n x L x 512 -> n x 3 x R x R, [-1, 1]."""
+    def render(self, faces: Inversion, codes: Tensor) -> Tensor:
+        """The run's generator, with the faces' own weights: codes n x L x 512 -> n x 3 x R x R, [-1, 1]."""
 
     def embed(self, images: Tensor) -> Tensor:
         """The run's embedder: those pictures -> n x L x 512."""

@@ -152,10 +152,25 @@ def test_lec_goes_there_and_back(tmp_path: Path, small: MobileStyleGAN) -> None:
     assert (events[0].kind, events[0].message) == ("warning", made["notes"][0])
 
 
+def test_a_tuned_face_is_drawn_by_its_own_generator(tmp_path: Path, small: MobileStyleGAN) -> None:
+    """One face of three has weights of its own; the others are drawn by the generator as it is."""
+    stored = torch.stack(_run(tmp_path / "edits"))
+    before = evaluate(_spec(tmp_path / "edits", "lec"), Store(tmp_path / "home"))["images"]
+    name = "head.bias"
+    own = {name: torch.full((1, *small.state_dict()[name].shape), 0.5)}
+    tuned = save_inversion(Inversion(stored[1:2], deltas=own), 0, {})
+    (tmp_path / "edits/latents/001.safetensors").write_bytes(tuned)
+    after = evaluate(_spec(tmp_path / "edits", "lec", "nscd"), Store(tmp_path / "home"))["images"]
+    moved = [abs(after[key]["inversion"]["lec-age"] - before[key]["inversion"]["lec-age"]) for key in sorted(before)]
+    assert moved[0] == moved[2] == 0
+    assert moved[1] > 1e-3
+
+
 def test_the_embedder_sees_the_edited_face(tmp_path: Path, small: MobileStyleGAN) -> None:
     _run(tmp_path / "edits")
     found = RunCodes(tmp_path / "edits", Store(tmp_path / "home"), CPU, locate)
-    images = found.render(torch.randn(2, 18, 512))
+    codes = torch.randn(2, 18, 512)
+    images = found.render(Inversion(codes), codes)
     assert images.abs().max() <= 1
     found.embed(images)
     (landmarks,) = found.embedder.landmarks

@@ -13,6 +13,7 @@ from pipelines.metrics.registry import build_code_metrics, build_metrics, metric
 from pipelines.metrics.summary import Scores, trimmed
 from pipelines.metrics.tools import Tools
 from pipelines.models.generators.style_space import StyleCentre, nscd, style_centre
+from pipelines.types import Inversion
 from tests.pipelines.metrics.fakes import CPU, FakeStore
 from tests.tiny import tiny_generator
 
@@ -37,7 +38,7 @@ class FakeCodes:
         made[3] = {"age": 1.0, "yaw": 2.0, "smile": 0.5}[name]
         return made
 
-    def render(self, codes: Tensor) -> Tensor:
+    def render(self, faces: Inversion, codes: Tensor) -> Tensor:
         self.strengths.append(codes[0, 3, 0].item())
         return codes
 
@@ -59,7 +60,7 @@ def test_what_the_embedder_loses_is_the_distance() -> None:
     codes[0, -1] = 1  # 16 values of 1: length 4
     codes[1, -1, 0] = 3
     assert metric.name == "lec-age"
-    assert metric.score(codes).tolist() == pytest.approx([4, 3])
+    assert metric.score(Inversion(codes)).tolist() == pytest.approx([4, 3])
     assert tools.strengths == [3.0]
     assert "3 age" in about("age")
 
@@ -68,7 +69,8 @@ def test_each_face_has_its_own_value() -> None:
     tools = FakeCodes()
     metric = EditConsistency("yaw", tools.direction("yaw"), tools.render, tools.embed)
     codes = torch.randn(4, 18, 16)
-    torch.testing.assert_close(metric.score(codes)[1:2], metric.score(codes[1:2]))
+    faces = Inversion(codes)
+    torch.testing.assert_close(metric.score(faces)[1:2], metric.score(faces[1:2]))
 
 
 def test_an_embedder_that_needs_gradients_gets_them() -> None:
@@ -87,7 +89,7 @@ def test_an_embedder_that_needs_gradients_gets_them() -> None:
 
 def test_nscd_is_that_of_the_style_space() -> None:
     centre, codes = FakeCodes().centre(), torch.randn(3, 18, 16)
-    assert torch.equal(StyleDistance(centre).score(codes), nscd(codes, centre))
+    assert torch.equal(StyleDistance(centre).score(Inversion(codes)), nscd(codes, centre))
 
 
 def test_all_are_built_from_the_registry() -> None:
@@ -97,7 +99,7 @@ def test_all_are_built_from_the_registry() -> None:
     assert [metric.name for metric in made] == LATENT
     assert [metric.name for metric in build_metrics([*LATENT, "mse"], tools)] == ["mse"]
     for metric in made:
-        assert metric.score(torch.randn(2, 18, 16)).shape == (2,)
+        assert metric.score(Inversion(torch.randn(2, 18, 16))).shape == (2,)
     assert resolve(["lec"], FakeStore("landmarks-68")) == ({"lec": "lec-age"}, [])
 
 
