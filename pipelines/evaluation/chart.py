@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 
 from pipelines import plugins
 from pipelines.devices import resolve_device
-from pipelines.edits import make_edit
+from pipelines.edits import Edit, make_edit
 from pipelines.errors import PhotoError, UsageError
 from pipelines.evaluation.contact_sheet import contact_sheet
 from pipelines.files import write_atomic
@@ -20,7 +20,7 @@ from pipelines.specs import EditSpec
 from pipelines.stages.align.crops import LoadedFace, face_batch, invert_faces
 from pipelines.stages.build import build_chain, direction_set, plan_chain
 from pipelines.stages.chain import Chain, Sitting
-from pipelines.stages.edit.directions import list_directions
+from pipelines.stages.edit.directions import DirectionInfo, beyond_range, list_directions
 from pipelines.types import FaceBatch, U8Image
 from pipelines.weights.store import WeightStore
 
@@ -47,9 +47,10 @@ def write_chart(spec: EditSpec, photo: Path, store: WeightStore) -> Path:
 def draw_chart(spec: EditSpec, photo: Path, store: WeightStore) -> U8Image:
     """The sheet, uint8 H x W x 3: a row an attribute (our own, then those of the spec's files), the photo in the middle.
 
-    The cells are the composed edits at 256 px, through the generator's cheap head.
+    The cells are the composed edits at 256 px, through the generator's cheap head; pale ones lie outside the range at which
+    the attribute was measured, which stands beside its name.
     """
-    about = {each.name: each.description.partition(";")[0] for each in list_directions()}
+    about = {each.name: _about(each) for each in list_directions()}
     names = direction_set(spec, store).names()[:MOST]
     edits = tuple(make_edit([(name, strength)]) for name in names for strength in STRENGTHS)
     spec = spec.model_copy(update={"edits": edits, "align": True, "aligned": False, "faces": "largest"})
@@ -57,8 +58,13 @@ def draw_chart(spec: EditSpec, photo: Path, store: WeightStore) -> U8Image:
     plan = plan_chain(spec, store)
     chain = build_chain(replace(plan, measured=True), store, resolve_device(spec.device))
     sitting = _sitting(chain, face)
-    rows = [(f"{name}: {about.get(name, 'of your file')}", list(_row(sitting, name))) for name in names]
+    rows = [(f"{name}{about.get(name, ': of your file')}", list(_row(sitting, name))) for name in names]
     return contact_sheet(rows, [f"{s:+g}" for s in STRENGTHS[:2]] + ["photo"] + [f"{s:+g}" for s in STRENGTHS[2:]])
+
+
+def _about(listed: DirectionInfo) -> str:
+    low, high = listed.range
+    return f" ({low:+g} to {high:+g}): {listed.description.partition(';')[0]}"
 
 
 def _face(spec: EditSpec, photo: Path, store: WeightStore) -> LoadedFace:
@@ -77,9 +83,12 @@ def _sitting(chain: Chain, face: LoadedFace) -> Sitting:
 
 
 def _row(sitting: Sitting, name: str) -> Iterator[U8Image]:
-    pictures: Sequence[U8Image] = [
-        to_uint8(sitting.draw(make_edit([(name, strength)])).image.clamp(-1, 1))[0] for strength in STRENGTHS
-    ]
+    pictures = [_cell(sitting, make_edit([(name, strength)])) for strength in STRENGTHS]
     yield from pictures[:2]
     yield to_uint8(sitting.faces.images)[0]
     yield from pictures[2:]
+
+
+def _cell(sitting: Sitting, edit: Edit) -> U8Image:
+    picture = to_uint8(sitting.draw(edit).image.clamp(-1, 1))[0]
+    return 128 + picture // 2 if beyond_range([edit]) else picture

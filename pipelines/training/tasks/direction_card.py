@@ -6,8 +6,9 @@ at 256 px by the default method; then every attribute is measured in the result,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from pipelines.stages.build import build_chain, plan_chain
 from pipelines.stages.chain import Chain, Sitting
 from pipelines.stages.edit.amounts import Amounts
 from pipelines.stages.edit.direction_files import read_directions
-from pipelines.stages.edit.direction_set import Direction, DirectionSet
+from pipelines.stages.edit.direction_set import Direction, DirectionEditor, DirectionSet
 from pipelines.stages.edit.directions import attribute_scales
 from pipelines.stages.entry import LIKENESS, Parts
 from pipelines.training.run import Report, write_asset
@@ -74,15 +75,37 @@ class Bench:
         self._sittings, self._amounts, self._describe, self.stds = sittings, amounts, describe, dict(stds)
         self._before = [(amounts.look(each.faces.images), describe(each.faces.images)) for each in sittings]
 
+    @property
+    def codes(self) -> Tensor:
+        """Of all faces, n x L x 512."""
+        return torch.cat([each.inversion.latents for each in self._sittings])
+
     def at(self, name: str, strength: float) -> Seen:
         """The direction called `name` at a strength, on every face."""
+        return self._seen(sitting.draw(make_edit([(name, strength)])).image for sitting in self._sittings)
+
+    def each(self, directions: Sequence[Direction], strength: float) -> Seen:
+        """One direction, known by its name, that is another vector for every face."""
+        return self._seen(map(partial(_drawn_by, strength=strength), self._sittings, directions))
+
+    def _seen(self, pictures: Iterable[Tensor]) -> Seen:
         rows, identity = [], []
-        for sitting, (before, person) in zip(self._sittings, self._before, strict=True):
-            picture = sitting.draw(make_edit([(name, strength)])).image
+        for picture, (before, person) in zip(pictures, self._before, strict=True):
             after = self._amounts.look(picture)
             rows.append([(after[each] - before[each]) / std for each, std in self.stds.items()])
             identity.append(1 - float((self._describe(picture) - person).norm()) / (2 * SAME_PERSON))
         return Seen(dict(zip(self.stds, np.array(rows).T, strict=True)), np.array(identity))
+
+
+def _drawn_by(sitting: Sitting, direction: Direction, strength: float) -> Tensor:
+    """A sitting's picture by a direction that its chain may not know."""
+    chain = sitting.chain
+    usual = chain.editor
+    try:
+        chain.editor = DirectionEditor(DirectionSet([direction]))
+        return sitting.draw(make_edit([(direction.name, strength)])).image
+    finally:
+        chain.editor = usual
 
 
 def facts(bench: Bench, direction: Direction, unit: float = 1.0, moves: str = "") -> dict[str, Any]:
