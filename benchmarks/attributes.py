@@ -5,7 +5,9 @@
 `FACES` are aligned photos, `RUN` is what ``ganinv edit`` made of them by those ``--attr``. For each edit: likeness to the
 photo (as `id-dlib`), colour shift of cheeks and forehead (CIE76), share of genders that flip (`gender-dlib`), the attribute's
 own change, and for ``age:=60y`` and ``yaw:=0`` the share that lies within 5 years or 4 degrees: by the meter that steered, and
-by `age-dlib` and the face mesh, which steer nothing. ``--groups``: the same by thirds of the photos' skin (its L*), by gender.
+by `age-dlib` and the face mesh, which steer nothing, of all photos and of those that the steering meter says were reached.
+``photo:ages agree``: on how many photos as they are the two meters of age lie within 5 years of each other.
+``--groups``: the same by thirds of the photos' skin (its L*), and by gender.
 """
 
 from __future__ import annotations
@@ -93,6 +95,7 @@ def measured(bench: Bench, faces: Path, run: Path, edits: Sequence[Edit]) -> lis
         if not before:
             continue
         row = {"skin": before["skin"], "gender": before["gender"]}
+        row["photo:ages agree"] = float(abs(before["age"] - before["age-dlib"]) <= WITHIN["age"])
         for edit in edits:
             made = run / edit.name / source.name
             if not made.exists():
@@ -122,7 +125,10 @@ def _reached(aim: Aim, after: Row) -> Row:
     if not aim.to or other is None:
         return {}
     near = WITHIN[aim.attribute]
-    return {f"within, {name}": float(abs(after[name] - aim.value) <= near) for name in (aim.attribute, other)}
+    found = {f"within, {name}": float(abs(after[name] - aim.value) <= near) for name in (aim.attribute, other)}
+    if found[f"within, {aim.attribute}"]:
+        found[f"within, {other}, of the reached"] = found[f"within, {other}"]
+    return found
 
 
 def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:

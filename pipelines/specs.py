@@ -201,7 +201,9 @@ class EditSpec(InvertSpec):
     region: Annotated[
         str | None,
         Option(
-            "Where edits may be: face, mouth, eyes, glasses, hair, all, or a grey picture.", "Edit", metavar="NAME|FILE"
+            "Where edits may be: face, mouth, lips, eyes, lids, brows, glasses, beard, jaw, hair, all, or a grey picture.",
+            "Edit",
+            metavar="NAME|FILE",
         ),
     ] = None
     deghost: Annotated[

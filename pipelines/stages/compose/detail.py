@@ -40,7 +40,7 @@ from pipelines.stages.entry import Parts, composers
 from pipelines.types import Composition, FaceBatch, Generator, Inversion, Point, Synthesis
 from pipelines.weights.formats.tflite import read_tflite
 
-VERSION = "7"
+VERSION = "8"
 NETWORKS = ("person-matte", "palm-detection", "hand-landmarks")
 
 
@@ -109,12 +109,13 @@ def compose_one(state: Prepared, edited: Tensor, manner: Manner, region: str | T
     if manner.way == "skin" and region is None and manner.region in skin.PAINTED:
         image, mask = skin.paint(state, edited, manner.region)
         return Composition(image, enlarge(mask, state.factor), state.face.points)
-    part = region is None and manner.region in ("mouth", "eyes")  # rims of glasses are little of their region
-    if region is None and manner.way == "skin" and manner.region != "face":
+    part = region is None and manner.region in ("mouth", "beard", "eyes")  # rims of glasses are little of their region
+    beard = region is None and manner.region == "beard"
+    if region is None and manner.way != "shape" and manner.region != "face":
         region = manner.region
     asked = None if region is None else regions.asked_region(state.face, WORK, region)
     if manner.way == "skin":
-        image, mask, landmarks = *skin.transfer(state, edited, asked, manner.colour, part), state.face.points
+        image, mask, landmarks = *skin.transfer(state, edited, asked, manner.colour, part, beard), state.face.points
     elif manner.way == "head":
         image, mask, landmarks = head.turn(state, edited, asked)
     else:

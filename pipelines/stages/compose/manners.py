@@ -15,7 +15,7 @@ from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.state import WORK
 
 Way = Literal["head", "shape", "skin"]
-Region = Literal["face", "mouth", "lips", "eyes", "lids", "brows", "glasses", "skin"]
+Region = Literal["face", "mouth", "lips", "eyes", "brow area", "jaw", "beard", "lids", "brows", "glasses", "skin"]
 Term = tuple[str, float]
 ORDER: tuple[Way, ...] = ("head", "shape", "skin")
 TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: above these an edit turns or shapes it
@@ -24,7 +24,7 @@ TURN, MOTION = 0.03, 0.012  # mean motion of the face or of a region, in units: 
 @dataclass(frozen=True)
 class Manner:
     """`way`: head moves before the background, shape moves parts of the face, skin stays in place; `region`: of shapes,
-    and of skin where it is not the whole face.
+    and of heads and skin where it is not the whole of them.
 
     `unit`: how much of a direction's own unit makes one unit of a composed edit. `rows`: of the direction, that leave the
     shape alone, where an edit of skin must bring neither glasses nor another head along ("": its own); docs/decisions/0036.
@@ -43,12 +43,14 @@ MANNERS: dict[str, Manner] = {
     "smile": Manner("shape", "mouth", 0.75, colour=0.5),
     "mouth_open": Manner("shape", "mouth", colour=0.5),
     "eyes_open": Manner("shape", "eyes"),
+    "brows_up": Manner("shape", "brow area", 1.15),
+    "face_width": Manner("head", "jaw", 2.05),
     "age": Manner("shape", "skin", colour=0.3),
     "gender": Manner("shape", "skin", colour=0.5),
-    "beard": Manner("skin", "mouth", 2.2, colour=0.5),
+    "beard": Manner("skin", "beard", 2.2),
     "lipstick": Manner("skin", "lips", 1.6),
     "eyeshadow": Manner("skin", "lids", 1.85),
-    "eyebrows": Manner("skin", "brows", 3.2),
+    "eyebrows": Manner("skin", "brows", 6.4),
     "yaw": Manner("head"),
     "pitch": Manner("head"),
 }

@@ -143,6 +143,12 @@ def mouth_region(face: Face, side: int, reach: float = 0.3) -> Tensor:
     return soft(lips, face.unit, reach, 0.42) * soft(outline, face.unit, 0.0, 0.25)
 
 
+def beard_region(face: Face, side: int) -> Tensor:
+    """Where a beard is: around the mouth and on the chin, without lips, and without cheeks and nose above it."""
+    lips = soft(polygon_distance(face.points[:, list(LIPS)], side), face.unit, -0.02, 0.05)
+    return mouth_region(face, side) * (1 - lips) * (1 - bare_skin(face, side, (-0.12, 0.14)))
+
+
 def below_nose(face: Face, side: int) -> Tensor:
     """The half of the picture below the nose's base, fading out upwards over `NOSE_RISE` units."""
     return smoothstep(_height(face, side, face.points[:, 33]), NOSE_RISE, 0)
@@ -153,6 +159,13 @@ def eyes_region(face: Face, side: int) -> Tensor:
     left, right = (
         soft(polygon_distance(face.points[:, list(e)], side), face.unit, 0.18, 0.32) for e in (LEFT_EYE, RIGHT_EYE)
     )
+    return torch.maximum(left, right)
+
+
+def brow_area(face: Face, side: int) -> Tensor:
+    """Eyes, brows and the forehead close by: all that rises with a brow."""
+    sides = ((*range(17, 22), 39, 40, 41, 36), (*range(22, 27), 45, 46, 47, 42))  # along a brow, back below its eye
+    left, right = (soft(polygon_distance(face.points[:, list(s)], side), face.unit, 0.2, 0.35) for s in sides)
     return torch.maximum(left, right)
 
 
@@ -189,6 +202,11 @@ def asked_region(face: Face, side: int, region: str | Tensor) -> Tensor:
 def face_region(face: Face, side: int) -> Tensor:
     """The skin of the face up to the hair."""
     return soft(polygon_distance(oval(face, 0.55), side), face.unit, -0.05, 0.25)
+
+
+def jaw_region(face: Face, side: int) -> Tensor:
+    """All below the eyes, ears and neck with it: what moves when a jaw gets wider."""
+    return smoothstep(_height(face, side, face.points[:, 36:48].mean(dim=1)), 0.15, -0.35)
 
 
 def above_brows(face: Face, side: int) -> Tensor:
@@ -233,10 +251,10 @@ def lids_region(face: Face, side: int) -> Tensor:
     return _bands(face, lines, side, (0.0, 0.12), (-0.02, 0.08))
 
 
-def brows_region(face: Face, side: int) -> Tensor:
-    """Both brows."""
+def brows_region(face: Face, side: int, *, thick: float = 0.05, edge: tuple[float, float] = (-0.03, 0.05)) -> Tensor:
+    """Both brows; `thick`: units up and down from their landmarks."""
     lines = [face.points[:, 17:22], face.points[:, 22:27]]
-    return _bands(face, lines, side, (-0.05, 0.05), (-0.03, 0.05))
+    return _bands(face, lines, side, (-thick, thick), edge)
 
 
 def _bands(face: Face, lines: list[Tensor], side: int, span: tuple[float, float], edge: tuple[float, float]) -> Tensor:
@@ -248,13 +266,13 @@ def _bands(face: Face, lines: list[Tensor], side: int, span: tuple[float, float]
     return soft(distance, face.unit, *edge)
 
 
-def bare_skin(face: Face, side: int) -> Tensor:
+def bare_skin(face: Face, side: int, edge: tuple[float, float] = (-0.03, 0.05)) -> Tensor:
     """Cheeks, nose and forehead, where skin is most often to be seen: no eyes, brows, beard or hair."""
     p = face.points
     # Outer corners of the eyes, along the cheeks to the wings of the nose and back up its other side.
     shape = torch.stack([p[:, 36], (p[:, 2] + p[:, 36]) / 2, (p[:, 3] + p[:, 31]) / 2, p[:, 33]], dim=1)
     other = torch.stack([(p[:, 13] + p[:, 35]) / 2, (p[:, 14] + p[:, 45]) / 2, p[:, 45], p[:, 27]], dim=1)
-    cheeks = soft(polygon_distance(torch.cat((shape, other), dim=1), side), face.unit, -0.03, 0.05)
+    cheeks = soft(polygon_distance(torch.cat((shape, other), dim=1), side), face.unit, *edge)
     return cheeks * (1 - eyes_region(face, side))
 
 
@@ -271,6 +289,8 @@ NAMED: dict[str, Callable[[Face, int], Tensor]] = {
     "lids": lids_region,
     "brows": brows_region,
     "glasses": glasses_region,
+    "beard": beard_region,
+    "jaw": jaw_region,
     "hair": hair_region,
     "all": everywhere,
 }

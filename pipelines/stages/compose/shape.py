@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pipelines.images.pixels import resize_area
-from pipelines.stages.compose import regions
+from pipelines.stages.compose import brows, regions
+from pipelines.stages.compose.areas import EYES, NEAR, newly_seen, where, within
 from pipelines.stages.compose.filters import (
     blur,
     derivatives,
@@ -33,8 +34,6 @@ from pipelines.stages.compose.stretch import with_own_grain
 from pipelines.stages.compose.tone import keep_tint, local_tone, white_kept
 from pipelines.stages.compose.window import window_of
 
-NEAR = (0.18, 0.26)  # units around lips or lids: theirs where no beard is
-BEARD = (0.2, 0.5)  # darker than the face's mean by this, [-1, 1] units
 EYE_CHROMA = 0.3  # share of its colour that an eye of the render keeps: generators like them blue
 # How far the smoothed flow falls short at a mouth's corners: landmarks move 1.1 to 1.14 times as far (0051).
 SHORT = 1.12
@@ -97,17 +96,22 @@ def find_change(state: Prepared, edited: Tensor, region: str, asked: Tensor | No
         found = _even(state, found * SHORT)
     elif region == "skin":
         found = blur(found, CHEEKS)
+    elif region == "brow area":
+        found = brows.even(state, found)
     landmarks = regions.moved_landmarks(state.face.points, found)
     if region == "skin":  # wherever it is asked for: irises, teeth, what lies in front and the outline stay
         mask = skin_mask(state, asked) * within_outline(state)
     else:
-        mask = (_where(state, landmarks, region) if asked is None else asked) * state.free
+        mask = (where(state, landmarks, region) if asked is None else asked) * state.free
     if region == "mouth":
         return _mouth(state, edited, found, landmarks, onto, mask)
-    openings = _openings(state, landmarks, region, found)
-    limits = EYE_LIMITS if region == "eyes" else LIMITS
+    openings = newly_seen(state, landmarks, region, found)
+    limits = EYE_LIMITS if region in EYES else LIMITS
     change = assembled(state, edited, found * mask, mask, openings, landmarks, onto, limits)
-    (lids,) = _within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], regions.INSIDE)
+    (lids,) = within(state, landmarks, [regions.RIGHT_EYE, regions.LEFT_EYE], regions.INSIDE)
+    if region == "brow area":
+        render = 1 - brows.own(state, landmarks)
+        change = replace(change, light=change.light * render, novel=change.novel * render)
     return replace(change, lids=lids)
 
 
@@ -119,14 +123,14 @@ def within_outline(state: Prepared) -> Tensor:
 def _mouth(state: Prepared, edited: Tensor, flow: Tensor, landmarks: Tensor, onto: Tensor, mask: Tensor) -> Change:
     """Of a mouth, which must be seen: within the person's outline, lips in the photo's colour."""
     mask = mask * state.mouth * within_outline(state)
-    lips, openings = LipColour(state, landmarks), _openings(state, landmarks, "mouth", flow)
+    lips, openings = LipColour(state, landmarks), newly_seen(state, landmarks, "mouth", flow)
     like = edited + lips.change(edited)
     flow = flow * mask
     narrower = narrower_mouth(state.face.points, landmarks)
     folded = torn(flow, narrower) * (1 - lips.bodies)
     change = assembled(state, like, flow, mask, torch.maximum(openings, folded), landmarks, onto, MOUTH_LIMITS, folded)
     teeth, between = (
-        _within(state, landmarks, [shape], regions.INSIDE)[0] for shape in (regions.LIPS, regions.INNER_LIPS)
+        within(state, landmarks, [shape], regions.INSIDE)[0] for shape in (regions.LIPS, regions.INNER_LIPS)
     )
     between = torch.maximum(between, warp(between, flow))  # wherever the moved photo shows teeth
     novel = torch.maximum(change.novel, between * narrower * mask)
@@ -222,32 +226,6 @@ def narrower_mouth(before: Tensor, after: Tensor) -> Tensor:
     """n x 1 x 1 x 1, 1 where a mouth loses much of its width; landmarks n x 68 x 2."""
     width = [(points[:, 54] - points[:, 48]).norm(dim=-1) for points in (before, after)]
     return smoothstep(width[1] / width[0].clamp_min(1e-6), *NARROWER).view(-1, 1, 1, 1)
-
-
-def _openings(state: Prepared, landmarks: Tensor, region: str, flow: Tensor) -> Tensor:
-    """Where an edit may bring what the photo does not have: within lips or lids, and skin close by; beards stay."""
-    lids = [regions.RIGHT_EYE, regions.LEFT_EYE]
-    shapes = {"mouth": [regions.LIPS], "eyes": lids}.get(region, [regions.LIPS, *lids])
-    near, inside = _within(state, landmarks, shapes, NEAR, regions.INSIDE)
-    skin = luma(state.photo)
-    mean = (skin * state.skin).sum(dim=(2, 3), keepdim=True) / state.skin.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    dark = blur(smoothstep(mean - warp(skin, flow), *BEARD), 1.5)
-    return torch.maximum(inside, near * (1 - dark))
-
-
-def _within(
-    state: Prepared, landmarks: Tensor, shapes: list[range], *reaches: tuple[float, float]
-) -> tuple[Tensor, ...]:
-    """Inside closed lines of landmarks, before or after the edit: for each reach, in units, n x 1 x 256 x 256."""
-    lines = [points[:, list(shape)] for points in (state.face.points, landmarks) for shape in shapes]
-    distance = torch.cat([regions.polygon_distance(line, WORK // 2) for line in lines], dim=1).amin(dim=1, keepdim=True)
-    return tuple(enlarge(regions.soft(distance, state.face.unit, *reach), 2) for reach in reaches)
-
-
-def _where(state: Prepared, landmarks: Tensor, region: str) -> Tensor:
-    draw = {"mouth": regions.mouth_region, "eyes": regions.eyes_region}.get(region, regions.face_region)
-    before, after = draw(state.face, WORK // 4), draw(regions.face_of(landmarks), WORK // 4)
-    return enlarge(torch.maximum(before, after), 4)
 
 
 def apply_change(state: Prepared, edited: Tensor, change: Change) -> Tensor:

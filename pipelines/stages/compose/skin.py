@@ -29,6 +29,7 @@ HAIRS, AROUND = (0.0, 0.25), 8.0  # [-1, 1] units: hairs are darker than what li
 BARE = 0.4  # share of the change that skin between hairs gets
 RATIO = (0.3, 1.8)  # times the brow's own light
 READ = 4  # px of 256: the colour of lids and brows is read that far around
+AGAINST = (0.0, 0.06)  # [-1, 1] units
 FINE = 512  # px: the difference is read at this side, no finer
 CRACKLE = 0.7  # px of 512: finer than this is noise
 
@@ -57,13 +58,20 @@ def _bare_forehead(state: Prepared) -> Tensor:
 
 
 def transfer(
-    state: Prepared, edited: Tensor, asked: Tensor | None = None, colour: float = 1.0, part: bool = False
+    state: Prepared,
+    edited: Tensor,
+    asked: Tensor | None = None,
+    colour: float = 1.0,
+    part: bool = False,
+    one_way: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The photos with the edit's difference: n x 3 x R x R, and the mask n x 1 x 256 x 256; edited n x 3 x R x R.
 
     Args:
         colour: share of the difference in colour that is taken, beside all of that in brightness.
         part: the edit means this part of the face, all of it, and nothing around.
+        one_way: it only darkens, or only lightens, in the photo's own hues: what goes the other way is lips or folds that moved
+            along in the render.
     """
     mask = skin_mask(state, asked)
     gap = _difference(state, edited)
@@ -76,7 +84,16 @@ def transfer(
     gap = coarse + (gap - coarse) * state.grain[:, 2].view(-1, 1, 1, 1)
     grey = luma(gap)
     gap = grey + (gap - grey) * colour
+    if one_way:
+        gap = _shaded(state, grey, (luma(small - wide) * mask).sum(dim=(2, 3), keepdim=True).sign())
     return _added(state, gap * enlarge(mask, scale), mask), mask
+
+
+def _shaded(state: Prepared, grey: Tensor, sign: Tensor) -> Tensor:
+    """A change of light n x 1 x S x S in the photo's own hues, where it has the `sign` of the whole: n x 3 x S x S."""
+    grey = grey * smoothstep(blur(grey, 2.0) * sign, *AGAINST)
+    own = 1 + resize_area(state.images, grey.shape[-1])
+    return own * (grey / luma(own).clamp_min(0.1)).clamp(RATIO[0] - 1, RATIO[1] - 1)
 
 
 PAINTED = {"lips": regions.mouth_region, "lids": regions.eyes_region, "brows": regions.eyes_region}
