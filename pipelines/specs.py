@@ -79,7 +79,7 @@ class InvertSpec(AlignSpec):
         refine: one refiner, or several joined by ``+`` or commas, one after the other; ``none``: no refiner.
         quality: a method by what a face may cost: ``fast``, ``balanced`` or ``best``, which looks at what ``balanced`` found
             and goes on only where that is poor.
-        seconds_per_face, regularize, space, regularize_with: see `pipelines.stages.fitting.Fitting`.
+        seconds_per_face, regularize, space, regularize_with, noise_maps: see `pipelines.stages.fitting.Fitting`.
         compile: build the generator's passes with torch.compile (minutes at first, needs a C++ compiler on CPUs); results
             stay within rounding, so it is no part of the fingerprint.
         align: find and crop the faces first (the align options apply); else the input must hold aligned crops.
@@ -122,6 +122,9 @@ class InvertSpec(AlignSpec):
         Path | None,
         Option("Aligned faces that --refine cycle stays good on (else generated).", "Fitting", metavar="DIR"),
     ] = None
+    noise_maps: Annotated[
+        bool, Option("Optimised codes: also fit the generator's noise maps to the face.", "Fitting")
+    ] = False
     compile: Annotated[bool, Option("Use torch.compile; pays on long runs, needs a compiler.", "Method")] = False
     align: Annotated[bool, Option("INPUT holds photos: find and crop the faces first.", "Faces")] = False
     aligned: Annotated[bool, Option("INPUT holds aligned crops: do not check that.", "Faces")] = False

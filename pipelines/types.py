@@ -208,6 +208,14 @@ class SketchGenerator(Generator, Protocol):
         """As `preview`, n x 3 x 128 x 128."""
 
 
+@runtime_checkable
+class NoiseGenerator(Generator, Protocol):
+    """A generator with constant noise maps that its pictures show."""
+
+    def noise_maps(self) -> tuple[str, ...]:
+        """Names in its state dict of the maps, each 1 x 1 x s x s, s at most 256, that change what `preview` makes."""
+
+
 class Embedder(Protocol):
     """Picture -> codes."""
 

@@ -26,7 +26,8 @@ from pipelines.weights.store import WeightStore
 # What of a run's options decides an edit of an aligned face.
 _DECIDING = (
     *("generator", "method", "embed", "encoder", "refine", "compensate", "quality", "seconds_per_face", "seed"),
-    *("regularize", "space", "regularize_with", "direction_files", "compose", "region", "deghost", "plugins"),
+    *("regularize", "space", "regularize_with", "noise_maps"),
+    *("direction_files", "compose", "region", "deghost", "plugins"),
 )
 
 

@@ -13,7 +13,8 @@ from pipelines.registry import Entry
 from pipelines.specs import InvertSpec
 
 TIME = ("seconds_per_face",)  # what most parts that fit read
-OPTIONS = ("regularize", "space", "regularize_with", "seconds_per_face")
+NOISE_VERSION = "1"  # of what --noise-maps does: no part's own version, so that runs without it go on
+OPTIONS = ("regularize", "space", "regularize_with", "seconds_per_face", "noise_maps")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Fitting:
         regularize_with: a folder of aligned faces on which a fitted encoder must stay good; None: generated faces.
         seconds_per_face: a part's share of what was asked, after which it stops fitting a face; results then depend on the
             machine's speed.
+        noise_maps: the version of their fit, where the generator's noise maps are fitted with the codes.
         seed: of a part's random numbers, the same for every face: no face's result depends on its batch.
         embed: the chain's embedder, by name; "" where the encoder is a published one.
     """
@@ -34,6 +36,7 @@ class Fitting:
     space: str | None = None
     regularize_with: Path | None = None
     seconds_per_face: float | None = None
+    noise_maps: str | None = None
     seed: int = 0
     embed: str = ""
 
@@ -42,10 +45,11 @@ class Fitting:
         """The options of `spec`; a face's seconds are shared among the parts that read them.
 
         Raises:
-            UsageError: an option that no part of the chain reads, or a folder without pictures.
+            UsageError: an option that no part of the chain reads, a folder without pictures, or noise maps that parts
+                after the one that fits them would not know of.
         """
         parts = list(parts)
-        given = {name: getattr(spec, name) for name in OPTIONS if getattr(spec, name) is not None}
+        given = {name: value for name in OPTIONS if (value := getattr(spec, name)) not in (None, False)}
         read = {name for part in parts for name in part.options}
         for name in given:
             if name not in read:
@@ -53,6 +57,10 @@ class Fitting:
                 raise UsageError(f"{flag}: no part of this chain reads it; it belongs to {_OF[name]}")
         if "regularize_with" in given:
             faces_in(given["regularize_with"])
+        if "noise_maps" in given:
+            if "noise_maps" not in parts[-1].options:
+                raise UsageError("--noise-maps: the refiner after the optimiser would not see them; give --refine none")
+            given["noise_maps"] = NOISE_VERSION
         if "seconds_per_face" in given:
             given["seconds_per_face"] /= sum("seconds_per_face" in part.options for part in parts)
         return cls(**given, seed=spec.seed, embed="" if spec.encoder else embed)
@@ -67,6 +75,7 @@ _OF = {
     "space": "--embed optimize and --refine cycle",
     "regularize_with": "--refine cycle",
     "seconds_per_face": "the refiners feature, cycle and pti, and to --embed optimize",
+    "noise_maps": "--embed optimize and --refine optimize",
 }
 
 

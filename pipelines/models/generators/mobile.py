@@ -214,6 +214,12 @@ class MobileStyleGAN(nn.Module):
         """The coarser head alone: the 64 px feature ("64b") and codes n x 18 x 512 -> n x 3 x 128 x 128."""
         return self._picture(self.sketch_head, SKETCH_BLOCK, feature, rows)
 
+    def noise_maps(self) -> tuple[str, ...]:
+        """The maps below the preview head's feature, 4 to 128 px (see `pipelines.types.NoiseGenerator`)."""
+        blocks = range(min(PREVIEW_BLOCK, len(self.blocks)))
+        names = ["conv0.noise", *(f"blocks.{i}.{conv}.noise" for i in blocks for conv in ("conv1", "conv2"))]
+        return tuple(name for name in names if bool(self.get_buffer(name).any()))
+
     def _picture_head(self, block: int) -> PictureHead:
         """A head that stands in for everything from `block` on."""
         first = min(block, len(self.blocks) - 1)  # small test generators have fewer blocks, and no use for heads

@@ -207,6 +207,12 @@ class StyleGAN2(nn.Module):
         """The features at `points` alone; nothing above the highest of them is computed."""
         return self._pass(self._reader(as_rows(w, self.num_ws)), inject or {}, points, False, "stored").features
 
+    def noise_maps(self) -> tuple[str, ...]:
+        """The maps up to 256 px whose strength is not 0 (see `pipelines.types.NoiseGenerator`)."""
+        layers = (layer for layer in self.layers if not layer.rgb and layer.size <= PREVIEW_SIZE)
+        heard = (layer for layer in layers if bool(self.get_parameter(f"{layer.module}.noise.weight").any()))
+        return tuple(f"noises.noise_{layer.noise}" for layer in heard)
+
     def _pass(
         self,
         style: Callable[[Layer], Tensor],

@@ -22,6 +22,7 @@ from torch import Tensor
 from pipelines.images.pixels import resize_area
 from pipelines.models.perceptual.likeness import Likeness, Target, Weights
 from pipelines.registry import Entry
+from pipelines.stages.embed.noise_maps import NoiseFitter
 from pipelines.stages.embed.plateau import Plateau
 from pipelines.stages.embed.regularize import LSAP_WEIGHT, Aligned, Delta, Regularizer, unregularized
 from pipelines.stages.entry import LIKENESS, Parts, embedders
@@ -84,6 +85,7 @@ class OptimizeEmbedder:
     Args:
         regularizer: what holds codes near the generator's own; None: `Delta` with the weights of `settings`.
         seconds: what a face may take; None: as long as its steps take.
+        noise: fits the noise maps of faces whose codes are found; None: they stay the generator's.
     """
 
     version = VERSION
@@ -95,9 +97,11 @@ class OptimizeEmbedder:
         settings: OptimizeSettings | None = None,
         regularizer: Regularizer | None = None,
         seconds: float | None = None,
+        noise: NoiseFitter | None = None,
     ) -> None:
         self.generator = generator
         self.likeness = likeness
+        self.noise = noise
         self.settings = settings or OptimizeSettings()
         self.regularizer = regularizer or Delta(self.settings.prior, self.settings.rows_penalty)
         self.seconds = seconds
@@ -108,11 +112,12 @@ class OptimizeEmbedder:
         return in_microbatches(lambda index: self._fit(faces[index], None), len(faces), faces.images.device)
 
     def refine(self, faces: FaceBatch, start: Inversion) -> Inversion:
-        """As `embed`, from the codes of `start`; a residual that it has is kept."""
+        """As `embed`, from the codes of `start`; a residual and weights of its own that it has are kept."""
         found = in_microbatches(
             lambda index: self._fit(faces[index], start[index].latents), len(faces), faces.images.device
         )
-        return replace(start, latents=found.latents, scores={**start.scores, **found.scores})
+        deltas = {**start.deltas, **found.deltas}
+        return replace(start, latents=found.latents, deltas=deltas, scores={**start.scores, **found.scores})
 
     def _fit(self, faces: FaceBatch, codes: Tensor | None) -> Inversion:
         settings, images = self.settings, faces.images
@@ -121,7 +126,8 @@ class OptimizeEmbedder:
         optimiser = torch.optim.Adam([{"params": [shared]}, {"params": [offsets]}], lr=settings.lr, betas=(0.9, 0.99))
         losses, moving = images.new_zeros(len(images)), torch.ones_like(images[:, 0, 0, 0], dtype=torch.bool)
         plateau = Plateau(WINDOW, settings.least)
-        for _, step in paced(settings.steps, budget(self.seconds, len(faces)), images.device):
+        for_codes, for_noise = self._budgets(len(faces))
+        for _, step in paced(settings.steps, for_codes, images.device):
             factor = ramp(step, settings.steps)
             optimiser.param_groups[0]["lr"] = settings.lr * factor
             optimiser.param_groups[1]["lr"] = settings.rows_lr * factor * (step >= settings.rows_from)
@@ -139,7 +145,26 @@ class OptimizeEmbedder:
                 if not bool(moving.any()):  # the host asks once a window
                     break
         with torch.no_grad():
-            return Inversion(self._codes(shared, offsets), scores={"embed_loss": losses})
+            codes = self._codes(shared, offsets)
+        return Inversion(codes, deltas=self._noise(codes, target, for_noise), scores={"embed_loss": losses})
+
+    def _budgets(self, faces: int) -> tuple[float | None, float | None]:
+        """Seconds of codes and of noise maps."""
+        seconds = budget(self.seconds, faces)
+        if seconds is None or self.noise is None:
+            return seconds, None
+        return seconds * (1 - self.noise.settings.share), seconds * self.noise.settings.share
+
+    def _noise(self, codes: Tensor, target: Target, seconds: float | None) -> dict[str, Tensor]:
+        """The deltas of the generator's maps; what its cheap picture gets wrong at these codes is none of their business."""
+        if self.noise is None:
+            return {}
+        error = head_error(self.generator, codes, {})
+
+        def look(generator: Generator) -> Tensor:
+            return generator.preview(codes).image + error
+
+        return self.noise.fit(look, target, self.settings.weights, len(codes), seconds)
 
     def _start(self, images: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
         """The shared w in whitened coordinates, n x 512, and the rows' offsets from it, n x L x 512, in w's deviations."""
@@ -189,10 +214,11 @@ def build_optimizer(settings: OptimizeSettings, own: str, parts: Parts, generato
     if fitting.space == "w":
         settings = replace(settings, rows_from=settings.steps, alone=True)
     regularizer = regularizer_of(parts, generator, settings, fitting.regularize or own)
-    return OptimizeEmbedder(generator, parts.likeness(), settings, regularizer, fitting.seconds_per_face)
+    noise = NoiseFitter(generator, parts.likeness()) if fitting.noise_maps else None
+    return OptimizeEmbedder(generator, parts.likeness(), settings, regularizer, fitting.seconds_per_face, noise)
 
 
-OPTIONS = ("regularize", "space", *TIME)
+OPTIONS = ("regularize", "space", "noise_maps", *TIME)
 _DEFAULT = OptimizeSettings()
 # LSAP's distance lets rows leave w sooner than a pull on the rows does; docs/refinement.md.
 ALIGNED = OptimizeSettings(steps=100, rows_from=50, least=0.01)

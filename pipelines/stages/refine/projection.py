@@ -16,6 +16,7 @@ from torch import Tensor
 _RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of all steps
 _NOISE_SHARE, _NOISE_END = 0.05, 0.75
 _SMALLEST = 8  # px; coarser versions of a noise map are not looked at
+_MAP = (1, 2, 3)  # what of n maps is one map
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -35,16 +36,16 @@ def noise_penalty(maps: Iterable[Tensor]) -> Tensor:
     """How much the noise maps resemble pictures: squared correlations with themselves one pixel on, at every scale.
 
     Args:
-        maps: each 1 x 1 x s x s; halved by averaging as long as it is larger than 8 px.
+        maps: each n x 1 x s x s; halved by averaging as long as it is larger than 8 px.
 
     Returns:
-        The sum over maps and scales; 0 for white noise. Its weight in StyleGAN2 is 1e5.
+        n values, the sum over maps and scales; 0 for white noise. Its weight in StyleGAN2 is 1e5.
     """
     total = torch.zeros(())
     for noise in maps:
         while True:
             across, down = (noise * noise.roll(1, dims=dim) for dim in (3, 2))
-            total = total.to(noise) + across.mean().square() + down.mean().square()
+            total = total.to(noise) + across.mean(_MAP).square() + down.mean(_MAP).square()
             if noise.shape[2] <= _SMALLEST:
                 break
             noise = F.avg_pool2d(noise, 2)
@@ -52,8 +53,8 @@ def noise_penalty(maps: Iterable[Tensor]) -> Tensor:
 
 
 def normalised_noise(noise: Tensor) -> Tensor:
-    """A map brought to zero mean and unit standard deviation (the unbiased one)."""
-    return (noise - noise.mean()) / noise.std()
+    """Maps n x 1 x s x s, each brought to zero mean and unit standard deviation (the unbiased one)."""
+    return (noise - noise.mean(_MAP, keepdim=True)) / noise.std(_MAP, keepdim=True)
 
 
 def far_code(pivot: Tensor, sample: Tensor, distance: float = 30.0) -> Tensor:

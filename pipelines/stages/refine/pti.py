@@ -99,7 +99,7 @@ class PTIRefiner:
         return Inversion.cat([self._tune(faces[i : i + 1], start[i : i + 1]) for i in range(len(faces))])
 
     def _tune(self, face: FaceBatch, start: Inversion) -> Inversion:
-        settings, fit = self.settings, _Fit(self, face, start)
+        settings, fit = self.settings, Fit(self, face, start)
         steps = OrthogonalSteps(fit.tuning.variables)
         first, turn, refreshed = settings.steps - settings.finish, 0, -settings.refresh
         loss = face.images.new_zeros(1)
@@ -117,7 +117,7 @@ class PTIRefiner:
         return replace(start, deltas=fit.tuning.deltas(), scores={**start.scores, "refine_loss": loss.detach()})
 
 
-class _Fit:
+class Fit:
     """One face's tuning and what it is compared with."""
 
     def __init__(self, refiner: PTIRefiner, face: FaceBatch, start: Inversion) -> None:

@@ -8,27 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
+from pipelines.stages.lending import Lent
 from pipelines.stages.render import LEFT, RIGHT, whole_delta
 from pipelines.types import Generator
-
-T = TypeVar("T")
-
-
-class _Borrowed(nn.Module):
-    """Lends a generator's methods to `functional_call`, which calls a module and nothing else."""
-
-    def __init__(self, generator: Any) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, run: Callable[[Any], T]) -> T:
-        return run(self.generator)
 
 
 def tuned_layers(generator: Generator, patterns: Sequence[str]) -> dict[str, Tensor]:
@@ -58,7 +45,7 @@ class Tuning:
     """
 
     def __init__(self, generator: Generator, layers: Mapping[str, Tensor], rank: int, seed: int) -> None:
-        self._borrowed = _Borrowed(generator)
+        self._lent = Lent(generator)
         self._layers = layers
         self._parts: dict[str, Tensor] = {}
         random = torch.Generator().manual_seed(seed)
@@ -75,12 +62,12 @@ class Tuning:
 
     def run(self, use: Callable[[Any], Tensor]) -> Tensor:
         """What `use` makes of the generator with this face's weights; gradients reach `variables`."""
+        return self._lent.run(self.weights(), use)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tuned kernels, by name, of the generator's own shapes."""
         deltas = self._scaled()
-        weights = {
-            f"generator.{name}": kernel + whole_delta(deltas, name, kernel) for name, kernel in self._layers.items()
-        }
-        made: Tensor = functional_call(self._borrowed, weights, (use,))
-        return made
+        return {name: kernel + whole_delta(deltas, name, kernel) for name, kernel in self._layers.items()}
 
     def deltas(self) -> dict[str, Tensor]:
         """As `Inversion.deltas` keeps them, for one face: 1 x a kernel's shape, or 1 x a factor's."""

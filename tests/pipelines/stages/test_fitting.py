@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from pipelines.errors import UsageError
 from pipelines.specs import InvertSpec
 from pipelines.stages.build import ChainPlan, plan_chain
+from pipelines.stages.entry import embedders
+from pipelines.stages.fitting import OPTIONS
 from pipelines.stages.methods import QUALITIES, methods
 from pipelines.weights.config import StoreConfig
 from pipelines.weights.store import WeightStore
@@ -32,10 +34,11 @@ def test_an_option_decides_codes_only_where_it_is_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "option"), [("photo", "regularize"), ("feature", "space"), ("e4e", "seconds_per_face")]
+    ("method", "option"),
+    [("photo", "regularize"), ("feature", "space"), ("e4e", "seconds_per_face"), ("pti", "noise_maps")],
 )
 def test_an_option_that_nobody_reads_is_refused(tmp_path: Path, method: str, option: str) -> None:
-    value = {"regularize": "lsap", "space": "w", "seconds_per_face": 5.0}[option]
+    value = {"regularize": "lsap", "space": "w", "seconds_per_face": 5.0, "noise_maps": True}[option]
     with pytest.raises(UsageError, match=f"--{option.replace('_', '-')}: no part of this chain reads it"):
         planned(tmp_path, method=method, **{option: value})
 
@@ -50,6 +53,24 @@ def test_the_folder_of_other_faces_counts_and_must_hold_some(tmp_path: Path) -> 
     Image.new("RGB", (8, 8)).save(folder / "b.png")
     two = planned(tmp_path, method="cycle+pti", regularize_with=folder)
     assert len({one.codes, two.codes, planned(tmp_path, method="cycle+pti").codes}) == 3
+
+
+def test_noise_maps_count_where_they_are_asked_for_and_come_last(tmp_path: Path) -> None:
+    plain, fitted = planned(tmp_path, method="optimize"), planned(tmp_path, method="optimize", noise_maps=True)
+    assert planned(tmp_path, method="optimize", noise_maps=False).codes == plain.codes != fitted.codes
+    assert fitted.fitting.lines(("space", "noise_maps")) == ["noise_maps=1"]
+    assert planned(tmp_path, refine="optimize", noise_maps=True).fitting.noise_maps
+    with pytest.raises(UsageError, match="--noise-maps: the refiner after the optimiser would not see them"):
+        planned(tmp_path, embed="optimize", refine="pti", noise_maps=True)
+
+
+def test_without_new_options_codes_are_decided_by_what_they_always_were(tmp_path: Path) -> None:
+    """Runs that began before `--noise-maps` go on: the entries' versions stand in latents files."""
+    assert embedders.get("optimize").version == (
+        "2 OptimizeSettings(steps=55, rows_from=38, lr=0.12, rows_lr=0.04, prior=0.02, rows_penalty=0.3, "
+        "weights=Weights(perceptual=1.0, pixel=1.0, identity=0.5, size=128))"
+    )
+    assert planned(tmp_path, method="optimize").fitting.lines(OPTIONS) == []
 
 
 def test_quality_is_a_method(tmp_path: Path) -> None:

@@ -27,19 +27,23 @@ def test_a_picture_is_penalised_and_noise_is_not() -> None:
     white = torch.randn(1, 1, 64, 64, generator=rng)
     smooth = torch.nn.functional.interpolate(torch.randn(1, 1, 8, 8, generator=rng), 64, mode="bilinear")
     assert noise_penalty([smooth]) > 20 * noise_penalty([white])
+    assert noise_penalty([white]) < 0.005
     torch.testing.assert_close(noise_penalty([white, smooth]), noise_penalty([white]) + noise_penalty([smooth]))
+    both = noise_penalty([torch.cat([white, smooth])])
+    torch.testing.assert_close(both, torch.cat([noise_penalty([white]), noise_penalty([smooth])]))
 
 
 def test_a_small_map_counts_once() -> None:
     noise = torch.randn(1, 1, 4, 4)
     by_hand = sum((noise * noise.roll(1, dim)).mean() ** 2 for dim in (2, 3))
-    torch.testing.assert_close(noise_penalty([noise]), by_hand)
+    torch.testing.assert_close(noise_penalty([noise])[0], by_hand)
 
 
 def test_normalised_noise() -> None:
-    made = normalised_noise(torch.rand(1, 1, 16, 16) * 7 - 2)
-    assert made.mean().abs() < 1e-5
-    assert made.std().item() == pytest.approx(1, abs=1e-5)
+    made = normalised_noise(torch.rand(2, 1, 16, 16) * torch.tensor([7.0, 1.0]).view(2, 1, 1, 1) - 2)
+    for each in made:
+        assert each.mean().abs() < 1e-5
+        assert each.std().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_far_code_lies_at_its_distance_on_the_way() -> None:
