@@ -25,6 +25,25 @@ _SPAN = re.compile(r"^(?P<name>.+?)@(?P<start>\d+)-(?P<stop>\d+)$")
 
 
 @dataclass(frozen=True)
+class Hold:
+    """What a direction that loses an attribute adds against that, as far as a code says which side of it a face is on.
+
+    Attributes:
+        look: 512; a face's reading is tanh(mean row of its code . look + offset), from -1 to 1.
+        vector: L x 512, towards +1 of the attribute.
+    """
+
+    look: Tensor
+    offset: float
+    vector: Tensor
+
+    def step(self, latents: Tensor) -> Tensor:
+        """Codes n x L x 512 -> what keeps each face on its side, n x L x 512, for one unit of strength."""
+        reading = torch.tanh(latents.mean(dim=1) @ self.look.to(latents) + self.offset)
+        return reading[:, None, None] * self.vector.to(latents)
+
+
+@dataclass(frozen=True)
 class Direction:
     """`vector` L x 512 (zero in rows that it leaves alone), added once per unit of strength.
 
@@ -32,6 +51,7 @@ class Direction:
         way: how a composer brings it into the photo: ``shape``, ``skin`` or ``head``; "": to be seen from its effect.
         region: where it may change the photo (a name of `pipelines.stages.compose`); "": to be seen likewise.
         below: L x 512, added instead of `vector` where a strength is below 0; None: the same both ways.
+        hold: what is added besides where a strength is below 0; None: nothing.
     """
 
     name: str
@@ -41,6 +61,7 @@ class Direction:
     way: str = ""
     region: str = ""
     below: Tensor | None = None
+    hold: Hold | None = None
 
     @property
     def digest(self) -> str:
@@ -48,6 +69,9 @@ class Direction:
         found = hashlib.sha256(self.vector.contiguous().numpy().tobytes())
         if self.below is not None:
             found.update(self.below.contiguous().numpy().tobytes())
+        if self.hold is not None:
+            for tensor in (self.hold.look, torch.tensor(self.hold.offset), self.hold.vector):
+                found.update(tensor.contiguous().numpy().tobytes())
         return found.hexdigest()
 
     def limited(self, start: int, stop: int) -> Direction:
@@ -56,7 +80,7 @@ class Direction:
         base = self.vector.index_select(0, rows.argmax().reshape(1))[0]
         vector = torch.zeros_like(self.vector)
         vector[start : stop + 1] = base
-        return replace(self, name=f"{self.name}@{start}-{stop}", vector=vector, below=None)
+        return replace(self, name=f"{self.name}@{start}-{stop}", vector=vector, below=None, hold=None)
 
 
 class DirectionSet:
@@ -95,9 +119,13 @@ class DirectionSet:
 
     def apply(self, latents: Tensor, terms: Sequence[tuple[str, float]]) -> Tensor:
         """latents n x L x 512 plus each term's strength times its direction, same shape."""
+        moved = latents
         for name, strength in terms:
-            latents = latents + strength * self._vector(name, strength < 0, latents)
-        return latents
+            moved = moved + strength * self._vector(name, strength < 0, latents)
+            hold = self.get(name).hold
+            if hold is not None and strength < 0:
+                moved = moved - strength * hold.step(latents)
+        return moved
 
     def _vector(self, name: str, below: bool, like: Tensor) -> Tensor:
         """A direction's vector beside `like`; copied there once, as a copy for every batch would hold a GPU up."""

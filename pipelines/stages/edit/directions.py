@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
+from torch import Tensor
 
 from pipelines.edits import Edit
-from pipelines.stages.edit.direction_set import Direction
+from pipelines.stages.edit.direction_set import Direction, Hold
 from pipelines.weights import assets
 
 ASSET = "directions-mobile-ffhq"
@@ -67,7 +68,33 @@ def own_directions(num_ws: int) -> list[Direction]:
         vector[first : last + 1] = tensors[name].float()
         unit = "standard deviations of the measured attribute"
         made.append(Direction(name, vector, unit, "ganinv", facts.get("way", ""), facts.get("region", "")))
-    return with_below(made, {name: facts["below"] for name, facts in card["directions"].items() if "below" in facts})
+    made = with_below(made, {name: facts["below"] for name, facts in card["directions"].items() if "below" in facts})
+    readings = {
+        name: (tensors[reading(name)].float(), float(offset)) for name, offset in card.get("readings", {}).items()
+    }
+    return with_holds(
+        made, {n: facts["holds"] for n, facts in card["directions"].items() if "holds" in facts}, readings
+    )
+
+
+def reading(attribute: str) -> str:
+    """The tensor by which codes are read for an attribute."""
+    return f"{attribute}.reading"
+
+
+def with_holds(
+    directions: Sequence[Direction],
+    shares: Mapping[str, Mapping[str, float]],
+    readings: Mapping[str, tuple[Tensor, float]],
+) -> list[Direction]:
+    """Directions that hold another attribute where a strength is below 0 -> that one's name -> share of its direction."""
+    known = {each.name: each for each in directions}
+    held = {
+        name: Hold(*readings[other], share * known[other].vector)
+        for name, others in shares.items()
+        for other, share in others.items()
+    }
+    return [replace(each, hold=held.get(each.name)) for each in directions]
 
 
 def with_below(directions: Sequence[Direction], shares: Mapping[str, Mapping[str, float]]) -> list[Direction]:

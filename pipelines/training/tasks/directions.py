@@ -21,7 +21,7 @@ from pipelines.models.faces.glasses import GLASSES_ASSET, load_glasses
 from pipelines.models.faces.years import YEARS_ASSET, load_years
 from pipelines.stages.align.aligner import locate
 from pipelines.stages.edit.direction_set import Direction, DirectionSet
-from pipelines.stages.edit.directions import ASSET, list_directions, with_below
+from pipelines.stages.edit.directions import ASSET, list_directions, reading, with_below, with_holds
 from pipelines.stages.entry import Parts, generators
 from pipelines.training.run import LICENCE, Report, write_asset
 from pipelines.training.specs import DirectionsSpec
@@ -37,6 +37,9 @@ NUM_WS = 18  # rows of mobile-ffhq
 LIPS = 0.24
 # The same, where a smile is taken away: its mouth closes (decision 0122).
 BELOW = {"smile": {"mouth_open": 0.7}}
+# What is held for each face by itself where the other is taken away: who gets younger stays a man or a woman (decision 0135).
+HOLDS = {"age": {"gender": 0.6}}
+SURE = 2.0  # raw units of a held attribute's meter, at which a code says clearly which side a face is on
 DESCRIPTIONS = {
     "smile": "mouth corners up and apart",
     "mouth_open": "inner lips apart",
@@ -96,7 +99,8 @@ def train(spec: DirectionsSpec, store: WeightStore, report: Report) -> Path:
         smile = made["smile"]
         made["smile"] = replace(smile, vector=smile.vector + LIPS * made["mouth_open"].vector)
     made |= _recipes(generator, everything)
-    return write_asset(spec.output, ASSET, *_calibrated(made, everything, spec, store, report))
+    tensors, card = _calibrated(made, everything, spec, store, report, _readings(generator, everything))
+    return write_asset(spec.output, ASSET, tensors, card)
 
 
 def _made(name: str, vector: Tensor, rows: tuple[int, int]) -> Made:
@@ -121,20 +125,35 @@ def _recipes(generator: Generator, sample: fitting.Sample) -> dict[str, Made]:
     return made
 
 
+def _readings(generator: Generator, sample: fitting.Sample) -> dict[str, tuple[Tensor, float]]:
+    """How codes are read for what is held: attribute -> 512 numbers and an offset (`direction_set.Hold`)."""
+    b, _ = fitting.gradients(sample, generator.w_avg.numpy(), generator.w_whiten.numpy())
+    found = {}
+    for name in {other for others in HOLDS.values() for other in others}:
+        k = MEASURED.index(name)
+        values = sample.values[:, k]
+        look = generator.w_whiten.cpu().double() @ torch.from_numpy(b[k]) * (values.std() / SURE)
+        offset = values.mean() / SURE - float(generator.w_avg.cpu().double() @ look)
+        found[name] = look.float(), round(float(offset), 5)
+    return found
+
+
 def _calibrated(
     made: Mapping[str, Made],
     sample: fitting.Sample,
     spec: DirectionsSpec,
     store: WeightStore,
     report: Report,
+    readings: Mapping[str, tuple[Tensor, float]],
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The vectors in their units, and the card: all measured on composed pictures."""
+    """The vectors in their units, how codes are read, and the card: all measured on composed pictures."""
     means, stds = sample.values.mean(0), sample.values.std(0)
     scales = dict(zip(MEASURED, stds.tolist(), strict=True))
     placed = with_below([each.direction(name) for name, each in made.items()], BELOW)
+    placed = with_holds(placed, HOLDS, readings)
     chain = measuring_chain(store, directions=DirectionSet(placed))
     bench = bench_of(chain, store, spec, scales)
-    tensors, cards = {}, {}
+    tensors, cards = {reading(name): look for name, (look, _) in readings.items()}, {}
     for direction in sorted(placed, key=lambda direction: not made[direction.name].longest):  # the uncertain ones first
         each = made[direction.name]
         unit, found = _measured(bench, direction, each, spec)
@@ -144,11 +163,14 @@ def _calibrated(
         cards[direction.name] = about | found | manner_of(chain, direction.name)
         if direction.name in BELOW:
             cards[direction.name]["below"] = BELOW[direction.name]
+        if direction.name in HOLDS:
+            cards[direction.name]["holds"] = HOLDS[direction.name]
         report({"attribute": direction.name, **cards[direction.name]})
     measures = {
         name: [round(float(m), 5), round(float(s), 5)] for name, m, s in zip(MEASURED, means, stds, strict=True)
     }
-    return tensors, _card({name: cards[name] for name in made}, measures, len(sample.w), spec)
+    offsets = {name: offset for name, (_, offset) in readings.items()}
+    return tensors, _card({name: cards[name] for name in made}, measures, offsets, len(sample.w), spec)
 
 
 def _measured(bench: Bench, direction: Direction, made: Made, spec: DirectionsSpec) -> tuple[float, dict[str, Any]]:
@@ -225,7 +247,11 @@ def _fit(
 
 
 def _card(
-    cards: Mapping[str, Any], measures: Mapping[str, list[float]], faces: int, spec: DirectionsSpec
+    cards: Mapping[str, Any],
+    measures: Mapping[str, list[float]],
+    readings: Mapping[str, float],
+    faces: int,
+    spec: DirectionsSpec,
 ) -> dict[str, Any]:
     photos, keep = " --photos FOLDER" if spec.photos else "", " --keep" if spec.keep else ""
     return {
@@ -235,5 +261,6 @@ def _card(
         "command": f"ganinv train directions --faces {spec.faces} --bench {spec.bench} --seed {spec.seed}{photos}{keep}",
         "licence": LICENCE,
         "measures": dict(measures),
+        "readings": dict(readings),
         "directions": dict(cards),
     }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
+from pipelines.models.faces.attributes import MEASURED
 from pipelines.training.tasks.direction_fit import Bench, Sample, calibrate, describe_fit, gradients, steps_from
 from pipelines.training.tasks.direction_recipes import Recipe, recipe_vector
+from pipelines.training.tasks.directions import SURE, _readings
 from pipelines.types import U8Image
 
 NAMES = ("a", "b")
@@ -91,3 +95,15 @@ def test_calibration_takes_out_what_leaks_and_sets_the_unit() -> None:
     assert abs(fits[1].curve["-1"] + 1) < 0.15
     assert abs(fits[0].leakage["b"]) < 0.15  # uncalibrated: 0.6 per unit
     assert bench.response(np.array([0.0, 1.0]), (4, 17), 1.0, 4)[0].tolist() == [0.0, 0.0]  # row 3 is not touched
+
+
+def test_codes_are_read_for_what_is_held() -> None:
+    """The reading is the attribute in units of `SURE`, of all that a code says of it."""
+    sample, mean, whiten, truth = world()
+    everything = np.zeros((len(sample.w), len(MEASURED)))
+    everything[:, MEASURED.index("gender")] = sample.values[:, 0]
+    everything += 1e-3 * np.random.default_rng(1).standard_normal(everything.shape)
+    generator = SimpleNamespace(w_avg=torch.from_numpy(mean), w_whiten=torch.from_numpy(whiten))
+    look, offset = _readings(generator, Sample(sample.w, everything))["gender"]
+    read = torch.from_numpy(sample.w[:50]) @ look + offset
+    np.testing.assert_allclose(read.numpy(), sample.w[:50] @ truth[0] / SURE, atol=0.2)
