@@ -205,8 +205,9 @@ def face_region(face: Face, side: int) -> Tensor:
 
 
 def jaw_region(face: Face, side: int) -> Tensor:
-    """All below the eyes, ears and neck with it: what moves when a jaw gets wider."""
-    return smoothstep(_height(face, side, face.points[:, 36:48].mean(dim=1)), 0.15, -0.35)
+    """The head below the eyes, ears with it, and what lies close around: what moves when a jaw gets wider."""
+    below = smoothstep(_height(face, side, face.points[:, 36:48].mean(dim=1)), 0.15, -0.35)
+    return below * soft(polygon_distance(oval(face), side), face.unit, 0.3, 0.6)
 
 
 def above_brows(face: Face, side: int) -> Tensor:
