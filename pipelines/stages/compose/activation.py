@@ -11,6 +11,7 @@ from torch import Tensor
 from pipelines.edits import Edit
 from pipelines.models.diffcam.lean import SIDE, LeanDiffCAM
 from pipelines.stages.compose import regions
+from pipelines.stages.compose.areas import DRAWN
 from pipelines.stages.compose.filters import blur, dilate, enlarge, smoothstep
 from pipelines.stages.compose.flow import edit_flow
 from pipelines.stages.compose.manners import Manner
@@ -79,7 +80,7 @@ def bounds(face: Face, manner: Manner, cheeks: Tensor | None = None) -> Tensor:
         cheeks: of `Mouth`; None: those of a mouth that gets no narrower.
     """
     if manner.region != "mouth":
-        draw = regions.NAMED.get(manner.region, regions.face_region)  # "skin" is of the face
+        draw = (regions.NAMED | DRAWN).get(manner.region, regions.face_region)  # "skin" is of the face
         return enlarge(draw(face, WORK // 4), 4)
     found = regions.mouth_region(face, WORK // 4)
     if manner.way == "shape":
