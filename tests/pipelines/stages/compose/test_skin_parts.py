@@ -63,12 +63,20 @@ def test_rims_of_glasses_and_an_asked_region_keep_the_tone_of_what_they_cover() 
     assert mean(change(DARKER * part(), BEARD, torch.ones(1, 1, 256, 256)), chin()) > -0.7 * 0.28
 
 
-def test_beards_take_half_of_the_render_s_colour() -> None:
+def test_beards_darken_skin_in_its_own_hue() -> None:
+    """A render's beard is as blue as it likes: each pixel of the photo loses the same share of all its colours."""
     blue = torch.tensor([-0.3, -0.3, 0.0]).view(1, 3, 1, 1)
-    plain, own = change(blue * part()), change(blue * part(), known_manner("beard"))
-    weight = chin() * skin.skin_mask(prepared(skin_picture(), None, skin_picture()), part())
-    red, less = (float(((x[:, 2:] - x[:, :1]) * weight).sum()) for x in (plain, own))
-    assert 0.4 < less / red < 0.6
+    photo, spot = skin_picture(), chin().bool().expand(1, 3, 256, 256)
+    made = photo + change(blue * part(), known_manner("beard"))
+    kept = ((1 + made) / (1 + photo))[spot].view(3, -1)
+    assert float(kept.max()) < 0.9
+    torch.testing.assert_close(kept[0], kept[2], atol=0.03, rtol=0)
+
+
+def test_beards_do_not_lighten_where_the_rest_darkens() -> None:
+    lips = DARKER * part() * (1 - chin()) + 0.3 * chin()
+    assert mean(change(lips), chin()) > 0.1
+    assert mean(change(lips, known_manner("beard")), chin()) < 0.02
 
 
 RED = torch.tensor([0.2, -0.3, -0.2]).view(1, 3, 1, 1)
