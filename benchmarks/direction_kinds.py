@@ -230,7 +230,7 @@ def compare(kinds: Kinds, bench: Bench, directions: Sequence[Direction], asked: 
     for direction in directions:
         if direction.name in asked and direction.name in MEASURED:
             for kind, steps in kinds.of(direction, direction.name).items():
-                each = [replace(direction, vector=step, below=None) for step in steps]
+                each = [replace(direction, vector=step, below=None, hold=None) for step in steps]
                 found = row({sign: bench.each(each, sign) for sign in (-1.0, 1.0)}, direction.name)
                 low, high = found["moved"]
                 print(f"| `{direction.name}` | {kind} | {low:+}, {high:+} | {found['likeness']} | "

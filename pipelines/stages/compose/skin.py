@@ -27,9 +27,12 @@ PERSON = (0.2, 0.6)  # of the matte: below it is background
 TEETH = (0.03, 0.08)  # units around the line between the lips: renders like teeth green
 HAIRS, AROUND = (0.0, 0.25), 8.0  # [-1, 1] units: hairs are darker than what lies so many px of 256 around
 BARE = 0.4  # share of the change that skin between hairs gets
-RATIO = (0.3, 1.8)  # times the brow's own light
+RATIO = (0.3, 1.8)  # times the own light of a brow or of skin under a beard
 READ = 4  # px of 256: the colour of lids and brows is read that far around
-AGAINST = (0.0, 0.06)  # [-1, 1] units
+AGAINST = (
+    0.0,
+    0.06,
+)  # [-1, 1] units: less of a beard's darkness than the first is none, more than the second all of it
 FINE = 512  # px: the difference is read at this side, no finer
 CRACKLE = 0.7  # px of 512: finer than this is noise
 
@@ -83,9 +86,10 @@ def transfer(
     coarse = blur(gap, 2.0)
     gap = coarse + (gap - coarse) * state.grain[:, 2].view(-1, 1, 1, 1)
     grey = luma(gap)
-    gap = grey + (gap - grey) * colour
     if one_way:
         gap = _shaded(state, grey, (luma(small - wide) * mask).sum(dim=(2, 3), keepdim=True).sign())
+    else:
+        gap = grey + (gap - grey) * colour
     return _added(state, gap * enlarge(mask, scale), mask), mask
 
 

@@ -39,8 +39,12 @@ class Hold:
 
     def step(self, latents: Tensor) -> Tensor:
         """Codes n x L x 512 -> what keeps each face on its side, n x L x 512, for one unit of strength."""
-        reading = torch.tanh(latents.mean(dim=1) @ self.look.to(latents) + self.offset)
-        return reading[:, None, None] * self.vector.to(latents)
+        reading = torch.tanh(latents.mean(dim=1) @ self.look + self.offset)
+        return reading[:, None, None] * self.vector
+
+    def to(self, like: Tensor) -> Hold:
+        """The same beside `like`."""
+        return replace(self, look=self.look.to(like), vector=self.vector.to(like))
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class DirectionSet:
 
     def __init__(self, directions: Iterable[Direction]) -> None:
         self._by_name: dict[str, Direction] = {}
-        self._placed: dict[tuple[str, bool, torch.device, torch.dtype], Tensor] = {}
+        self._placed: dict[tuple[str, bool, torch.device, torch.dtype], tuple[Tensor, Hold | None]] = {}
         for direction in directions:
             if direction.name in self._by_name:
                 raise UsageError(
@@ -121,19 +125,20 @@ class DirectionSet:
         """latents n x L x 512 plus each term's strength times its direction, same shape."""
         moved = latents
         for name, strength in terms:
-            moved = moved + strength * self._vector(name, strength < 0, latents)
-            hold = self.get(name).hold
-            if hold is not None and strength < 0:
+            vector, hold = self._there(name, strength < 0, latents)
+            moved = moved + strength * vector
+            if hold is not None:
                 moved = moved - strength * hold.step(latents)
         return moved
 
-    def _vector(self, name: str, below: bool, like: Tensor) -> Tensor:
-        """A direction's vector beside `like`; copied there once, as a copy for every batch would hold a GPU up."""
+    def _there(self, name: str, below: bool, like: Tensor) -> tuple[Tensor, Hold | None]:
+        """What a direction adds, beside `like`; copied there once, as a copy for every batch would hold a GPU up."""
         place = name, below, like.device, like.dtype
         if place not in self._placed:
             direction = self.get(name)
             chosen = direction.vector if direction.below is None or not below else direction.below
-            self._placed[place] = chosen.to(like)
+            hold = direction.hold.to(like) if direction.hold is not None and below else None
+            self._placed[place] = chosen.to(like), hold
         return self._placed[place]
 
 
